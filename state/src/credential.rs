@@ -1,0 +1,494 @@
+//! The records of one credential, and how a change changes them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::Time;
+use crate::hold::{Held, Hold};
+use crate::ledger::{Actor, Change, Event, Link, Note};
+use crate::lifecycle::{Phase, Place, State, Transition, next};
+use crate::name::{CredentialName, Token};
+use crate::policy::Policy;
+
+/// The schema of the stored forms. Raised with every change that an older reader would misread.
+pub const SCHEMA: u32 = 1;
+
+/// Everything recorded of one credential but its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// What there is once.
+    pub head: Head,
+    /// What there is per generation.
+    pub versions: BTreeMap<u32, Version>,
+}
+
+/// What there is once for each credential. Stored as `HEAD`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// [`SCHEMA`] of the writer.
+    pub schema: u32,
+    /// The secret's name.
+    pub name: CredentialName,
+    /// The secret's full ARN, pinned: another ARN under the same name is another secret.
+    pub arn: String,
+    /// The credential's kind; empty until the first version is begun.
+    pub kind: String,
+    /// The fence: rises with every commit, and every commit names the one it saw. 0: not stored yet.
+    pub revision: u64,
+    /// The generation that consumers read.
+    pub current: Option<u32>,
+    /// The generation coming in.
+    pub candidate: Option<u32>,
+    /// Generations that are published but do not sign yet. None for kinds without.
+    #[serde(default)]
+    pub standbys: Vec<u32>,
+    /// The emergency that stands, if any.
+    pub order: Option<Order>,
+    /// Why nothing goes on, when no version is concerned yet.
+    pub held: Option<Held>,
+    /// The end of the ledger's chain.
+    pub ledger: Link,
+}
+
+/// An emergency: written before anything is done, bound to the token that its rotation will use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// The `ClientRequestToken` that is given to `RotateSecret`.
+    pub token: Token,
+    /// The generations whose keys are known to somebody they should not be known to.
+    pub compromised: Vec<u32>,
+    /// When it was given.
+    pub at: Time,
+    /// Whether its new version is current.
+    pub promoted: bool,
+}
+
+/// One generation. Stored as `VER#<generation>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Version {
+    /// [`SCHEMA`] of the writer.
+    pub schema: u32,
+    /// 1 for the first key of a credential.
+    pub generation: u32,
+    /// Derived from the credential and the generation.
+    pub id: Uuid,
+    /// The Secrets Manager versions that hold this key; the first is the token of its rotation.
+    pub carriers: Vec<Token>,
+    /// Where it is in its life.
+    pub state: State,
+    /// What may be under way.
+    pub phase: Option<Phase>,
+    /// Whose intent the phase is: its writer's until then, anybody's afterwards.
+    pub open_until: Option<Time>,
+    /// The version that was current when this one was begun.
+    pub replaces: Option<Replaces>,
+    /// The provider's names for it: ids, never values.
+    pub provider: BTreeMap<String, String>,
+    /// What was found and done on the way, for the history.
+    pub evidence: BTreeMap<String, String>,
+    /// The wishes in force when it was begun.
+    pub policy: Policy,
+    /// What proved it, once something did.
+    pub proof: Option<Proof>,
+    /// The keyed hash of its value, by which a leaked string is found.
+    pub fingerprint: Option<Fingerprint>,
+    /// Since when it is known to be compromised.
+    pub compromised: Option<Time>,
+    /// Why it does not go on.
+    pub held: Option<Held>,
+    /// When it was begun, or taken under management.
+    pub created: Time,
+    /// When it became current.
+    pub activated: Option<Time>,
+    /// When another became current.
+    pub deactivated: Option<Time>,
+    /// When it is to be refused.
+    pub suspend_at: Option<Time>,
+    /// When it was refused.
+    pub suspended: Option<Time>,
+    /// When it is to be deleted.
+    pub destroy_at: Option<Time>,
+    /// When it was deleted.
+    pub destroyed: Option<Time>,
+}
+
+/// What a candidate replaces: `AWSCURRENT` is moved from this carrier, and from no other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaces {
+    /// `None` when the credential had no key before.
+    pub generation: Option<u32>,
+    /// The holder of `AWSCURRENT` when the rotation began; `None` when nothing held it.
+    pub carrier: Option<Token>,
+}
+
+/// What a test showed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Where a real request got through and a made-up key did not.
+    pub proven: Vec<String>,
+    /// Where nobody looked, because the owner named no probe.
+    pub unproven: Vec<String>,
+}
+
+/// A keyed hash of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Base64 of the MAC.
+    pub mac: String,
+    /// The ARN of the key that made it.
+    pub key: String,
+}
+
+impl Version {
+    /// State and phase together.
+    pub fn place(&self) -> Place {
+        Place(self.state, self.phase)
+    }
+
+    /// When retirement must look at it; `None` when time alone changes nothing.
+    pub fn due(&self) -> Option<Time> {
+        let natural = match (self.state, self.phase) {
+            (State::Deactivated, None) => self.suspend_at,
+            (State::Suspended, None) => self.destroy_at,
+            (State::PreActivation | State::Deactivated | State::Suspended, Some(_)) => self.open_until,
+            (State::PreActivation, None) | (State::Active | State::Destroyed, _) => None,
+        }?;
+        Some(self.held.as_ref().map_or(natural, |held| natural.max(held.look_again)))
+    }
+
+    /// Whether it became current without a request having proved it.
+    pub fn is_unproven(&self) -> bool {
+        self.proof.as_ref().is_none_or(|proof| proof.proven.is_empty())
+    }
+
+    fn step(&mut self, transition: Transition, stamp: &Stamp) -> Result<(), Illegal> {
+        let from = self.place();
+        let Place(state, phase) =
+            next(from, transition).ok_or(Illegal::Transition { generation: self.generation, from, transition })?;
+        (self.state, self.phase) = (state, phase);
+        self.open_until = phase.map(|_| stamp.until);
+        self.held = None;
+        Ok(())
+    }
+}
+
+/// Who changes something, when, and until when it is theirs to finish.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    /// Now.
+    pub at: Time,
+    /// The writer's own deadline: an intent is its writer's until then.
+    pub until: Time,
+    /// Who.
+    pub actor: Actor,
+    /// Personal data and free text, which stand beside the chain.
+    pub note: Option<Note>,
+}
+
+/// A change that the records do not allow: a defect of the caller, never the world's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Illegal {
+    /// The lifecycle has no such arrow.
+    #[error("generation {generation} is {from}: {transition:?} can't happen to it")]
+    Transition {
+        /// Which version.
+        generation: u32,
+        /// Where it is.
+        from: Place,
+        /// What was tried.
+        transition: Transition,
+    },
+    /// There is no such version.
+    #[error("there is no generation {0}")]
+    NoVersion(u32),
+    /// The next generation must follow the last.
+    #[error("generation {0} does not follow the last one")]
+    OutOfTurn(u32),
+    /// A candidate is there already.
+    #[error("generation {0} is still coming in")]
+    CandidateOpen(u32),
+}
+
+/// The result of a change, to be stored as one transaction.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The records afterwards.
+    pub credential: Credential,
+    /// The revision that must still be the stored one.
+    pub expected: u64,
+    /// Generations whose records changed.
+    pub touched: Vec<u32>,
+    /// The event that tells it.
+    pub event: Event,
+    /// What stands beside the event.
+    pub note: Option<Note>,
+}
+
+impl Credential {
+    /// A credential of which nothing is recorded yet.
+    pub fn empty(name: CredentialName, arn: &str) -> Self {
+        let ledger = Link::genesis(&name);
+        Self {
+            head: Head {
+                schema: SCHEMA,
+                name,
+                arn: arn.to_owned(),
+                kind: String::new(),
+                revision: 0,
+                current: None,
+                candidate: None,
+                standbys: Vec::new(),
+                order: None,
+                held: None,
+                ledger,
+            },
+            versions: BTreeMap::new(),
+        }
+    }
+
+    /// The version that holds that token, as a carrier.
+    pub fn by_carrier(&self, token: &Token) -> Option<&Version> {
+        self.versions.values().find(|version| version.carriers.contains(token))
+    }
+
+    /// The version that consumers read.
+    pub fn current(&self) -> Option<&Version> {
+        self.head.current.and_then(|generation| self.versions.get(&generation))
+    }
+
+    /// The version coming in.
+    pub fn candidate(&self) -> Option<&Version> {
+        self.head.candidate.and_then(|generation| self.versions.get(&generation))
+    }
+
+    /// The number that the next version gets.
+    pub fn next_generation(&self) -> u32 {
+        self.versions.keys().last().map_or(1, |last| last + 1)
+    }
+
+    /// How many versions still have a key somewhere.
+    pub fn live(&self) -> usize {
+        self.versions.values().filter(|version| version.state != State::Destroyed).count()
+    }
+
+    /// The generations whose keys get through now.
+    pub fn accepted(&self) -> Vec<u32> {
+        self.versions.values().filter(|version| version.state.is_accepted()).map(|version| version.generation).collect()
+    }
+
+    /// The token of the next emergency: derived from the place in the ledger at which it will stand.
+    pub fn order_token(&self) -> Token {
+        let name = format!("emergency {} {}", self.head.arn, self.head.ledger.seq + 1);
+        Token::parse(&Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string())
+            .expect("a UUID has 36 characters of [0-9a-f-]")
+    }
+
+    /// Applies a change, or says why it can't be. Nothing is stored.
+    pub fn apply(&self, change: Change, stamp: &Stamp) -> Result<Commit, Illegal> {
+        let mut after = self.clone();
+        let touched = after.change(&change, stamp)?;
+        if let Some(order) = &after.head.order
+            && order.promoted
+            && !order.compromised.iter().any(|g| after.versions.get(g).is_some_and(|v| v.state.is_accepted()))
+        {
+            after.head.order = None;
+        }
+        let event = Event::chained(&self.head, change, stamp);
+        after.head.revision += 1;
+        after.head.ledger = Link { seq: event.seq, hash: event.hash.clone() };
+        after.head.schema = SCHEMA;
+        Ok(Commit { credential: after, expected: self.head.revision, touched, event, note: stamp.note.clone() })
+    }
+
+    fn version(&mut self, generation: u32) -> Result<&mut Version, Illegal> {
+        self.versions.get_mut(&generation).ok_or(Illegal::NoVersion(generation))
+    }
+
+    fn change(&mut self, change: &Change, stamp: &Stamp) -> Result<Vec<u32>, Illegal> {
+        match change {
+            Change::Adopted { generation, carrier, provider, policy, fingerprint } => {
+                let mut version = self.begin(*generation, carrier.clone(), policy.clone(), stamp)?;
+                version.state = State::Active;
+                version.activated = Some(stamp.at);
+                version.provider.clone_from(provider);
+                version.fingerprint.clone_from(fingerprint);
+                self.versions.insert(*generation, version);
+                self.head.current = Some(*generation);
+                self.head.held = None;
+                Ok(vec![*generation])
+            }
+            Change::Ordered { token, compromised } => {
+                self.head.order = Some(Order {
+                    token: token.clone(),
+                    compromised: compromised.clone(),
+                    at: stamp.at,
+                    promoted: false,
+                });
+                for generation in compromised {
+                    let version = self.version(*generation)?;
+                    version.compromised = version.compromised.or(Some(stamp.at));
+                    // Nothing waits for those who still hold a key that strangers hold too.
+                    version.suspend_at = version.suspend_at.map(|at| at.min(stamp.at));
+                    version.held = None;
+                }
+                Ok(compromised.clone())
+            }
+            Change::Drafting { generation, token, policy, replaces } => {
+                if let Some(open) = self.head.candidate {
+                    return Err(Illegal::CandidateOpen(open));
+                }
+                let mut version = self.begin(*generation, token.clone(), policy.clone(), stamp)?;
+                version.phase = Some(Phase::Drafting);
+                version.open_until = Some(stamp.until);
+                version.replaces = Some(replaces.clone());
+                self.versions.insert(*generation, version);
+                self.head.candidate = Some(*generation);
+                self.head.held = None;
+                Ok(vec![*generation])
+            }
+            Change::Drafted { generation, provider, fingerprint } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Drafted, stamp)?;
+                version.provider.extend(provider.clone());
+                version.fingerprint.clone_from(fingerprint);
+                Ok(vec![*generation])
+            }
+            Change::Admitted { generation, provider, evidence } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Admitted, stamp)?;
+                version.provider.extend(provider.clone());
+                version.evidence.extend(evidence.clone());
+                Ok(vec![*generation])
+            }
+            Change::Proved { generation, proof } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Proved, stamp)?;
+                version.proof = Some(proof.clone());
+                Ok(vec![*generation])
+            }
+            Change::Promoted { generation } => self.promote(*generation, stamp),
+            Change::Abandoned { generation, .. } => {
+                let version = self.version(*generation)?;
+                let open_until = version.open_until;
+                version.step(Transition::Abandoned, stamp)?;
+                // Whoever wrote the last intent may still be about to act on it.
+                version.open_until = open_until.or(Some(stamp.at));
+                self.head.candidate = self.head.candidate.filter(|candidate| candidate != generation);
+                Ok(vec![*generation])
+            }
+            Change::Suspending { generation } => {
+                self.version(*generation)?.step(Transition::Suspending, stamp)?;
+                Ok(vec![*generation])
+            }
+            Change::Suspended { generation, provider } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Suspended, stamp)?;
+                version.provider.extend(provider.clone());
+                version.suspended = Some(stamp.at);
+                version.destroy_at = Some(stamp.at + version.policy.soak.delta());
+                Ok(vec![*generation])
+            }
+            Change::Destroying { generation } => {
+                self.version(*generation)?.step(Transition::Destroying, stamp)?;
+                Ok(vec![*generation])
+            }
+            Change::Destroyed { generation } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Destroyed, stamp)?;
+                version.destroyed = Some(stamp.at);
+                Ok(vec![*generation])
+            }
+            Change::Carried { generation, carrier } => {
+                let version = self.version(*generation)?;
+                version.carriers.push(carrier.clone());
+                let mut touched = vec![*generation];
+                if let Some(candidate) = self.head.candidate {
+                    let version = self.version(candidate)?;
+                    if let Some(replaces) = version.replaces.as_mut().filter(|r| r.generation == Some(*generation)) {
+                        replaces.carrier = Some(carrier.clone());
+                        version.held = None;
+                        touched.push(candidate);
+                    }
+                }
+                self.head.held = None;
+                Ok(touched)
+            }
+            Change::Held { generation, hold } => {
+                let Some(generation) = generation else {
+                    self.head.held = Some(hold_again(self.head.held.as_ref(), hold, stamp));
+                    return Ok(Vec::new());
+                };
+                let version = self.version(*generation)?;
+                version.held = Some(hold_again(version.held.as_ref(), hold, stamp));
+                Ok(vec![*generation])
+            }
+        }
+    }
+
+    fn begin(&mut self, generation: u32, carrier: Token, policy: Policy, stamp: &Stamp) -> Result<Version, Illegal> {
+        self.head.kind.clone_from(&policy.kind);
+        if generation != self.next_generation() {
+            return Err(Illegal::OutOfTurn(generation));
+        }
+        Ok(Version {
+            schema: SCHEMA,
+            generation,
+            id: self.head.name.version_id(&self.head.arn, generation),
+            carriers: vec![carrier],
+            state: State::PreActivation,
+            phase: None,
+            open_until: None,
+            replaces: None,
+            provider: BTreeMap::new(),
+            evidence: BTreeMap::new(),
+            policy,
+            proof: None,
+            fingerprint: None,
+            compromised: None,
+            held: None,
+            created: stamp.at,
+            activated: None,
+            deactivated: None,
+            suspend_at: None,
+            suspended: None,
+            destroy_at: None,
+            destroyed: None,
+        })
+    }
+
+    fn promote(&mut self, generation: u32, stamp: &Stamp) -> Result<Vec<u32>, Illegal> {
+        let version = self.version(generation)?;
+        version.step(Transition::Promoted, stamp)?;
+        version.activated = Some(stamp.at);
+        let begun = version.created;
+        let mut touched = vec![generation];
+        if let Some(incumbent) = self.head.current {
+            let version = self.version(incumbent)?;
+            version.step(Transition::Superseded, stamp)?;
+            version.deactivated = Some(stamp.at);
+            let overlap =
+                if version.compromised.is_some() { chrono::TimeDelta::zero() } else { version.policy.overlap.delta() };
+            version.suspend_at = Some(stamp.at + overlap);
+            touched.push(incumbent);
+        }
+        self.head.current = Some(generation);
+        self.head.candidate = None;
+        // Whatever its token: a key drawn after the order was given is unknown to whoever has the old ones.
+        if let Some(order) = self.head.order.as_mut().filter(|order| begun >= order.at) {
+            order.promoted = true;
+        }
+        Ok(touched)
+    }
+}
+
+/// A hold that lasts is looked at less and less often, so that it does not fill the ledger.
+fn hold_again(before: Option<&Held>, hold: &Hold, stamp: &Stamp) -> Held {
+    let since = before.filter(|held| held.hold.reason == hold.reason).map_or(stamp.at, |held| held.since);
+    let wait = (stamp.at - since).clamp(chrono::TimeDelta::minutes(15), chrono::TimeDelta::days(1));
+    Held { hold: hold.clone(), since, look_again: stamp.at + wait }
+}

@@ -1,0 +1,544 @@
+//! What to do next.
+//!
+//! [`decide`] is asked again after every answer, every act and every commit. It never remembers anything: what it
+//! needs is in the records, or in what was observed since the last commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Time;
+use crate::credential::{Credential, Fingerprint, Proof, Replaces, Version};
+use crate::hold::{Hold, HoldReason};
+use crate::ledger::{Abandonment, Change};
+use crate::lifecycle::{Phase, State};
+use crate::name::Token;
+use crate::policy::{BadPolicy, Policy, Schedule};
+
+/// Secrets Manager's label for what consumers read.
+pub const AWSCURRENT: &str = "AWSCURRENT";
+/// Secrets Manager's label for what a rotation is making.
+pub const AWSPENDING: &str = "AWSPENDING";
+
+/// One of Secrets Manager's four. In order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// `createSecret`
+    Create,
+    /// `setSecret`
+    Set,
+    /// `testSecret`
+    Test,
+    /// `finishSecret`
+    Finish,
+}
+
+impl Step {
+    /// All four, in order.
+    pub const ALL: [Self; 4] = [Self::Create, Self::Set, Self::Test, Self::Finish];
+
+    /// The word on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Create => "createSecret",
+            Self::Set => "setSecret",
+            Self::Test => "testSecret",
+            Self::Finish => "finishSecret",
+        }
+    }
+
+    /// Reads the word on the wire.
+    pub fn parse(raw: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.word() == raw)
+    }
+}
+
+/// What an entrance wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Bring the rotation with that token to the end of that step.
+    Step(Step, Token),
+    /// Do what is due.
+    Retire,
+}
+
+/// What is known of the outside since the last commit.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The secret, as `DescribeSecret` gives it.
+    pub secret: Option<Secret>,
+    /// Whose key the value under `AWSCURRENT` holds.
+    pub current: Option<CurrentValue>,
+    /// What the value under a token that nobody recorded is.
+    pub stray: Option<StrayValue>,
+    /// The owner's wishes can be met.
+    pub checked: bool,
+    /// The value stands under its token.
+    pub drafted: Option<(BTreeMap<String, String>, Option<Fingerprint>)>,
+    /// The provider has the key: its ids, and what was carried over.
+    pub admitted: Option<(BTreeMap<String, String>, BTreeMap<String, String>)>,
+    /// The test went well.
+    pub proof: Option<Proof>,
+    /// The provider still has everything that was admitted.
+    pub confirmed: bool,
+    /// `AWSCURRENT` moved to the candidate.
+    pub moved: bool,
+    /// That generation is refused; and what the provider calls it.
+    pub suspended: Option<(u32, BTreeMap<String, String>)>,
+    /// That generation is gone.
+    pub destroyed: Option<u32>,
+    /// The configuration was tested.
+    pub preflighted: bool,
+    /// Generations whose open intent this very run wrote: no need to wait for its deadline.
+    pub ours: BTreeSet<u32>,
+}
+
+impl Observed {
+    /// What stays known after a commit: the labels, unless this run moved one, and whose the intents are.
+    pub fn after_commit(self) -> Self {
+        Self { secret: if self.moved { None } else { self.secret }, ours: self.ours, ..Self::default() }
+    }
+}
+
+/// A secret, without its values.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    /// The full ARN.
+    pub arn: String,
+    /// Deleted, or scheduled to be.
+    pub deleted: bool,
+    /// Whether rotation is configured.
+    pub rotation_enabled: bool,
+    /// Which labels each version has; a version without any may be missing.
+    pub labels: BTreeMap<Token, BTreeSet<String>>,
+    /// The owner's wishes, or why they can't be used.
+    pub wishes: Result<Policy, BadPolicy>,
+    /// When it rotates by itself.
+    pub schedule: Schedule,
+    /// Regions whose replica has not received the current value.
+    pub replicas_behind: Vec<String>,
+}
+
+impl Secret {
+    /// Who holds a label.
+    pub fn holder(&self, label: &str) -> Option<&Token> {
+        self.labels.iter().find(|(_, labels)| labels.contains(label)).map(|(token, _)| token)
+    }
+
+    /// Whether that version has that label.
+    pub fn has(&self, token: &Token, label: &str) -> bool {
+        self.labels.get(token).is_some_and(|labels| labels.contains(label))
+    }
+}
+
+/// Whose key a value holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CurrentValue {
+    /// There is no key in it.
+    WithoutKey,
+    /// A key that the provider does not know.
+    Unknown,
+    /// A key of the provider's: its ids, under `id` the one that tells keys apart.
+    Key(BTreeMap<String, String>, Option<Fingerprint>),
+}
+
+/// What a value under an unrecorded token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StrayValue {
+    /// The empty placeholder, or the current value: only the configuration is being tested.
+    Preflight,
+    /// Something else.
+    Other,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Find something out.
+    Look(Question),
+    /// Act at the provider or at Secrets Manager. Every action converges when repeated.
+    Perform(Action),
+    /// Write it down.
+    Commit(Change),
+    /// Stop until something changes. `None`: no version is concerned yet.
+    Hold(Option<u32>, Hold),
+    /// The request makes no sense; nothing is changed.
+    Refuse(Refusal),
+    /// The goal is reached.
+    Done,
+}
+
+/// What has to be known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// [`Observed::secret`]
+    Secret,
+    /// [`Observed::current`], of the value that this carrier holds.
+    Current(Token),
+    /// [`Observed::stray`], of the value that this token holds.
+    Stray(Token),
+}
+
+/// What has to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// See that the wishes can be met, for a candidate that would replace that.
+    Check(Replaces),
+    /// Put a value under the candidate's token, unless one is there.
+    Draft(u32),
+    /// Let the provider accept the candidate wherever the incumbent is accepted.
+    Admit(u32),
+    /// Send real requests with the candidate, and one with a made-up key.
+    Prove(u32),
+    /// See that the provider still has what was admitted.
+    Confirm(u32),
+    /// Move `AWSCURRENT` from the recorded incumbent to the candidate.
+    Promote(u32),
+    /// Test the configuration with the current value.
+    Preflight,
+    /// Let the provider refuse the key.
+    Suspend(u32),
+    /// Delete the key.
+    Destroy(u32),
+}
+
+/// Why a request makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Rotation is off.
+    #[error("rotation is not enabled for this secret: configure it with RotateSecret, or `rotator adopt`")]
+    RotationDisabled,
+    /// Secrets Manager does not know the token.
+    #[error(
+        "the token {0} belongs to no version of this secret: rotate with RotateSecret instead of calling the function"
+    )]
+    UnknownToken(Token),
+    /// Another rotation has taken over.
+    #[error("the token {0} does not hold AWSPENDING: its rotation is over or was abandoned; start a new one")]
+    NotPending(Token),
+    /// We gave that rotation up.
+    #[error("the rotation with token {0} was abandoned and its key is being retired: start a new one")]
+    Abandoned(Token),
+    /// The wishes contradict themselves, or can't be read.
+    #[error("the secret's tags can't be used")]
+    Policy(#[from] BadPolicy),
+}
+
+/// What to do next towards a goal.
+pub fn decide(goal: &Goal, credential: &Credential, observed: &Observed, now: Time) -> Decision {
+    match goal {
+        Goal::Step(step, token) => decide_step(*step, token, credential, observed, now),
+        Goal::Retire => decide_retire(credential, observed, now),
+    }
+}
+
+fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Observed, now: Time) -> Decision {
+    let Some(secret) = &observed.secret else { return Decision::Look(Question::Secret) };
+    if let Some(decision) = wrong_secret(credential, secret) {
+        return decision;
+    }
+    if !secret.rotation_enabled {
+        return Decision::Refuse(Refusal::RotationDisabled);
+    }
+    if !secret.labels.contains_key(token) {
+        return Decision::Refuse(Refusal::UnknownToken(token.clone()));
+    }
+    if let Some(decision) = label_already_moved(credential, secret) {
+        return decision;
+    }
+    let version = credential.by_carrier(token);
+    if secret.has(token, AWSCURRENT) {
+        return Decision::Done;
+    }
+    if !secret.has(token, AWSPENDING) {
+        return Decision::Refuse(Refusal::NotPending(token.clone()));
+    }
+    if let Some(version) = version {
+        return match (version.state, version.phase) {
+            (State::PreActivation, Some(Phase::Suspending)) | (State::Suspended | State::Destroyed, _) => {
+                Decision::Refuse(Refusal::Abandoned(token.clone()))
+            }
+            (State::PreActivation, _) => advance(version, credential, secret, observed, step),
+            // A version that was current once and is being made current again by hand.
+            (State::Active | State::Deactivated, _) => hold(
+                Some(version.generation),
+                HoldReason::LabelMoved,
+                format!("AWSPENDING is on version {token}, which is {}", version.state),
+            ),
+        };
+    }
+    match step {
+        Step::Create => begin(token, credential, secret, observed, now),
+        Step::Test => match observed.stray {
+            None => Decision::Look(Question::Stray(token.clone())),
+            Some(StrayValue::Other) => Decision::Refuse(Refusal::UnknownToken(token.clone())),
+            Some(StrayValue::Preflight) => match &secret.wishes {
+                Err(bad) => Decision::Refuse(Refusal::Policy(bad.clone())),
+                Ok(_) if observed.preflighted => Decision::Done,
+                Ok(_) => Decision::Perform(Action::Preflight),
+            },
+        },
+        Step::Set | Step::Finish => Decision::Refuse(Refusal::UnknownToken(token.clone())),
+    }
+}
+
+/// A candidate that is not there yet.
+fn begin(token: &Token, credential: &Credential, secret: &Secret, observed: &Observed, now: Time) -> Decision {
+    if let Some(other) = credential.candidate() {
+        return Decision::Commit(Change::Abandoned { generation: other.generation, why: Abandonment::OtherToken });
+    }
+    let policy = match &secret.wishes {
+        Ok(policy) => policy,
+        Err(bad) => return Decision::Refuse(Refusal::Policy(bad.clone())),
+    };
+    if let Err(bad) = policy.check_schedule(&secret.schedule, now) {
+        return Decision::Refuse(Refusal::Policy(bad));
+    }
+    let replaces = match incumbent(credential, secret, observed) {
+        Ok(replaces) => replaces,
+        Err(decision) => return *decision,
+    };
+    // An emergency is not kept waiting by a number.
+    if credential.live() + 1 > policy.max_live as usize && credential.head.order.is_none() {
+        let detail =
+            format!("{} versions are alive already and rotator:max-live is {}", credential.live(), policy.max_live);
+        return hold(None, HoldReason::TooManyLive, detail);
+    }
+    if !observed.checked {
+        return Decision::Perform(Action::Check(replaces));
+    }
+    Decision::Commit(Change::Drafting {
+        generation: credential.next_generation(),
+        token: token.clone(),
+        policy: policy.clone(),
+        replaces,
+    })
+}
+
+/// Who holds `AWSCURRENT`, and that it is who we think.
+fn incumbent(credential: &Credential, secret: &Secret, observed: &Observed) -> Result<Replaces, Box<Decision>> {
+    let current = credential.current();
+    let Some(carrier) = secret.holder(AWSCURRENT) else {
+        return match current {
+            None => Ok(Replaces { generation: None, carrier: None }),
+            Some(version) => Err(Box::new(hold(
+                None,
+                HoldReason::LabelMoved,
+                format!("no version holds AWSCURRENT; generation {} should", version.generation),
+            ))),
+        };
+    };
+    if let Some(version) = credential.by_carrier(carrier) {
+        if Some(version.generation) == credential.head.current {
+            return Ok(Replaces { generation: Some(version.generation), carrier: Some(carrier.clone()) });
+        }
+        let detail = format!("AWSCURRENT is on generation {}, which is {}", version.generation, version.state);
+        return Err(Box::new(hold(None, HoldReason::LabelMoved, detail)));
+    }
+    Err(Box::new(match (&observed.current, current) {
+        (None, _) => Decision::Look(Question::Current(carrier.clone())),
+        (Some(CurrentValue::WithoutKey), None) => {
+            return Ok(Replaces { generation: None, carrier: Some(carrier.clone()) });
+        }
+        (Some(CurrentValue::WithoutKey), Some(version)) => hold(
+            None,
+            HoldReason::ValueWiped,
+            format!("version {carrier} is current and has no key; generation {} should be current", version.generation),
+        ),
+        (Some(CurrentValue::Unknown), None) => hold(
+            None,
+            HoldReason::KeyVanished,
+            format!("the key in version {carrier} is not among the provider's keys"),
+        ),
+        (Some(CurrentValue::Key(provider, fingerprint)), None) => match &secret.wishes {
+            Err(bad) => Decision::Refuse(Refusal::Policy(bad.clone())),
+            Ok(policy) => Decision::Commit(Change::Adopted {
+                generation: credential.next_generation(),
+                carrier: carrier.clone(),
+                provider: provider.clone(),
+                policy: policy.clone(),
+                fingerprint: fingerprint.clone(),
+            }),
+        },
+        (Some(CurrentValue::Key(provider, _)), Some(version)) if provider.get("id") == version.provider.get("id") => {
+            Decision::Commit(Change::Carried { generation: version.generation, carrier: carrier.clone() })
+        }
+        (Some(CurrentValue::Unknown | CurrentValue::Key(..)), Some(version)) => hold(
+            None,
+            HoldReason::ForeignValue,
+            format!("version {carrier} is current and holds another key than generation {}", version.generation),
+        ),
+    }))
+}
+
+/// From wherever the candidate is towards the end of that step.
+fn advance(version: &Version, credential: &Credential, secret: &Secret, observed: &Observed, step: Step) -> Decision {
+    let generation = version.generation;
+    match version.phase {
+        Some(Phase::Drafting) => match &observed.drafted {
+            Some((provider, fingerprint)) => Decision::Commit(Change::Drafted {
+                generation,
+                provider: provider.clone(),
+                fingerprint: fingerprint.clone(),
+            }),
+            None => Decision::Perform(Action::Draft(generation)),
+        },
+        Some(Phase::Admitting) if step < Step::Set => Decision::Done,
+        Some(Phase::Admitting) => match &observed.admitted {
+            Some((provider, evidence)) => Decision::Commit(Change::Admitted {
+                generation,
+                provider: provider.clone(),
+                evidence: evidence.clone(),
+            }),
+            None => Decision::Perform(Action::Admit(generation)),
+        },
+        Some(Phase::Proving) if step < Step::Test => Decision::Done,
+        Some(Phase::Proving) => match &observed.proof {
+            Some(proof) => Decision::Commit(Change::Proved { generation, proof: proof.clone() }),
+            None => Decision::Perform(Action::Prove(generation)),
+        },
+        Some(Phase::Promoting) if step < Step::Finish => Decision::Done,
+        Some(Phase::Promoting) => {
+            if observed.moved {
+                return Decision::Commit(Change::Promoted { generation });
+            }
+            // The recorded holder, not the present one: or the compare-and-swap would compare nothing.
+            let recorded = version.replaces.as_ref().and_then(|replaces| replaces.carrier.as_ref());
+            if secret.holder(AWSCURRENT) != recorded {
+                return match incumbent(credential, secret, observed) {
+                    Ok(_) => hold(
+                        Some(generation),
+                        HoldReason::LabelMoved,
+                        "AWSCURRENT moved while the candidate was being made",
+                    ),
+                    Err(decision) => match *decision {
+                        Decision::Hold(None, hold) => Decision::Hold(Some(generation), hold),
+                        other @ (Decision::Look(_)
+                        | Decision::Perform(_)
+                        | Decision::Commit(_)
+                        | Decision::Hold(Some(_), _)
+                        | Decision::Refuse(_)
+                        | Decision::Done) => other,
+                    },
+                };
+            }
+            if observed.confirmed {
+                Decision::Perform(Action::Promote(generation))
+            } else {
+                Decision::Perform(Action::Confirm(generation))
+            }
+        }
+        // Only reached if the records contradict the lifecycle, which `apply` does not allow.
+        Some(Phase::Suspending | Phase::Destroying) | None => {
+            Decision::Refuse(Refusal::Abandoned(version.carriers[0].clone()))
+        }
+    }
+}
+
+fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Decision {
+    let is_due = |version: &&Version| {
+        version.due().is_some_and(|at| at <= now)
+            || observed.ours.contains(&version.generation) && version.phase.is_some()
+    };
+    let promoting = credential.candidate().filter(|version| version.phase == Some(Phase::Promoting));
+    let due: Vec<&Version> = credential.versions.values().filter(is_due).collect();
+    if due.is_empty() && promoting.is_none() {
+        return Decision::Done;
+    }
+    let Some(secret) = &observed.secret else { return Decision::Look(Question::Secret) };
+    // Nothing is retired on the word of another secret; each version waits under its own hold.
+    if let Some(Decision::Hold(None, hold)) = wrong_secret(credential, secret) {
+        return due.first().map_or(Decision::Done, |version| Decision::Hold(Some(version.generation), hold));
+    }
+    if let Some(decision) = label_already_moved(credential, secret) {
+        return decision;
+    }
+    for version in due {
+        let generation = version.generation;
+        if let Some(decision) = guard(version, secret) {
+            return decision;
+        }
+        match (version.state, version.phase) {
+            (State::PreActivation, Some(Phase::Drafting | Phase::Admitting | Phase::Proving | Phase::Promoting)) => {
+                let token = &version.carriers[0];
+                if secret.has(token, AWSPENDING) {
+                    return advance(version, credential, secret, observed, Step::Finish);
+                }
+                return Decision::Commit(Change::Abandoned { generation, why: Abandonment::LostPending });
+            }
+            (State::PreActivation | State::Deactivated, Some(Phase::Suspending)) => {
+                return match &observed.suspended {
+                    Some((done, provider)) if *done == generation => {
+                        Decision::Commit(Change::Suspended { generation, provider: provider.clone() })
+                    }
+                    Some(_) | None => Decision::Perform(Action::Suspend(generation)),
+                };
+            }
+            (State::Deactivated, _) => return Decision::Commit(Change::Suspending { generation }),
+            (State::Suspended, Some(_)) => {
+                return if observed.destroyed == Some(generation) {
+                    Decision::Commit(Change::Destroyed { generation })
+                } else {
+                    Decision::Perform(Action::Destroy(generation))
+                };
+            }
+            (State::Suspended, None) => return Decision::Commit(Change::Destroying { generation }),
+            (State::PreActivation, Some(Phase::Destroying) | None) | (State::Active | State::Destroyed, _) => {}
+        }
+    }
+    Decision::Done
+}
+
+/// Never refuse or delete what Secrets Manager still hands out. Candidates on their way are not being refused.
+fn guard(version: &Version, secret: &Secret) -> Option<Decision> {
+    let retiring = match (version.state, version.phase) {
+        (State::PreActivation, phase) => phase == Some(Phase::Suspending),
+        (State::Deactivated | State::Suspended, _) => true,
+        (State::Active | State::Destroyed, _) => false,
+    };
+    if !retiring {
+        return None;
+    }
+    let generation = Some(version.generation);
+    for carrier in &version.carriers {
+        for label in [AWSCURRENT, AWSPENDING] {
+            if secret.has(carrier, label) {
+                return Some(hold(
+                    generation,
+                    HoldReason::LabelMoved,
+                    format!("{label} is on version {carrier}, which is {}", version.state),
+                ));
+            }
+        }
+    }
+    if version.state == State::Deactivated && version.compromised.is_none() && !secret.replicas_behind.is_empty() {
+        let detail = format!("the replica in {} has not received the new value", secret.replicas_behind.join(", "));
+        return Some(hold(generation, HoldReason::ReplicaBehind, detail));
+    }
+    None
+}
+
+fn wrong_secret(credential: &Credential, secret: &Secret) -> Option<Decision> {
+    if secret.arn != credential.head.arn {
+        let detail = format!("the records are about {}, the secret is {}", credential.head.arn, secret.arn);
+        return Some(hold(None, HoldReason::SecretReplaced, detail));
+    }
+    secret.deleted.then(|| hold(None, HoldReason::SecretDeleted, "the secret is deleted or scheduled to be"))
+}
+
+/// The label is on the candidate: the commit that tells so was lost.
+fn label_already_moved(credential: &Credential, secret: &Secret) -> Option<Decision> {
+    let candidate = credential.candidate()?;
+    if !secret.has(&candidate.carriers[0], AWSCURRENT) {
+        return None;
+    }
+    let generation = candidate.generation;
+    Some(if candidate.phase == Some(Phase::Promoting) {
+        Decision::Commit(Change::Promoted { generation })
+    } else {
+        let detail = format!("AWSCURRENT is on generation {generation}, which nothing has proved yet");
+        hold(Some(generation), HoldReason::LabelMoved, detail)
+    })
+}
+
+fn hold(generation: Option<u32>, reason: HoldReason, detail: impl Into<String>) -> Decision {
+    Decision::Hold(generation, Hold::new(reason, detail))
+}

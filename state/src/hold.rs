@@ -1,0 +1,155 @@
+//! Reasons to stop, each with a name that is the log field, the metric, the command line's word and the runbook's
+//! heading.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+
+/// The engine will not go on until the world or a person changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum HoldReason {
+    /// The secret behind this name is not the one that the records are about: deleted and created anew.
+    SecretReplaced,
+    /// The secret is deleted, or will be.
+    SecretDeleted,
+    /// The current value has no key any more: somebody wrote over it.
+    ValueWiped,
+    /// The current value has a key that this service does not know.
+    ForeignValue,
+    /// `AWSCURRENT` or `AWSPENDING` is not where the records say.
+    LabelMoved,
+    /// Another version would be one more than `rotator:max-live` allows.
+    TooManyLive,
+    /// The incumbent's key is gone at the provider: nobody can say which plans the new one needs.
+    KeyVanished,
+    /// A key with the drafted value exists, but is not the one that we were about to make.
+    KeyNotOurs,
+    /// The plans of the incumbent and the declared ones want the same stage.
+    PlanConflict,
+    /// A declared plan does not exist.
+    PlanMissing,
+    /// A declared plan's `rotator:allow` does not match this credential.
+    PlanNotAllowed,
+    /// A plan that the candidate must be in has lost it again.
+    PlanLost,
+    /// A probe names an API or stage that is in none of the candidate's plans.
+    ProbeForeign,
+    /// The method of the probe lets a made-up key through: the test proves nothing.
+    MethodUnprotected,
+    /// Even the incumbent's key is refused from here: the network, or a policy, is in the way.
+    ProbeBlocked,
+    /// A replica of the secret has not received the new value.
+    ReplicaBehind,
+    /// AWS says that we may not.
+    Denied,
+}
+
+impl HoldReason {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::SecretReplaced,
+        Self::SecretDeleted,
+        Self::ValueWiped,
+        Self::ForeignValue,
+        Self::LabelMoved,
+        Self::TooManyLive,
+        Self::KeyVanished,
+        Self::KeyNotOurs,
+        Self::PlanConflict,
+        Self::PlanMissing,
+        Self::PlanNotAllowed,
+        Self::PlanLost,
+        Self::ProbeForeign,
+        Self::MethodUnprotected,
+        Self::ProbeBlocked,
+        Self::ReplicaBehind,
+        Self::Denied,
+    ];
+
+    /// What a person does first. The runbook has the rest under the same name.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::SecretReplaced => "adopt the new secret under another name, or restore the old one",
+            Self::SecretDeleted => "restore the secret, or let its keys be retired by hand",
+            Self::ValueWiped => "move AWSCURRENT back to the version that holds the key",
+            Self::ForeignValue => "move AWSCURRENT back to the version that holds the known key",
+            Self::LabelMoved => "compare the labels with `rotator show`, then move them back or start a new rotation",
+            Self::TooManyLive => "wait for the retirement of an older version, or raise rotator:max-live",
+            Self::KeyVanished => {
+                "find out who deleted the key; with its plans named in rotator:usage-plans, the next rotation makes a new one"
+            }
+            Self::KeyNotOurs => "start a new rotation: it draws a new value",
+            Self::PlanConflict => "declare one plan for the stage in rotator:usage-plans",
+            Self::PlanMissing => "correct rotator:usage-plans",
+            Self::PlanNotAllowed => {
+                "let the plan's owner set its tag rotator:allow to a pattern that matches the credential"
+            }
+            Self::PlanLost => "attach the key again, or start a new rotation",
+            Self::ProbeForeign => "correct rotator:probe: its API and stage must be in a plan of the key",
+            Self::MethodUnprotected => "set apiKeyRequired on the probe's method, or probe another one",
+            Self::ProbeBlocked => "let the function reach the API: VPC endpoint, WAF, resource policy",
+            Self::ReplicaBehind => "look at the secret's replication status; retirement goes on by itself",
+            Self::Denied => "grant the action to the role that is named",
+        }
+    }
+
+    /// Its name, as in the code.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::SecretReplaced => "SecretReplaced",
+            Self::SecretDeleted => "SecretDeleted",
+            Self::ValueWiped => "ValueWiped",
+            Self::ForeignValue => "ForeignValue",
+            Self::LabelMoved => "LabelMoved",
+            Self::TooManyLive => "TooManyLive",
+            Self::KeyVanished => "KeyVanished",
+            Self::KeyNotOurs => "KeyNotOurs",
+            Self::PlanConflict => "PlanConflict",
+            Self::PlanMissing => "PlanMissing",
+            Self::PlanNotAllowed => "PlanNotAllowed",
+            Self::PlanLost => "PlanLost",
+            Self::ProbeForeign => "ProbeForeign",
+            Self::MethodUnprotected => "MethodUnprotected",
+            Self::ProbeBlocked => "ProbeBlocked",
+            Self::ReplicaBehind => "ReplicaBehind",
+            Self::Denied => "Denied",
+        }
+    }
+}
+
+impl fmt::Display for HoldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// A reason with what it is about. The text carries names, never values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Hold {
+    /// Which of the named reasons.
+    pub reason: HoldReason,
+    /// What exactly, for a person.
+    pub detail: String,
+}
+
+impl Hold {
+    /// A hold about something.
+    pub fn new(reason: HoldReason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// A hold as recorded: since when, and when it is worth another look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// What holds.
+    #[serde(flatten)]
+    pub hold: Hold,
+    /// When it was first met.
+    pub since: Time,
+    /// When retirement looks again, if nobody does before.
+    pub look_again: Time,
+}

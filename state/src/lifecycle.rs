@@ -1,0 +1,252 @@
+//! The life of one key version.
+//!
+//! ```text
+//!                 Drafted      Admitted     Proved       Promoted
+//!  Drafting ──► PreActivation/Drafting ─► Admitting ─► Proving ─► Promoting ─► Active
+//!                      │                                 │                       │ Superseded
+//!                      └──────────────── Abandoned ──────┘                       ▼
+//!                                            │                              Deactivated
+//!                                            ▼                                   │ Suspending
+//!                                PreActivation/Suspending      Deactivated/Suspending
+//!                                            │ Suspended                         │ Suspended
+//!                                            └───────────────► Suspended ◄───────┘
+//!                                                                  │ Destroying
+//!                                                        Suspended/Destroying
+//!                                                                  │ Destroyed
+//!                                                              Destroyed
+//! ```
+//!
+//! The states are those of NIST SP 800-57 part 1. NIST suspends only active keys; a deactivated API key is still
+//! accepted, so we also suspend deactivated ones. A version can be marked compromised in any state.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a version is in its life. In lifecycle order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Being made: accepted perhaps, used by nobody.
+    PreActivation,
+    /// What consumers read as `AWSCURRENT`.
+    Active,
+    /// Still accepted, for those who have not read the new one yet.
+    Deactivated,
+    /// Refused, but can be brought back.
+    Suspended,
+    /// Gone for good.
+    Destroyed,
+}
+
+impl State {
+    /// All of them, in lifecycle order.
+    pub const ALL: [Self; 5] = [Self::PreActivation, Self::Active, Self::Deactivated, Self::Suspended, Self::Destroyed];
+
+    /// Whether requests with this version's key get through.
+    pub fn is_accepted(self) -> bool {
+        match self {
+            Self::Active | Self::Deactivated => true,
+            Self::PreActivation | Self::Suspended | Self::Destroyed => false,
+        }
+    }
+
+    /// The word used everywhere: records, metrics, command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::PreActivation => "pre-activation",
+            Self::Active => "active",
+            Self::Deactivated => "deactivated",
+            Self::Suspended => "suspended",
+            Self::Destroyed => "destroyed",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// What may be under way inside a state: the intent that was written before the act. A present participle, because
+/// after a crash it may already have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// The value may have been put under the token.
+    Drafting,
+    /// The provider may already know the key.
+    Admitting,
+    /// Requests with the key may have been sent.
+    Proving,
+    /// The label may have moved.
+    Promoting,
+    /// The key may already be refused.
+    Suspending,
+    /// The key may already be gone.
+    Destroying,
+}
+
+impl Phase {
+    /// All of them, in lifecycle order.
+    pub const ALL: [Self; 6] =
+        [Self::Drafting, Self::Admitting, Self::Proving, Self::Promoting, Self::Suspending, Self::Destroying];
+
+    /// The word used everywhere.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Drafting => "drafting",
+            Self::Admitting => "admitting",
+            Self::Proving => "proving",
+            Self::Promoting => "promoting",
+            Self::Suspending => "suspending",
+            Self::Destroying => "destroying",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// State and phase together: where exactly a version is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(pub State, pub Option<Phase>);
+
+impl Place {
+    /// Every place that can be reached, in lifecycle order.
+    pub const ALL: [Self; 11] = [
+        Self(State::PreActivation, Some(Phase::Drafting)),
+        Self(State::PreActivation, Some(Phase::Admitting)),
+        Self(State::PreActivation, Some(Phase::Proving)),
+        Self(State::PreActivation, Some(Phase::Promoting)),
+        Self(State::PreActivation, Some(Phase::Suspending)),
+        Self(State::Active, None),
+        Self(State::Deactivated, None),
+        Self(State::Deactivated, Some(Phase::Suspending)),
+        Self(State::Suspended, None),
+        Self(State::Suspended, Some(Phase::Destroying)),
+        Self(State::Destroyed, None),
+    ];
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(phase) => f.pad(&format!("{}/{phase}", self.0)),
+            None => f.pad(self.0.word()),
+        }
+    }
+}
+
+/// What can happen to one version. In lifecycle order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transition {
+    /// The value is under its token.
+    Drafted,
+    /// The provider accepts the key, wherever it must.
+    Admitted,
+    /// A real request got through and a wrong one did not.
+    Proved,
+    /// The label moved: consumers read it from now on.
+    Promoted,
+    /// Another version became current.
+    Superseded,
+    /// The rotation that made it will never finish.
+    Abandoned,
+    /// About to be refused.
+    Suspending,
+    /// Refused.
+    Suspended,
+    /// About to be deleted.
+    Destroying,
+    /// Deleted.
+    Destroyed,
+}
+
+impl Transition {
+    /// All of them, in lifecycle order.
+    pub const ALL: [Self; 10] = [
+        Self::Drafted,
+        Self::Admitted,
+        Self::Proved,
+        Self::Promoted,
+        Self::Superseded,
+        Self::Abandoned,
+        Self::Suspending,
+        Self::Suspended,
+        Self::Destroying,
+        Self::Destroyed,
+    ];
+}
+
+/// The transition table. `None` means: this can't happen to a version that is there.
+pub fn next(from: Place, transition: Transition) -> Option<Place> {
+    use Phase::{Admitting, Destroying, Drafting, Promoting, Proving, Suspending};
+    use State::{Active, Deactivated, Destroyed, PreActivation, Suspended};
+    let Place(state, phase) = from;
+    let to = match transition {
+        Transition::Drafted if (state, phase) == (PreActivation, Some(Drafting)) => {
+            Place(PreActivation, Some(Admitting))
+        }
+        Transition::Admitted if (state, phase) == (PreActivation, Some(Admitting)) => {
+            Place(PreActivation, Some(Proving))
+        }
+        Transition::Proved if (state, phase) == (PreActivation, Some(Proving)) => Place(PreActivation, Some(Promoting)),
+        Transition::Promoted if (state, phase) == (PreActivation, Some(Promoting)) => Place(Active, None),
+        Transition::Superseded if (state, phase) == (Active, None) => Place(Deactivated, None),
+        Transition::Abandoned if state == PreActivation && phase != Some(Suspending) => {
+            Place(PreActivation, Some(Suspending))
+        }
+        Transition::Suspending if (state, phase) == (Deactivated, None) => Place(Deactivated, Some(Suspending)),
+        Transition::Suspended if phase == Some(Suspending) => Place(Suspended, None),
+        Transition::Destroying if (state, phase) == (Suspended, None) => Place(Suspended, Some(Destroying)),
+        Transition::Destroyed if (state, phase) == (Suspended, Some(Destroying)) => Place(Destroyed, None),
+        Transition::Drafted
+        | Transition::Admitted
+        | Transition::Proved
+        | Transition::Promoted
+        | Transition::Superseded
+        | Transition::Abandoned
+        | Transition::Suspending
+        | Transition::Suspended
+        | Transition::Destroying
+        | Transition::Destroyed => return None,
+    };
+    Some(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    #[test]
+    fn the_transition_table() {
+        let mut table = String::new();
+        for place in Place::ALL {
+            for transition in Transition::ALL {
+                if let Some(to) = next(place, transition) {
+                    writeln!(table, "{place:<26} {:<12} {to}", format!("{transition:?}")).unwrap();
+                }
+            }
+        }
+        insta::assert_snapshot!(table);
+    }
+
+    #[test]
+    fn every_transition_leads_to_a_known_place() {
+        for place in Place::ALL {
+            for transition in Transition::ALL {
+                if let Some(to) = next(place, transition) {
+                    assert!(Place::ALL.contains(&to), "{place} -{transition:?}-> {to}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Everything that is tested through the real SDK against the embedded AWS, in one binary.
+
+mod conformance;

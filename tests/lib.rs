@@ -1,0 +1,1 @@
+//! One test binary: see `all.rs`.
