@@ -1,1 +1,18 @@
-//! Under construction.
+//! Makes happen what [`state`] decides.
+//!
+//! One [`engine`], used by every entrance: the functions in [`functions`], and the command line. Each entrance only
+//! says which goal to reach. What differs between kinds of credentials is behind one trait, [`kind::Kind`]; what
+//! differs between the world and a test (time, randomness, the wire) is in [`ports`]. AWS is called from [`aws`] and
+//! from nowhere else.
+
+pub mod aws;
+pub mod config;
+pub mod engine;
+pub mod failure;
+pub mod functions;
+pub mod kind;
+pub mod kinds;
+pub mod ports;
+pub mod secret;
+
+pub use state;

@@ -1,0 +1,324 @@
+//! API Gateway's keys and usage plans.
+//!
+//! The control plane takes ten calls a second from everybody in the account together, so every caller here can be
+//! given a pace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use aws_config::SdkConfig;
+use aws_sdk_apigateway::Client;
+use aws_sdk_apigateway::types::{Op, PatchOperation, UsagePlan};
+use chrono::TimeDelta;
+use state::Time;
+
+use super::{Answer, failed};
+use crate::failure::{CallFailed, Fault};
+use crate::ports::Ports;
+use crate::secret::SecretValue;
+
+/// API Gateway's control plane.
+#[derive(Debug)]
+pub struct ApiKeys {
+    client: Client,
+    ports: Ports,
+    /// The time between two calls, and when the next may be made.
+    pace: Option<(TimeDelta, Mutex<Time>)>,
+}
+
+/// A key, without its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiKey {
+    /// API Gateway's id.
+    pub id: String,
+    /// Its name; many keys may have the same.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// For the marketplace, and for whoever uses it otherwise.
+    pub customer_id: Option<String>,
+    /// Whether it is accepted.
+    pub enabled: bool,
+    /// All of them, `aws:` ones included.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A usage plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// API Gateway's id.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// `api/stage` of each stage that it lets into.
+    pub stages: BTreeSet<String>,
+    /// How many requests a key may make in each of the plan's periods.
+    pub quota: Option<i32>,
+    /// The plan's own tags: `rotator:allow` among them says which credentials may join.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A key that is to be.
+#[derive(Debug)]
+pub struct NewKey<'a> {
+    /// The value that we chose.
+    pub value: &'a SecretValue,
+    /// Everything else.
+    pub key: &'a ApiKey,
+}
+
+impl ApiKeys {
+    /// At full speed.
+    pub fn new(config: &SdkConfig, ports: Ports) -> Self {
+        Self { client: Client::new(config), ports, pace: None }
+    }
+
+    /// At most so many percent of the account's ten calls a second.
+    pub fn paced(config: &SdkConfig, ports: Ports, percent: u32) -> Self {
+        let gap = TimeDelta::milliseconds(10_000 / i64::from(percent.clamp(1, 100)));
+        let start = ports.clock.now();
+        Self { client: Client::new(config), ports, pace: Some((gap, Mutex::new(start))) }
+    }
+
+    /// A key by id; `None` when there is none.
+    pub async fn get(&self, id: &str) -> Result<Option<ApiKey>, CallFailed> {
+        self.turn().await;
+        match self.client.get_api_key().api_key(id).include_value(false).send().await {
+            Ok(found) => Ok(Some(ApiKey {
+                id: found.id.unwrap_or_default(),
+                name: found.name.unwrap_or_default(),
+                description: found.description,
+                customer_id: found.customer_id,
+                enabled: found.enabled,
+                tags: found.tags.unwrap_or_default().into_iter().collect(),
+            })),
+            Err(error) => none_if_missing(failed("apigateway:GET", &format!("/apikeys/{id}"), Answer::Open, error)),
+        }
+    }
+
+    /// A key's value; `None` when there is no such key. For adoption alone.
+    pub async fn value(&self, id: &str) -> Result<Option<SecretValue>, CallFailed> {
+        self.turn().await;
+        match self.client.get_api_key().api_key(id).include_value(true).send().await {
+            Ok(found) => Ok(found.value.map(SecretValue::new)),
+            Err(error) => none_if_missing(failed("apigateway:GET", &format!("/apikeys/{id}"), Answer::Open, error)),
+        }
+    }
+
+    /// Creates a key with a value of our choice. A key with the same value is a conflict.
+    pub async fn create(&self, new: &NewKey<'_>) -> Result<String, CallFailed> {
+        self.turn().await;
+        self.client
+            .create_api_key()
+            .name(&new.key.name)
+            .set_description(new.key.description.clone())
+            .set_customer_id(new.key.customer_id.clone())
+            .enabled(new.key.enabled)
+            .value(new.value.expose())
+            .set_tags(Some(new.key.tags.clone().into_iter().collect()))
+            .send()
+            .await
+            .map(|made| made.id.unwrap_or_default())
+            .map_err(|error| failed("apigateway:POST", "/apikeys", Answer::Veiled, error))
+    }
+
+    /// All keys whose name begins so, without their values. An empty prefix: all keys.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<ApiKey>, CallFailed> {
+        Ok(self.pages(prefix, false).await?.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// The key with exactly that value, searched by value among those whose name begins so.
+    pub async fn find(&self, prefix: &str, value: &SecretValue) -> Result<Option<ApiKey>, CallFailed> {
+        let found = self.pages(prefix, true).await?;
+        Ok(found
+            .into_iter()
+            .find(|(_, other)| other.as_ref().is_some_and(|other| other.same_as(value)))
+            .map(|(key, _)| key))
+    }
+
+    async fn pages(&self, prefix: &str, values: bool) -> Result<Vec<(ApiKey, Option<SecretValue>)>, CallFailed> {
+        let mut keys = Vec::new();
+        let mut position = None;
+        loop {
+            self.turn().await;
+            let query = (!prefix.is_empty()).then(|| prefix.to_owned());
+            let page = self
+                .client
+                .get_api_keys()
+                .set_name_query(query)
+                .include_values(values)
+                .limit(500)
+                .set_position(position)
+                .send()
+                .await
+                .map_err(|error| failed("apigateway:GET", "/apikeys", Answer::Open, error))?;
+            keys.extend(page.items.unwrap_or_default().into_iter().map(|key| {
+                let value = key.value.map(SecretValue::new);
+                let key = ApiKey {
+                    id: key.id.unwrap_or_default(),
+                    name: key.name.unwrap_or_default(),
+                    description: key.description,
+                    customer_id: key.customer_id,
+                    enabled: key.enabled,
+                    tags: key.tags.unwrap_or_default().into_iter().collect(),
+                };
+                (key, value)
+            }));
+            position = page.position;
+            if position.is_none() {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// Lets API Gateway accept a key, or refuse it. `false` when there is no such key.
+    pub async fn set_enabled(&self, id: &str, enabled: bool) -> Result<bool, CallFailed> {
+        self.turn().await;
+        let patch = PatchOperation::builder().op(Op::Replace).path("/enabled").value(enabled.to_string()).build();
+        match self.client.update_api_key().api_key(id).patch_operations(patch).send().await {
+            Ok(_) => Ok(true),
+            Err(error) => none_if_missing(failed("apigateway:PATCH", &format!("/apikeys/{id}"), Answer::Open, error))
+                .map(|found: Option<()>| found.is_some()),
+        }
+    }
+
+    /// Deletes a key; that it is gone already is fine.
+    pub async fn delete(&self, id: &str) -> Result<(), CallFailed> {
+        self.turn().await;
+        match self.client.delete_api_key().api_key(id).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => none_if_missing(failed("apigateway:DELETE", &format!("/apikeys/{id}"), Answer::Open, error))
+                .map(|_: Option<()>| ()),
+        }
+    }
+
+    /// The plans that a key is in.
+    pub async fn plans_of(&self, key: &str) -> Result<Vec<Plan>, CallFailed> {
+        let mut plans = Vec::new();
+        let mut position = None;
+        loop {
+            self.turn().await;
+            let page = self
+                .client
+                .get_usage_plans()
+                .key_id(key)
+                .limit(500)
+                .set_position(position)
+                .send()
+                .await
+                .map_err(|error| failed("apigateway:GET", "/usageplans", Answer::Open, error));
+            let page = match page {
+                Ok(page) => page,
+                // A key that is gone is in no plan.
+                Err(failed) if failed.fault == Fault::NotFound => return Ok(Vec::new()),
+                Err(failed) => return Err(failed),
+            };
+            plans.extend(page.items.unwrap_or_default().into_iter().map(plan));
+            position = page.position;
+            if position.is_none() {
+                return Ok(plans);
+            }
+        }
+    }
+
+    /// A plan by id; `None` when there is none.
+    pub async fn plan(&self, id: &str) -> Result<Option<Plan>, CallFailed> {
+        self.turn().await;
+        match self.client.get_usage_plan().usage_plan_id(id).send().await {
+            Ok(found) => Ok(Some(plan(
+                UsagePlan::builder()
+                    .set_id(found.id)
+                    .set_name(found.name)
+                    .set_api_stages(found.api_stages)
+                    .set_quota(found.quota)
+                    .set_tags(found.tags)
+                    .build(),
+            ))),
+            Err(error) => none_if_missing(failed("apigateway:GET", &format!("/usageplans/{id}"), Answer::Open, error)),
+        }
+    }
+
+    /// Puts a key into a plan. That it is in it already, or in another with the same stage, is a conflict: it proves
+    /// nothing, so read back.
+    pub async fn attach(&self, key: &str, plan: &str) -> Result<(), CallFailed> {
+        self.turn().await;
+        self.client
+            .create_usage_plan_key()
+            .usage_plan_id(plan)
+            .key_id(key)
+            .key_type("API_KEY")
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| failed("apigateway:POST", &format!("/usageplans/{plan}/keys"), Answer::Open, error))
+    }
+
+    /// What is left of a key's quota in a plan in the period that `today` is in; `None` without data.
+    pub async fn remaining(&self, plan: &str, key: &str, today: Time) -> Result<Option<i64>, CallFailed> {
+        self.turn().await;
+        let day = today.format("%Y-%m-%d").to_string();
+        let usage = self
+            .client
+            .get_usage()
+            .usage_plan_id(plan)
+            .key_id(key)
+            .start_date(&day)
+            .end_date(&day)
+            .send()
+            .await
+            .map_err(|error| failed("apigateway:GET", &format!("/usageplans/{plan}/usage"), Answer::Open, error))?;
+        // The documents disagree on whether the map goes by the key's id or by its value; only one key was asked for.
+        let days = usage.items.unwrap_or_default().into_values().next();
+        Ok(days.and_then(|days| days.last().and_then(|day| day.get(1)).copied()))
+    }
+
+    /// Sets what is left of a key's quota in a plan, for the present period.
+    pub async fn set_remaining(&self, plan: &str, key: &str, remaining: i64) -> Result<(), CallFailed> {
+        self.turn().await;
+        let patch = PatchOperation::builder().op(Op::Replace).path("/remaining").value(remaining.to_string()).build();
+        self.client
+            .update_usage()
+            .usage_plan_id(plan)
+            .key_id(key)
+            .patch_operations(patch)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| {
+                failed("apigateway:PATCH", &format!("/usageplans/{plan}/keys/{key}/usage"), Answer::Open, error)
+            })
+    }
+
+    async fn turn(&self) {
+        let Some((gap, next)) = &self.pace else { return };
+        let now = self.ports.clock.now();
+        let wait = {
+            let mut next = next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let turn = (*next).max(now);
+            *next = turn + *gap;
+            turn - now
+        };
+        if wait > TimeDelta::zero() {
+            self.ports.clock.sleep(wait).await;
+        }
+    }
+}
+
+fn none_if_missing<T>(failed: CallFailed) -> Result<Option<T>, CallFailed> {
+    if failed.fault == Fault::NotFound { Ok(None) } else { Err(failed) }
+}
+
+fn plan(found: UsagePlan) -> Plan {
+    Plan {
+        id: found.id.unwrap_or_default(),
+        name: found.name.unwrap_or_default(),
+        stages: found
+            .api_stages
+            .unwrap_or_default()
+            .into_iter()
+            .map(|stage| format!("{}/{}", stage.api_id.unwrap_or_default(), stage.stage.unwrap_or_default()))
+            .collect(),
+        quota: found.quota.map(|quota| quota.limit),
+        tags: found.tags.unwrap_or_default().into_iter().collect(),
+    }
+}

@@ -1,0 +1,122 @@
+//! The only place that knows AWS's SDK. Its types stop here; its errors become a [`Fault`] in one function.
+
+pub mod api_keys;
+pub mod macs;
+pub mod probe;
+pub mod records;
+pub mod secrets;
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::failure::{CallFailed, Fault};
+use crate::ports::Wire;
+
+/// The ordinary AWS configuration, with the SDK's own retries off: they repeat blindly, and a lost answer to
+/// `CreateApiKey` would become two keys. Retrying is the engine's alone.
+pub async fn load_config(wire: &Wire) -> SdkConfig {
+    plain(aws_config::defaults(BehaviorVersion::latest()).http_client(wire.http_client()).load().await)
+}
+
+/// Any configuration, with the settings that the engine relies on.
+pub fn plain(config: SdkConfig) -> SdkConfig {
+    config
+        .into_builder()
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(3))
+                .operation_attempt_timeout(Duration::from_secs(10))
+                .build(),
+        )
+        .build()
+}
+
+/// What AWS said, without the request: a message can be shown, a request can carry a value.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}{}{message}", if message.is_empty() { "" } else { ": " })]
+struct Said {
+    code: String,
+    message: String,
+}
+
+/// How much of AWS's answer may be repeated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// All of it.
+    Open,
+    /// Only the code: the request carried a value, and the message might quote it.
+    Veiled,
+}
+
+fn failed<E>(action: &'static str, resource: &str, answer: Answer, error: SdkError<E, HttpResponse>) -> CallFailed
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let fault = fault(&error);
+    let said = match &error {
+        SdkError::ServiceError(service) => Said {
+            code: service.err().code().unwrap_or("an error without a code").to_owned(),
+            message: match answer {
+                Answer::Open => service.err().message().unwrap_or_default().to_owned(),
+                Answer::Veiled => String::new(),
+            },
+        },
+        SdkError::TimeoutError(_) => Said { code: "no answer in time".into(), message: String::new() },
+        SdkError::DispatchFailure(_) => {
+            Said { code: "the service could not be reached".into(), message: String::new() }
+        }
+        SdkError::ResponseError(_) => Said { code: "the answer could not be read".into(), message: String::new() },
+        SdkError::ConstructionFailure(_) => {
+            Said { code: "the request could not be built".into(), message: String::new() }
+        }
+        _ => Said { code: "an error of an unknown kind".into(), message: String::new() },
+    };
+    CallFailed { action, resource: resource.to_owned(), fault, source: Some(Box::new(said)) }
+}
+
+fn fault<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
+    let SdkError::ServiceError(service) = error else {
+        return match error {
+            SdkError::ConstructionFailure(_) => Fault::Rejected,
+            // A connection that was refused may be told apart from one that broke, but not safely.
+            _ => Fault::Unknown,
+        };
+    };
+    let status = service.raw().status().as_u16();
+    let code = service.err().code().unwrap_or_default();
+    match code {
+        "ThrottlingException"
+        | "Throttling"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "ProvisionedThroughputExceededException"
+        | "LimitExceededException"
+        | "TransactionInProgressException"
+        | "ConcurrentModificationException" => Fault::Throttled(retry_after(service.raw())),
+        "ConflictException"
+        | "ResourceExistsException"
+        | "ConditionalCheckFailedException"
+        | "TransactionCanceledException"
+        | "TransactionConflictException" => Fault::Conflict,
+        "AccessDeniedException" | "AccessDenied" | "UnauthorizedException" | "KMSAccessDeniedException" => {
+            Fault::Denied
+        }
+        "ResourceNotFoundException" | "NotFoundException" => Fault::NotFound,
+        _ if status == 429 => Fault::Throttled(retry_after(service.raw())),
+        _ if status >= 500 => Fault::Unknown,
+        _ if status == 403 => Fault::Denied,
+        _ if status == 404 => Fault::NotFound,
+        _ => Fault::Rejected,
+    }
+}
+
+fn retry_after(response: &HttpResponse) -> Option<Duration> {
+    response.headers().get("retry-after")?.parse().ok().map(Duration::from_secs)
+}

@@ -1,0 +1,290 @@
+//! The records in DynamoDB: one table, one partition per credential.
+//!
+//! | item | pk | sk | indexed by |
+//! |---|---|---|---|
+//! | head | `CRED#<name>` | `HEAD` | |
+//! | version | `CRED#<name>` | `VER#<generation>` | `due`, `fingerprint` |
+//! | event | `CRED#<name>` | `EVT#<seq>` | `timeline` |
+//!
+//! A commit is one transaction: the head under the condition that nobody else committed since it was read, the
+//! versions that changed, and the event that tells why.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, Put, ScalarAttributeType, TransactWriteItem,
+};
+use chrono::SecondsFormat;
+use state::Time;
+use state::credential::{Commit, Credential, Head, Version};
+use state::ledger::{Event, Note};
+use state::name::CredentialName;
+
+use super::{Answer, failed};
+use crate::failure::{BadInput, CallFailed, Failure, Fault};
+
+/// How many partitions the `due` index has.
+pub const DUE_BUCKETS: u8 = 8;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// The table.
+#[derive(Debug)]
+pub struct Records {
+    client: Client,
+    table: String,
+}
+
+/// An event with what stands beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The chained event.
+    pub event: Event,
+    /// Who and why, unless it was erased or never said.
+    pub note: Option<Note>,
+}
+
+impl Records {
+    /// A table by name.
+    pub fn new(config: &SdkConfig, table: &str) -> Self {
+        Self { client: Client::new(config), table: table.to_owned() }
+    }
+
+    /// Everything recorded of a credential but its history, read consistently.
+    pub async fn load(&self, name: &CredentialName) -> Result<Option<Credential>, Failure> {
+        let (mut head, mut versions) = (None, BTreeMap::new());
+        for item in self.query(name, "HEAD", "VER~").await? {
+            let doc = text(&item, "doc");
+            if text(&item, "sk") == "HEAD" {
+                head = Some(read::<Head>(doc, "head", name)?);
+            } else {
+                let version: Version = read(doc, "version", name)?;
+                versions.insert(version.generation, version);
+            }
+        }
+        Ok(head.map(|head| Credential { head, versions }))
+    }
+
+    /// A credential's history from its first event, read consistently.
+    pub async fn history(&self, name: &CredentialName) -> Result<Vec<Told>, Failure> {
+        let items = self.query(name, "EVT#", "EVT~").await?;
+        items
+            .iter()
+            .map(|item| {
+                let note = item.get("note").and_then(|note| note.as_s().ok());
+                Ok(Told {
+                    event: read(text(item, "doc"), "event", name)?,
+                    note: note.map(|note| read(note, "note", name)).transpose()?,
+                })
+            })
+            .collect()
+    }
+
+    /// Stores a commit, whole or not at all. A conflict: somebody else committed since it was decided.
+    pub async fn commit(&self, commit: &Commit) -> Result<(), Failure> {
+        let Commit { credential, expected, touched, event, note } = commit;
+        let pk = partition(&credential.head.name);
+        let mut head = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(self.item(&pk, "HEAD", &credential.head)))
+            .item("revision", AttributeValue::N(credential.head.revision.to_string()));
+        head = if *expected == 0 {
+            head.condition_expression("attribute_not_exists(pk)")
+        } else {
+            head.condition_expression("revision = :expected")
+                .expression_attribute_values(":expected", AttributeValue::N(expected.to_string()))
+        };
+        let mut told = self.item(&pk, &format!("EVT#{:012}", event.seq), event);
+        told.insert("day".into(), AttributeValue::S(day(event)));
+        told.insert("at".into(), AttributeValue::S(sortable(event.at)));
+        if let Some(note) = note {
+            told.insert("note".into(), AttributeValue::S(json(note)));
+        }
+        let event = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(told))
+            .condition_expression("attribute_not_exists(pk)");
+        let mut puts = vec![head, event];
+        for version in touched.iter().filter_map(|generation| credential.versions.get(generation)) {
+            let mut item = self.item(&pk, &format!("VER#{:06}", version.generation), version);
+            if let Some(at) = version.due() {
+                item.insert("due".into(), AttributeValue::S(format!("DUE#{}", version.id.as_bytes()[0] % DUE_BUCKETS)));
+                item.insert("dueAt".into(), AttributeValue::S(sortable(at)));
+            }
+            if let Some(fingerprint) = &version.fingerprint {
+                item.insert("fingerprint".into(), AttributeValue::S(format!("FP#{}", fingerprint.mac)));
+            }
+            puts.push(Put::builder().table_name(&self.table).set_item(Some(item)));
+        }
+        let writes = puts
+            .into_iter()
+            .map(|put| Ok(TransactWriteItem::builder().put(put.build()?).build()))
+            .collect::<Result<Vec<_>, aws_smithy_types::error::operation::BuildError>>()
+            .expect("table and item are set above");
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        sent.map(drop).map_err(|error| self.failed("dynamodb:TransactWriteItems", error))
+    }
+
+    /// Credentials with a version in that bucket that is due, oldest first, at most `limit`. A hint: the index may be
+    /// behind, and the records decide.
+    pub async fn due(&self, bucket: u8, now: Time, limit: i32) -> Result<Vec<CredentialName>, Failure> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("due")
+            .key_condition_expression("due = :bucket AND dueAt <= :now")
+            .expression_attribute_values(":bucket", AttributeValue::S(format!("DUE#{bucket}")))
+            .expression_attribute_values(":now", AttributeValue::S(sortable(now)))
+            .limit(limit)
+            .send()
+            .await
+            .map_err(|error| self.failed("dynamodb:Query", error))?;
+        let mut names = Vec::new();
+        for item in found.items() {
+            if let Some(name) = text(item, "pk").strip_prefix("CRED#").and_then(|name| CredentialName::parse(name).ok())
+                && !names.contains(&name)
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Creates the table as the stack would. For the embedded AWS and for tests; being there already is fine.
+    pub async fn create_table(&self) -> Result<(), Failure> {
+        let attribute = |name: &str| {
+            AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
+        };
+        let keys = |hash: &str, range: Option<&str>| {
+            let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
+            std::iter::once(key(hash, KeyType::Hash))
+                .chain(range.map(|name| key(name, KeyType::Range)))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let index = |name: &str, hash: &str, range: Option<&str>, projection: ProjectionType| {
+            GlobalSecondaryIndex::builder()
+                .index_name(name)
+                .set_key_schema(Some(keys(hash, range)?))
+                .projection(Projection::builder().projection_type(projection).build())
+                .build()
+        };
+        let shape = || -> Result<_, aws_smithy_types::error::operation::BuildError> {
+            let attributes = ["pk", "sk", "due", "dueAt", "fingerprint", "day", "at"]
+                .into_iter()
+                .map(attribute)
+                .collect::<Result<Vec<_>, _>>()?;
+            let indexes = vec![
+                index("due", "due", Some("dueAt"), ProjectionType::KeysOnly)?,
+                index("fingerprint", "fingerprint", None, ProjectionType::KeysOnly)?,
+                index("timeline", "day", Some("at"), ProjectionType::All)?,
+            ];
+            Ok((attributes, keys("pk", Some("sk"))?, indexes))
+        };
+        let (attributes, key, indexes) = shape().expect("every part of the shape is set above");
+        let made = self
+            .client
+            .create_table()
+            .table_name(&self.table)
+            .billing_mode(BillingMode::PayPerRequest)
+            .set_attribute_definitions(Some(attributes))
+            .set_key_schema(Some(key))
+            .set_global_secondary_indexes(Some(indexes))
+            .send()
+            .await;
+        match made {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => Ok(()),
+            Err(error) => Err(self.failed("dynamodb:CreateTable", error)),
+        }
+    }
+
+    async fn query(&self, name: &CredentialName, from: &str, to: &str) -> Result<Vec<Item>, Failure> {
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .consistent_read(true)
+                .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
+                .expression_attribute_values(":pk", AttributeValue::S(partition(name)))
+                .expression_attribute_values(":from", AttributeValue::S(from.to_owned()))
+                .expression_attribute_values(":to", AttributeValue::S(to.to_owned()))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| self.failed("dynamodb:Query", error))?;
+            items.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    fn item<T: serde::Serialize>(&self, pk: &str, sk: &str, doc: &T) -> Item {
+        HashMap::from([
+            ("pk".to_owned(), AttributeValue::S(pk.to_owned())),
+            ("sk".to_owned(), AttributeValue::S(sk.to_owned())),
+            ("doc".to_owned(), AttributeValue::S(json(doc))),
+        ])
+    }
+
+    fn failed<E>(
+        &self,
+        action: &'static str,
+        error: aws_smithy_runtime_api::client::result::SdkError<
+            E,
+            aws_smithy_runtime_api::client::orchestrator::HttpResponse,
+        >,
+    ) -> Failure
+    where
+        E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let failed = failed(action, &self.table, Answer::Open, error);
+        match failed.fault {
+            Fault::NotFound => BadInput::NoTable(self.table.clone()).into(),
+            Fault::Conflict | Fault::Denied | Fault::Rejected | Fault::Throttled(_) | Fault::Unknown => failed.into(),
+        }
+    }
+}
+
+fn partition(name: &CredentialName) -> String {
+    format!("CRED#{name}")
+}
+
+/// The partition of the `timeline` index: a day, in four shards so that a fleet's rotation does not make one hot.
+fn day(event: &Event) -> String {
+    let shard = event.credential.as_str().bytes().fold(0_u8, u8::wrapping_add) % 4;
+    format!("DAY#{}#{shard}", event.at.format("%Y-%m-%d"))
+}
+
+/// Sorts as text as it sorts as time.
+fn sortable(at: Time) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn text<'a>(item: &'a Item, name: &str) -> &'a str {
+    item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
+}
+
+fn json<T: serde::Serialize>(doc: &T) -> String {
+    serde_json::to_string(doc).expect("records are made of strings, numbers and maps with string keys")
+}
+
+fn read<'a, T: serde::Deserialize<'a>>(doc: &'a str, what: &str, name: &CredentialName) -> Result<T, Failure> {
+    serde_json::from_str(doc).map_err(|source| {
+        CallFailed {
+            action: "dynamodb:Query",
+            resource: format!("the {what} of {name}, which this version of the program can't read"),
+            fault: Fault::Rejected,
+            source: Some(Box::new(source)),
+        }
+        .into()
+    })
+}

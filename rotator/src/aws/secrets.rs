@@ -1,0 +1,251 @@
+//! Secrets Manager: the values, the labels, and the tags in which the owner's wishes are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
+use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, RotationRulesType, StatusType, Tag};
+use state::decide::{AWSCURRENT, AWSPENDING, Secret};
+use state::name::Token;
+use state::policy::{BadPolicy, Policy, Schedule};
+
+use super::{Answer, failed};
+use crate::failure::{BadInput, CallFailed, Failure, Fault};
+use crate::secret::SecretValue;
+
+/// Secrets Manager.
+#[derive(Debug)]
+pub struct Secrets {
+    client: Client,
+}
+
+/// What a secret is to be, when it is created for an adopted key.
+#[derive(Debug)]
+pub struct NewSecret<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The id of its first version: derived, so that a repeated creation is the same creation.
+    pub token: &'a Token,
+    /// For people.
+    pub description: &'a str,
+    /// Its first value.
+    pub document: &'a SecretValue,
+    /// The owner's wishes.
+    pub tags: &'a BTreeMap<String, String>,
+}
+
+impl Secrets {
+    /// With the ordinary configuration.
+    pub fn new(config: &SdkConfig) -> Self {
+        Self { client: Client::new(config) }
+    }
+
+    /// Labels, wishes and schedule of a secret, by name or ARN.
+    pub async fn describe(
+        &self,
+        id: &str,
+        read_wishes: impl Fn(&BTreeMap<String, String>) -> Result<Policy, BadPolicy>,
+    ) -> Result<Secret, Failure> {
+        let found = match self.client.describe_secret().secret_id(id).send().await {
+            Ok(found) => found,
+            Err(error) => {
+                let failed = failed("secretsmanager:DescribeSecret", id, Answer::Open, error);
+                return Err(match failed.fault {
+                    Fault::NotFound => BadInput::NoSecret(id.to_owned()).into(),
+                    Fault::Conflict | Fault::Denied | Fault::Rejected | Fault::Throttled(_) | Fault::Unknown => {
+                        failed.into()
+                    }
+                });
+            }
+        };
+        let tags = found
+            .tags()
+            .iter()
+            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())))
+            .collect();
+        let rules = found.rotation_rules();
+        Ok(Secret {
+            arn: found.arn().unwrap_or_default().to_owned(),
+            deleted: found.deleted_date().is_some(),
+            rotation_enabled: found.rotation_enabled().unwrap_or(false),
+            labels: labels(&found),
+            wishes: read_wishes(&tags),
+            schedule: Schedule {
+                expression: rules.and_then(RotationRulesType::schedule_expression).map(str::to_owned),
+                after_days: rules
+                    .and_then(RotationRulesType::automatically_after_days)
+                    .and_then(|days| u32::try_from(days).ok())
+                    .filter(|days| *days > 0),
+            },
+            replicas_behind: found
+                .replication_status()
+                .iter()
+                .filter(|replica| replica.status() != Some(&StatusType::InSync))
+                .filter_map(|replica| replica.region().map(str::to_owned))
+                .collect(),
+        })
+    }
+
+    /// The value of one version, `None` for the empty placeholder. Always by version id: a read by label alone may
+    /// see an older label.
+    pub async fn value(&self, id: &str, version: &Token) -> Result<Option<SecretValue>, Failure> {
+        match self.client.get_secret_value().secret_id(id).version_id(version.as_str()).send().await {
+            Ok(found) => match found.secret_string {
+                Some(text) => Ok(Some(SecretValue::new(text))),
+                None => Err(BadInput::Value("is binary: this service reads JSON text").into()),
+            },
+            Err(error) => {
+                let failed = failed("secretsmanager:GetSecretValue", id, Answer::Open, error);
+                if failed.fault == Fault::NotFound { Ok(None) } else { Err(failed.into()) }
+            }
+        }
+    }
+
+    /// Puts a value under a token, with `AWSPENDING` on it. A second value under the same token is a conflict: the
+    /// first one wins for good.
+    pub async fn put_pending(
+        &self,
+        id: &str,
+        token: &Token,
+        document: &SecretValue,
+        rotation_token: Option<&SecretValue>,
+    ) -> Result<(), CallFailed> {
+        self.client
+            .put_secret_value()
+            .secret_id(id)
+            .client_request_token(token.as_str())
+            .secret_string(document.expose())
+            .version_stages(AWSPENDING)
+            .set_rotation_token(rotation_token.map(|token| token.expose().to_owned()))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| failed("secretsmanager:PutSecretValue", id, Answer::Veiled, error))
+    }
+
+    /// Moves `AWSCURRENT`, if it is still where `from` says: anything else is a conflict.
+    pub async fn promote(&self, id: &str, from: Option<&Token>, to: &Token) -> Result<(), CallFailed> {
+        self.move_label(id, AWSCURRENT, from, Some(to)).await
+    }
+
+    /// Takes `AWSPENDING` off a version, if it is still there.
+    pub async fn unpend(&self, id: &str, from: &Token) -> Result<(), CallFailed> {
+        self.move_label(id, AWSPENDING, Some(from), None).await
+    }
+
+    async fn move_label(
+        &self,
+        id: &str,
+        label: &str,
+        from: Option<&Token>,
+        to: Option<&Token>,
+    ) -> Result<(), CallFailed> {
+        self.client
+            .update_secret_version_stage()
+            .secret_id(id)
+            .version_stage(label)
+            .set_remove_from_version_id(from.map(|token| token.as_str().to_owned()))
+            .set_move_to_version_id(to.map(|token| token.as_str().to_owned()))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| {
+                let mut failed = failed("secretsmanager:UpdateSecretVersionStage", id, Answer::Open, error);
+                // The compare-and-swap failed: the label is not where we thought.
+                if failed.fault == Fault::Rejected {
+                    failed.fault = Fault::Conflict;
+                }
+                failed
+            })
+    }
+
+    /// Creates a secret. The same name with the same token and value is no conflict.
+    pub async fn create(&self, new: &NewSecret<'_>) -> Result<String, CallFailed> {
+        let tags = new.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        self.client
+            .create_secret()
+            .name(new.name)
+            .client_request_token(new.token.as_str())
+            .description(new.description)
+            .secret_string(new.document.expose())
+            .set_tags(Some(tags.collect()))
+            .send()
+            .await
+            .map(|made| made.arn.unwrap_or_default())
+            .map_err(|error| failed("secretsmanager:CreateSecret", new.name, Answer::Veiled, error))
+    }
+
+    /// Adds or changes tags.
+    pub async fn tag(&self, id: &str, tags: &BTreeMap<String, String>) -> Result<(), CallFailed> {
+        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        self.client
+            .tag_resource()
+            .secret_id(id)
+            .set_tags(Some(tags.collect()))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| failed("secretsmanager:TagResource", id, Answer::Open, error))
+    }
+
+    /// Configures rotation by schedule, without starting one: Secrets Manager only tests the configuration.
+    pub async fn schedule(&self, id: &str, token: &Token, function: &str, expression: &str) -> Result<(), CallFailed> {
+        self.client
+            .rotate_secret()
+            .secret_id(id)
+            .client_request_token(token.as_str())
+            .rotation_lambda_arn(function)
+            .rotation_rules(RotationRulesType::builder().schedule_expression(expression).build())
+            .rotate_immediately(false)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| failed("secretsmanager:RotateSecret", id, Answer::Open, error))
+    }
+
+    /// Starts a rotation, under a token of ours if one is given. Returns the token it runs under.
+    pub async fn rotate(&self, id: &str, token: Option<&Token>) -> Result<Option<Token>, CallFailed> {
+        self.client
+            .rotate_secret()
+            .secret_id(id)
+            .set_client_request_token(token.map(|token| token.as_str().to_owned()))
+            .send()
+            .await
+            .map(|begun| begun.version_id().and_then(|id| Token::parse(id).ok()))
+            .map_err(|error| failed("secretsmanager:RotateSecret", id, Answer::Open, error))
+    }
+
+    /// Names of all secrets that carry a kind of ours. May lag by five minutes, as `ListSecrets` does.
+    pub async fn managed(&self) -> Result<Vec<String>, CallFailed> {
+        let filter = Filter::builder().key(FilterNameStringType::TagKey).values("rotator:kind").build();
+        let mut names = Vec::new();
+        let mut next = None;
+        loop {
+            let page = self
+                .client
+                .list_secrets()
+                .filters(filter.clone())
+                .max_results(100)
+                .set_next_token(next)
+                .send()
+                .await
+                .map_err(|error| failed("secretsmanager:ListSecrets", "*", Answer::Open, error))?;
+            names.extend(page.secret_list().iter().filter_map(|secret| secret.name().map(str::to_owned)));
+            next = page.next_token;
+            if next.is_none() {
+                names.sort_unstable();
+                return Ok(names);
+            }
+        }
+    }
+}
+
+fn labels(found: &DescribeSecretOutput) -> BTreeMap<Token, BTreeSet<String>> {
+    found
+        .version_ids_to_stages()
+        .into_iter()
+        .flatten()
+        .filter_map(|(version, labels)| Some((Token::parse(version).ok()?, labels.iter().cloned().collect())))
+        .collect()
+}

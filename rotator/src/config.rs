@@ -1,0 +1,113 @@
+//! Configuration of the functions and the command line: one place.
+
+use std::env::VarError;
+
+/// Where things are. Everything else is the ordinary AWS configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `ROTATOR_TABLE`: the DynamoDB table of the records. Default `rotator`.
+    pub table: String,
+    /// `ROTATOR_FINGERPRINT_KEY`: the ARN of the KMS HMAC key by which a leaked value is found. Without it no
+    /// fingerprints are kept.
+    pub fingerprint_key: Option<String>,
+    /// `ROTATOR_EXECUTE_API`: where an API answers, with `{api}` and `{region}` in it.
+    pub execute_api: String,
+    /// `ROTATOR_KEY_PREFIX`: what a new API key begins with, so that scanners recognise it. Default `krt1`.
+    pub key_prefix: String,
+    /// `ROTATOR_FUNCTION_ARN`: the rotation function, for adoption.
+    pub function_arn: Option<String>,
+    /// `ROTATOR_CONTROL_PLANE_SHARE`: how much of API Gateway's 10 calls a second retirement may use, in percent.
+    /// Default 20; the rest is for rotations and for everybody else in the account.
+    pub control_plane_share: u32,
+}
+
+/// A setting that can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} = {found:?} is not usable: {rule}")]
+pub struct BadConfig {
+    name: &'static str,
+    found: String,
+    rule: &'static str,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            table: "rotator".into(),
+            fingerprint_key: None,
+            execute_api: "https://{api}.execute-api.{region}.amazonaws.com".into(),
+            key_prefix: "krt1".into(),
+            function_arn: None,
+            control_plane_share: 20,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the environment.
+    pub fn from_env() -> Result<Self, BadConfig> {
+        Self::from(|name| match std::env::var(name) {
+            Ok(value) => Some(value),
+            Err(VarError::NotPresent) => None,
+            Err(VarError::NotUnicode(raw)) => Some(raw.to_string_lossy().into_owned()),
+        })
+    }
+
+    /// Reads settings from wherever they are; empty ones count as not set.
+    pub fn from(read: impl Fn(&str) -> Option<String>) -> Result<Self, BadConfig> {
+        let read = |name: &str| read(name).filter(|value| !value.is_empty());
+        let defaults = Self::default();
+        let config = Self {
+            table: read("ROTATOR_TABLE").unwrap_or(defaults.table),
+            fingerprint_key: read("ROTATOR_FINGERPRINT_KEY"),
+            execute_api: read("ROTATOR_EXECUTE_API").unwrap_or(defaults.execute_api),
+            key_prefix: read("ROTATOR_KEY_PREFIX").unwrap_or(defaults.key_prefix),
+            function_arn: read("ROTATOR_FUNCTION_ARN"),
+            control_plane_share: match read("ROTATOR_CONTROL_PLANE_SHARE") {
+                None => defaults.control_plane_share,
+                Some(raw) => raw.parse().ok().filter(|share| (1..=100).contains(share)).ok_or(BadConfig {
+                    name: "ROTATOR_CONTROL_PLANE_SHARE",
+                    found: raw,
+                    rule: "write a whole number of percent, 1 to 100",
+                })?,
+            },
+        };
+        let bad = |name, found: &str, rule| Err(BadConfig { name, found: found.to_owned(), rule });
+        let prefix = &config.key_prefix;
+        if !(1..=8).contains(&prefix.len()) || !prefix.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return bad("ROTATOR_KEY_PREFIX", prefix, "write 1 to 8 letters and digits: API Gateway takes no others");
+        }
+        if !config.execute_api.contains("{api}") || !config.execute_api.starts_with("http") {
+            return bad("ROTATOR_EXECUTE_API", &config.execute_api, "write a URL with {api} in it");
+        }
+        let name = &config.table;
+        if !(3..=255).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
+            return bad("ROTATOR_TABLE", name, "write a DynamoDB table name: 3 to 255 of A-Z a-z 0-9 _ . -");
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_set_is_the_default_and_empty_is_not_set() {
+        assert_eq!(Config::from(|_| None).unwrap(), Config::default());
+        assert_eq!(Config::from(|_| Some(String::new())).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_bad_setting_is_named() {
+        for (name, value) in [
+            ("ROTATOR_KEY_PREFIX", "krt_1"),
+            ("ROTATOR_EXECUTE_API", "https://x"),
+            ("ROTATOR_TABLE", "a b"),
+            ("ROTATOR_CONTROL_PLANE_SHARE", "0"),
+        ] {
+            let error = Config::from(|asked| (asked == name).then(|| value.to_owned())).unwrap_err();
+            assert!(error.to_string().starts_with(name), "{error}");
+        }
+    }
+}

@@ -1,0 +1,550 @@
+//! The one loop: load, decide, act, commit; again.
+//!
+//! It has no policy of its own. What to do is decided by [`state::decide`](mod@state::decide); what a failure means is
+//! said by [`Disposition`]. A dropped run stops everything: nothing here runs behind the caller's back, and whoever
+//! comes next goes on from the records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use chrono::TimeDelta;
+use state::Time;
+use state::credential::{Commit, Credential, Stamp, Version};
+use state::decide::{Action, CurrentValue, Decision, Goal, Observed, Question, Secret, StrayValue, decide};
+use state::hold::{Hold, HoldReason};
+use state::ledger::{Actor, Change, Note};
+use state::name::{CredentialName, Token};
+use state::policy::{BadPolicy, Policy};
+use tracing::{info, warn};
+
+use crate::aws::api_keys::ApiKeys;
+use crate::aws::macs::Macs;
+use crate::aws::probe::Prober;
+use crate::aws::records::Records;
+use crate::aws::secrets::Secrets;
+use crate::config::Config;
+use crate::failure::{BadInput, Disposition, Failure, Stopped, chain};
+use crate::kind::{Case, Kind};
+use crate::kinds::api_gateway_key::ApiGatewayKey;
+use crate::ports::Ports;
+use crate::secret::SecretValue;
+
+/// How long before its caller's deadline a run stops, so that its error still gets out.
+const MARGIN: TimeDelta = TimeDelta::seconds(10);
+/// Between two tries of something that is not true yet.
+const POLL: TimeDelta = TimeDelta::seconds(5);
+/// The longest wait after failures in a row.
+const LONGEST: TimeDelta = TimeDelta::seconds(20);
+/// Failures in a row after which retirement leaves a credential to its next tick: others wait behind it.
+const PATIENCE: u32 = 4;
+
+/// The engine with everything that it needs.
+#[derive(Debug)]
+pub struct Engine {
+    /// The records.
+    pub records: Records,
+    /// Secrets Manager.
+    pub secrets: Secrets,
+    /// Fingerprints.
+    pub macs: Macs,
+    /// API Gateway's control plane.
+    pub api_keys: Arc<ApiKeys>,
+    /// Probes.
+    pub prober: Prober,
+    /// Time, randomness, the wire.
+    pub ports: Ports,
+    /// Where things are.
+    pub config: Config,
+    kinds: Vec<Box<dyn Kind>>,
+}
+
+/// On whose behalf a run is made.
+#[derive(Debug)]
+pub struct Errand<'a> {
+    /// Who.
+    pub actor: Actor,
+    /// When the caller's time is over.
+    pub deadline: Time,
+    /// Secrets Manager's `RotationToken`, if it sent one.
+    pub rotation_token: Option<&'a SecretValue>,
+}
+
+impl Engine {
+    /// An engine at API Gateway's full speed.
+    pub fn new(config: &SdkConfig, settings: Config, ports: Ports) -> Self {
+        let keys = ApiKeys::new(config, ports.clone());
+        Self::with(config, settings, ports, keys)
+    }
+
+    /// An engine that leaves most of API Gateway's control plane to others.
+    pub fn paced(config: &SdkConfig, settings: Config, ports: Ports) -> Self {
+        let keys = ApiKeys::paced(config, ports.clone(), settings.control_plane_share);
+        Self::with(config, settings, ports, keys)
+    }
+
+    fn with(config: &SdkConfig, settings: Config, ports: Ports, keys: ApiKeys) -> Self {
+        let region = config.region().map_or("us-east-1", |region| region.as_ref());
+        let api_keys = Arc::new(keys);
+        let prober = Prober::new(ports.clone(), &settings.execute_api, region);
+        let kind = ApiGatewayKey::new(api_keys.clone(), prober.clone(), ports.clone(), &settings.key_prefix);
+        Self {
+            records: Records::new(config, &settings.table),
+            secrets: Secrets::new(config),
+            macs: Macs::new(config, settings.fingerprint_key.clone()),
+            api_keys,
+            prober,
+            ports,
+            config: settings,
+            kinds: vec![Box::new(kind)],
+        }
+    }
+
+    /// The kind of that name.
+    pub fn kind(&self, name: &str) -> Result<&dyn Kind, BadInput> {
+        let found = self.kinds.iter().find(|kind| kind.name() == name);
+        found.map(AsRef::as_ref).ok_or_else(|| BadInput::Tag {
+            tag: "kind",
+            found: name.to_owned(),
+            rule: "this version of the program does not know it: deploy the version that wrote the records",
+        })
+    }
+
+    /// Reads the owner's wishes from a secret's tags.
+    pub fn wishes(&self, tags: &BTreeMap<String, String>) -> Result<Policy, BadPolicy> {
+        let known: Vec<(&str, &[&str])> = self.kinds.iter().map(|kind| (kind.name(), kind.tags())).collect();
+        Policy::from_tags(tags, &known)
+    }
+
+    /// The secret behind a name or ARN.
+    pub async fn describe(&self, id: &str) -> Result<Secret, Failure> {
+        self.secrets.describe(id, |tags| self.wishes(tags)).await
+    }
+
+    /// The fingerprint of the key in a document, if it has one.
+    pub async fn fingerprint(
+        &self,
+        kind: &dyn Kind,
+        document: &SecretValue,
+    ) -> Result<Option<state::credential::Fingerprint>, Failure> {
+        match kind.key(document)? {
+            Some(key) => Ok(self.macs.fingerprint(&key).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// A stamp for a commit made now.
+    pub fn stamp(&self, errand: &Errand<'_>, note: Option<Note>) -> Stamp {
+        Stamp { at: self.ports.clock.now(), until: errand.deadline, actor: errand.actor, note }
+    }
+
+    /// Applies a change and stores it, or says who was in the way.
+    pub async fn commit(&self, credential: &Credential, change: Change, stamp: &Stamp) -> Result<Credential, Stopped> {
+        let commit = credential.apply(change, stamp)?;
+        self.store(commit).await.map_err(Stopped::from)
+    }
+
+    async fn store(&self, commit: Commit) -> Result<Credential, Failure> {
+        self.records.commit(&commit).await?;
+        let event = &commit.event;
+        info!(
+            credential = %event.credential,
+            generation = event.change.generation(),
+            what = event.change.word(),
+            seq = event.seq,
+            "committed"
+        );
+        metrics::counter!("Transitions", "what" => event.change.word()).increment(1);
+        Ok(commit.credential)
+    }
+
+    /// Works towards a goal until it is reached, something holds, or the time is over.
+    pub async fn run(
+        &self,
+        name: &CredentialName,
+        arn: Option<&str>,
+        goal: &Goal,
+        errand: &Errand<'_>,
+    ) -> Result<(), Stopped> {
+        let mut run = Run { engine: self, name, arn, goal, errand, observed: Observed::default(), failures: 0 };
+        // Boxed: the loop holds the futures of every adapter, and its callers should not.
+        Box::pin(run.to_its_end()).await
+    }
+}
+
+struct Run<'a> {
+    engine: &'a Engine,
+    name: &'a CredentialName,
+    arn: Option<&'a str>,
+    goal: &'a Goal,
+    errand: &'a Errand<'a>,
+    observed: Observed,
+    /// In a row.
+    failures: u32,
+}
+
+/// How a turn of the loop ended, when it did not fail.
+enum Turn {
+    On(Option<Credential>),
+    Over,
+}
+
+impl Run<'_> {
+    async fn to_its_end(&mut self) -> Result<(), Stopped> {
+        let mut credential = None;
+        let mut last = None;
+        loop {
+            if self.engine.ports.clock.now() + MARGIN >= self.errand.deadline {
+                return Err(Stopped::OutOfTime(last.map(Box::new)));
+            }
+            match self.turn(&mut credential).await {
+                Ok(Turn::Over) => return Ok(()),
+                Ok(Turn::On(next)) => {
+                    credential = next;
+                    self.failures = 0;
+                }
+                Err(Stopped::Failed(failure)) => {
+                    let wait = match &failure {
+                        Failure::NotYet(_) => POLL,
+                        Failure::Call(call) => match call.fault.disposition() {
+                            Disposition::Reload => TimeDelta::zero(),
+                            Disposition::Wait(asked) => {
+                                asked.and_then(|time| TimeDelta::from_std(time).ok()).unwrap_or_else(|| self.backoff())
+                            }
+                            Disposition::Hold | Disposition::Fail => return Err(Stopped::Failed(failure)),
+                        },
+                        Failure::Held(_) | Failure::Input(_) => return Err(Stopped::Failed(failure)),
+                    };
+                    self.failures += 1;
+                    if matches!(self.goal, Goal::Retire) && self.failures > PATIENCE {
+                        return Err(Stopped::Failed(failure));
+                    }
+                    warn!(credential = %self.name, reason = chain(&failure), wait_seconds = wait.num_seconds(), "looking again");
+                    // Whatever was known may be wrong by now.
+                    credential = None;
+                    self.observed = Observed { ours: std::mem::take(&mut self.observed.ours), ..Observed::default() };
+                    last = Some(failure);
+                    // A conflict that stays is waited out too, or the loop would spin.
+                    let wait = if wait.is_zero() && self.failures > 2 { self.backoff() } else { wait };
+                    if !wait.is_zero() {
+                        self.engine.ports.clock.sleep(wait).await;
+                    }
+                }
+                Err(stopped) => return Err(stopped),
+            }
+        }
+    }
+
+    fn backoff(&self) -> TimeDelta {
+        TimeDelta::seconds(1 << self.failures.min(4)).min(LONGEST)
+    }
+
+    async fn turn(&mut self, known: &mut Option<Credential>) -> Result<Turn, Stopped> {
+        let credential = match known.take() {
+            Some(credential) => credential,
+            None => match (self.engine.records.load(self.name).await?, self.arn) {
+                (Some(credential), _) => credential,
+                (None, Some(arn)) => Credential::empty(self.name.clone(), arn),
+                (None, None) => return Ok(Turn::Over),
+            },
+        };
+        match decide(self.goal, &credential, &self.observed, self.engine.ports.clock.now()) {
+            Decision::Done => Ok(Turn::Over),
+            Decision::Refuse(refusal) => Err(Stopped::Refused(refusal)),
+            Decision::Hold(generation, hold) => self.hold(credential, generation, hold).await,
+            Decision::Commit(change) => {
+                if let (Some(generation), true) = (change.generation(), opens_intent(&change)) {
+                    self.observed.ours.insert(generation);
+                }
+                let stamp = self.engine.stamp(self.errand, None);
+                let credential = self.engine.commit(&credential, change, &stamp).await?;
+                self.observed = std::mem::take(&mut self.observed).after_commit();
+                Ok(Turn::On(Some(credential)))
+            }
+            Decision::Look(question) => match self.look(&credential, question).await {
+                Ok(()) => Ok(Turn::On(Some(credential))),
+                Err(failure) => self.failed(credential, None, failure).await,
+            },
+            Decision::Perform(action) => {
+                let generation = about(&action);
+                match self.perform(&credential, action).await {
+                    Ok(()) => Ok(Turn::On(Some(credential))),
+                    Err(failure) => self.failed(credential, generation, failure).await,
+                }
+            }
+        }
+    }
+
+    /// A failure that is a hold is recorded as one.
+    async fn failed(
+        &mut self,
+        credential: Credential,
+        generation: Option<u32>,
+        failure: Failure,
+    ) -> Result<Turn, Stopped> {
+        match failure.as_hold() {
+            Some(hold) => self.hold(credential, generation, hold).await,
+            None => Err(failure.into()),
+        }
+    }
+
+    async fn hold(&mut self, credential: Credential, generation: Option<u32>, hold: Hold) -> Result<Turn, Stopped> {
+        let recorded = match generation {
+            Some(generation) => credential.versions.get(&generation).and_then(|version| version.held.as_ref()),
+            None => credential.head.held.as_ref(),
+        };
+        let now = self.engine.ports.clock.now();
+        let is_news = recorded.is_none_or(|held| held.hold != hold || held.look_again <= now);
+        metrics::counter!("Holds", "reason" => hold.reason.word()).increment(1);
+        warn!(credential = %self.name, generation, hold = %hold.reason, detail = hold.detail, remedy = hold.reason.remedy(), "held");
+        let retiring = matches!(self.goal, Goal::Retire);
+        // A credential of which nothing is recorded yet has no history to tell it in.
+        let credential = if is_news && credential.head.revision > 0 {
+            let change = Change::Held { generation, hold: hold.clone() };
+            let stamp = self.engine.stamp(self.errand, None);
+            if let Some(generation) = generation {
+                self.observed.ours.remove(&generation);
+            }
+            self.engine.commit(&credential, change, &stamp).await?
+        } else if retiring {
+            return Err(Stopped::Held(hold));
+        } else {
+            credential
+        };
+        // One version that can't be retired must not keep the others.
+        if retiring && generation.is_some() { Ok(Turn::On(Some(credential))) } else { Err(Stopped::Held(hold)) }
+    }
+
+    async fn look(&mut self, credential: &Credential, question: Question) -> Result<(), Failure> {
+        let engine = self.engine;
+        match question {
+            Question::Secret => {
+                self.observed.secret =
+                    Some(engine.describe(&credential.head.arn).await.or_else(|failure| gone(credential, failure))?)
+            }
+            Question::Current(carrier) => {
+                let kind = self.wished_kind(credential)?;
+                let document = engine.secrets.value(&credential.head.arn, &carrier).await?;
+                let key = document.as_ref().map(|document| kind.key(document)).transpose()?.flatten();
+                self.observed.current = Some(match key {
+                    None => CurrentValue::WithoutKey,
+                    Some(key) => match kind.recognise(&key).await? {
+                        None => CurrentValue::Unknown,
+                        Some(facts) => CurrentValue::Key(facts, engine.macs.fingerprint(&key).await?),
+                    },
+                });
+            }
+            Question::Stray(token) => {
+                let stray = engine.secrets.value(&credential.head.arn, &token).await?;
+                let current = self.current_document(credential).await?;
+                self.observed.stray = Some(match (stray, current) {
+                    (None, _) => StrayValue::Preflight,
+                    (Some(stray), Some(current)) if stray.same_as(&current) => StrayValue::Preflight,
+                    (Some(_), _) => StrayValue::Other,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn perform(&mut self, credential: &Credential, action: Action) -> Result<(), Failure> {
+        let engine = self.engine;
+        let now = engine.ports.clock.now();
+        let arn = &credential.head.arn;
+        match action {
+            Action::Check(replaces) => {
+                let policy = self.wished_policy(credential)?;
+                let incumbent = replaces.generation.and_then(|generation| credential.versions.get(&generation));
+                let case = Case { credential, version: None, incumbent, policy, now };
+                engine.kind(&policy.kind)?.check(&case).await?;
+                self.observed.checked = true;
+            }
+            Action::Draft(generation) => {
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                let token = &version.carriers[0];
+                let document = match engine.secrets.value(arn, token).await? {
+                    Some(document) => document,
+                    None => {
+                        let before = match version.replaces.as_ref().and_then(|replaces| replaces.carrier.as_ref()) {
+                            Some(carrier) => engine.secrets.value(arn, carrier).await?,
+                            None => None,
+                        };
+                        let document = kind.draft(&case, before.as_ref())?;
+                        engine.secrets.put_pending(arn, token, &document, self.errand.rotation_token).await?;
+                        document
+                    }
+                };
+                let fingerprint = engine.fingerprint(kind, &document).await?;
+                self.observed.drafted = Some((kind.christen(&case), fingerprint));
+            }
+            Action::Admit(generation) => {
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                self.observed.admitted = Some(kind.admit(&case, &self.drafted(credential, version).await?).await?);
+            }
+            Action::Prove(generation) => {
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                let document = self.drafted(credential, version).await?;
+                self.observed.proof = Some(match kind.prove(&case, &document).await {
+                    Ok(proof) => proof,
+                    Err(Failure::NotYet(why)) => {
+                        // Is it the key, or is nobody let through from here?
+                        let blocked = match self.current_document(credential).await? {
+                            Some(current) => kind.is_blocked(&case, &current).await?,
+                            None => false,
+                        };
+                        return Err(if blocked && self.failures >= PATIENCE {
+                            let detail = format!("{why}; the incumbent's key does not get through from here either");
+                            Hold::new(HoldReason::ProbeBlocked, detail).into()
+                        } else {
+                            Failure::NotYet(why)
+                        });
+                    }
+                    Err(failure) => return Err(failure),
+                });
+            }
+            Action::Confirm(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                kind.confirm(&case).await?;
+                self.observed.confirmed = true;
+            }
+            Action::Promote(generation) => {
+                let version = version(credential, generation);
+                let from = version.replaces.as_ref().and_then(|replaces| replaces.carrier.as_ref());
+                engine.secrets.promote(arn, from, &version.carriers[0]).await?;
+                self.observed.moved = true;
+            }
+            Action::Preflight => {
+                let policy = self.wished_policy(credential)?;
+                let incumbent = credential.current();
+                let kind = engine.kind(&policy.kind)?;
+                let case = Case { credential, version: None, incumbent, policy, now };
+                kind.check(&case).await?;
+                let current = self.current_document(credential).await?;
+                if let (Some(_), Some(document)) = (incumbent, &current)
+                    && kind.key(document)?.is_some()
+                {
+                    kind.prove(&case, document).await?;
+                }
+                self.observed.preflighted = true;
+            }
+            Action::Suspend(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                self.observed.suspended = Some((generation, kind.suspend(&case).await?));
+            }
+            Action::Destroy(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                kind.destroy(&case).await?;
+                self.observed.destroyed = Some(generation);
+            }
+        }
+        Ok(())
+    }
+
+    fn case<'c>(
+        &self,
+        credential: &'c Credential,
+        version: &'c Version,
+        now: Time,
+    ) -> Result<(&dyn Kind, Case<'c>), Failure> {
+        let incumbent = version.replaces.as_ref().and_then(|replaces| replaces.generation);
+        let incumbent = incumbent.and_then(|generation| credential.versions.get(&generation));
+        let case = Case { credential, version: Some(version), incumbent, policy: &version.policy, now };
+        Ok((self.engine.kind(&version.policy.kind)?, case))
+    }
+
+    fn wished_policy(&self, credential: &Credential) -> Result<&Policy, Failure> {
+        let wishes = self.observed.secret.as_ref().map(|secret| &secret.wishes);
+        match wishes {
+            Some(Ok(policy)) => Ok(policy),
+            // `decide` refuses unusable wishes before it asks for anything that needs them.
+            Some(Err(_)) | None => {
+                Err(Failure::NotYet(format!("the wishes of {} are not read yet", credential.head.name)))
+            }
+        }
+    }
+
+    fn wished_kind(&self, credential: &Credential) -> Result<&dyn Kind, Failure> {
+        Ok(self.engine.kind(&self.wished_policy(credential)?.kind)?)
+    }
+
+    async fn current_document(&self, credential: &Credential) -> Result<Option<SecretValue>, Failure> {
+        let holder = self.observed.secret.as_ref().and_then(|secret| secret.holder(state::decide::AWSCURRENT));
+        match holder {
+            Some(carrier) => self.engine.secrets.value(&credential.head.arn, carrier).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The candidate's value: it was put before the records said so.
+    async fn drafted(&self, credential: &Credential, version: &Version) -> Result<SecretValue, Failure> {
+        let token: &Token = &version.carriers[0];
+        let document = self.engine.secrets.value(&credential.head.arn, token).await?;
+        document.ok_or_else(|| Failure::NotYet(format!("the value of version {token} can't be read yet")))
+    }
+}
+
+fn version(credential: &Credential, generation: u32) -> &Version {
+    credential.versions.get(&generation).expect("`decide` names only versions that it was given")
+}
+
+fn about(action: &Action) -> Option<u32> {
+    match action {
+        Action::Check(_) | Action::Preflight => None,
+        Action::Draft(generation)
+        | Action::Admit(generation)
+        | Action::Prove(generation)
+        | Action::Confirm(generation)
+        | Action::Promote(generation)
+        | Action::Suspend(generation)
+        | Action::Destroy(generation) => Some(*generation),
+    }
+}
+
+/// Whether what follows is this run's to finish.
+fn opens_intent(change: &Change) -> bool {
+    match change {
+        Change::Drafting { .. }
+        | Change::Drafted { .. }
+        | Change::Admitted { .. }
+        | Change::Proved { .. }
+        | Change::Suspending { .. }
+        | Change::Destroying { .. } => true,
+        Change::Adopted { .. }
+        | Change::Ordered { .. }
+        | Change::Promoted { .. }
+        | Change::Abandoned { .. }
+        | Change::Suspended { .. }
+        | Change::Destroyed { .. }
+        | Change::Carried { .. }
+        | Change::Held { .. } => false,
+    }
+}
+
+/// To retirement, a secret that is gone is a deleted one: a hold, not an error.
+fn gone(credential: &Credential, failure: Failure) -> Result<Secret, Failure> {
+    match failure {
+        Failure::Input(BadInput::NoSecret(_)) if credential.head.revision > 0 => Ok(Secret {
+            arn: credential.head.arn.clone(),
+            deleted: true,
+            rotation_enabled: false,
+            labels: BTreeMap::new(),
+            wishes: Err(BadPolicy::NoKind),
+            schedule: state::policy::Schedule::default(),
+            replicas_behind: Vec::new(),
+        }),
+        other @ (Failure::Call(_) | Failure::Held(_) | Failure::NotYet(_) | Failure::Input(_)) => Err(other),
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        match (failure.as_hold(), failure) {
+            (Some(hold), _) => Self::Held(hold),
+            (None, Failure::Input(input)) => Self::Input(input),
+            (None, failure) => Self::Failed(failure),
+        }
+    }
+}

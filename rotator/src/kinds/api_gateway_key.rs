@@ -1,0 +1,484 @@
+//! API keys of API Gateway's REST APIs.
+//!
+//! `CreateApiKey` takes no client token, so a crash after it could leave a live key that nobody knows. It does take a
+//! value of our choice and refuses a second key with the same one. So the value comes first: it is drawn and stored
+//! under the rotation's token before the key is made, and whoever comes later finds the key by its value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use state::credential::Proof;
+use state::hold::{Hold, HoldReason};
+
+use crate::aws::api_keys::{ApiKey, ApiKeys, NewKey, Plan};
+use crate::aws::probe::{Probe, Prober, Recognition};
+use crate::failure::{BadInput, Failure, Fault};
+use crate::kind::{Case, Facts, Kind};
+use crate::ports::Ports;
+use crate::secret::SecretValue;
+
+/// The tag on a key that says which version it may be. It authorises nothing: only a record does.
+pub const VERSION_TAG: &str = "rotator:version";
+/// The tag on a key that says which credential it may belong to.
+pub const CREDENTIAL_TAG: &str = "rotator:credential";
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const RANDOM: usize = 40;
+const CHECKSUM: usize = 6;
+/// How many requests in a row must get through: one could have met the only server that knows the key.
+const TRIES: usize = 3;
+
+/// API keys of REST APIs.
+#[derive(Debug)]
+pub struct ApiGatewayKey {
+    keys: Arc<ApiKeys>,
+    prober: Prober,
+    ports: Ports,
+    prefix: String,
+}
+
+impl ApiGatewayKey {
+    /// `prefix` is the setting `ROTATOR_KEY_PREFIX`.
+    pub fn new(keys: Arc<ApiKeys>, prober: Prober, ports: Ports, prefix: &str) -> Self {
+        Self { keys, prober, ports, prefix: prefix.to_owned() }
+    }
+}
+
+/// Draws a value: the prefix, 40 random characters, and a checksum of 6 over both by which a scanner recognises it
+/// offline.
+pub fn draw(prefix: &str, ports: &Ports) -> SecretValue {
+    let mut value = zeroize::Zeroizing::new(String::from(prefix));
+    while value.len() < prefix.len() + RANDOM {
+        let mut bytes = zeroize::Zeroizing::new([0; 64]);
+        ports.entropy.fill(bytes.as_mut_slice());
+        // 248 is the largest multiple of 62 in a byte: beyond it, some characters would be likelier than others.
+        let fair = bytes.iter().filter(|byte| **byte < 248).map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
+        let missing = prefix.len() + RANDOM - value.len();
+        value.extend(fair.take(missing));
+    }
+    let checksum = checksum(&value);
+    value.push_str(&checksum);
+    SecretValue::new(value.as_str())
+}
+
+/// Whether a string is one of ours: prefix, length, and a checksum that fits.
+pub fn is_ours(prefix: &str, raw: &str) -> bool {
+    raw.is_ascii()
+        && raw.len() == prefix.len() + RANDOM + CHECKSUM
+        && raw.starts_with(prefix)
+        && checksum(&raw[..raw.len() - CHECKSUM]) == raw[raw.len() - CHECKSUM..]
+}
+
+/// The first 48 bits of SHA-256, as a number to the base 62, modulo 62^6.
+fn checksum(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    let mut number = digest[..6].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let mut digits = [0; CHECKSUM];
+    for digit in digits.iter_mut().rev() {
+        *digit = ALPHABET[(number % 62) as usize];
+        number /= 62;
+    }
+    digits.iter().copied().map(char::from).collect()
+}
+
+#[async_trait]
+impl Kind for ApiGatewayKey {
+    fn name(&self) -> &'static str {
+        "api-gateway-key"
+    }
+
+    fn tags(&self) -> &'static [&'static str] {
+        &["usage-plans", "probe"]
+    }
+
+    fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
+        match parse(document)?.get("apiKey") {
+            None => Ok(None),
+            Some(Value::String(key)) if key.is_empty() => Ok(None),
+            Some(Value::String(key)) => Ok(Some(SecretValue::new(key.as_str()))),
+            Some(_) => Err(BadInput::Value("has an apiKey that is not a string")),
+        }
+    }
+
+    async fn recognise(&self, key: &SecretValue) -> Result<Option<Facts>, Failure> {
+        let found = self.keys.find("", key).await?;
+        Ok(found.map(|key| {
+            BTreeMap::from([("id".into(), key.id), ("base".into(), key.name.clone()), ("name".into(), key.name)])
+        }))
+    }
+
+    async fn check(&self, case: &Case<'_>) -> Result<(), Failure> {
+        let wishes = Wishes::read(case)?;
+        let plans = self.plans(case, &wishes).await?;
+        wishes.probes_in(&plans).map(drop)
+    }
+
+    fn draft(&self, case: &Case<'_>, incumbent: Option<&SecretValue>) -> Result<SecretValue, Failure> {
+        let mut document = incumbent.map(parse).transpose()?.unwrap_or_default();
+        document.entry("provider").or_insert_with(|| "api-gateway".into());
+        if let Some(probe) = Wishes::read(case)?.probes.first() {
+            document.entry("endpoint").or_insert_with(|| self.prober.endpoint(probe).into());
+        }
+        // Known only once the key is made, and a value can't be changed: the old key's id must not stay.
+        document.remove("apiKeyId");
+        document.insert("apiKey".into(), draw(&self.prefix, &self.ports).expose().into());
+        Ok(SecretValue::new(Value::Object(document).to_string()))
+    }
+
+    fn christen(&self, case: &Case<'_>) -> Facts {
+        let version = case.version();
+        let base = case
+            .incumbent
+            .and_then(|incumbent| incumbent.provider.get("base").cloned())
+            .unwrap_or_else(|| case.credential.head.name.as_str().to_owned());
+        let name = format!("{base}-{}", version.carriers[0].short());
+        BTreeMap::from([("base".into(), base), ("name".into(), name)])
+    }
+
+    async fn admit(&self, case: &Case<'_>, document: &SecretValue) -> Result<(Facts, Facts), Failure> {
+        let value = self.key(document)?.ok_or(BadInput::Value("has no apiKey, but its rotation had drafted one"))?;
+        let wishes = Wishes::read(case)?;
+        let plans = self.plans(case, &wishes).await?;
+        let id = self.adopt_or_create(case, &value).await?;
+        for plan in &plans {
+            match self.keys.attach(&id, &plan.id).await {
+                // In it already, or in another plan with the same stage: reading back tells which.
+                Err(failed) if failed.fault == Fault::Conflict => {}
+                other => other?,
+            }
+        }
+        let attached: BTreeSet<String> = self.keys.plans_of(&id).await?.into_iter().map(|plan| plan.id).collect();
+        if let Some(missing) = plans.iter().find(|plan| !attached.contains(&plan.id)) {
+            return Err(Failure::NotYet(format!("API Gateway does not show key {id} in plan {} yet", missing.id)));
+        }
+        let evidence = self.carry_quotas(case, &id, &plans).await?;
+        let plans = plans.iter().map(|plan| plan.id.as_str()).collect::<Vec<_>>().join(" ");
+        Ok((BTreeMap::from([("id".into(), id), ("plans".into(), plans)]), evidence))
+    }
+
+    async fn prove(&self, case: &Case<'_>, document: &SecretValue) -> Result<Proof, Failure> {
+        let key = self.key(document)?.ok_or(BadInput::Value("has no apiKey"))?;
+        let wishes = Wishes::read(case)?;
+        let id = case.version.or(case.incumbent).and_then(|version| version.provider.get("id"));
+        let plans = match id {
+            Some(id) => self.keys.plans_of(id).await?,
+            None => self.plans(case, &wishes).await?,
+        };
+        let unproven = wishes.probes_in(&plans)?;
+        for probe in &wishes.probes {
+            for _ in 0..TRIES {
+                match self.prober.send(probe, &key).await {
+                    Recognition::Recognised => {}
+                    Recognition::Refused => return Err(Failure::NotYet(format!("{probe} refuses the new key"))),
+                    Recognition::Inconclusive(why) => return Err(Failure::NotYet(format!("{probe}: {why}"))),
+                }
+            }
+            match self.prober.send(probe, &draw(&self.prefix, &self.ports)).await {
+                Recognition::Refused => {}
+                Recognition::Recognised => {
+                    return Err(Hold::new(
+                        HoldReason::MethodUnprotected,
+                        format!("{probe} lets a made-up key through"),
+                    )
+                    .into());
+                }
+                Recognition::Inconclusive(why) => {
+                    return Err(Failure::NotYet(format!("{probe} with a made-up key: {why}")));
+                }
+            }
+        }
+        Ok(Proof { proven: wishes.probes.iter().map(ToString::to_string).collect(), unproven })
+    }
+
+    async fn is_blocked(&self, case: &Case<'_>, incumbent: &SecretValue) -> Result<bool, Failure> {
+        let Some(key) = self.key(incumbent)? else { return Ok(false) };
+        for probe in &Wishes::read(case)?.probes {
+            if self.prober.send(probe, &key).await == Recognition::Recognised {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn confirm(&self, case: &Case<'_>) -> Result<(), Failure> {
+        let version = case.version();
+        let id = version.provider.get("id").map_or("", String::as_str);
+        let attached: BTreeSet<String> = self.keys.plans_of(id).await?.into_iter().map(|plan| plan.id).collect();
+        let wanted = version.provider.get("plans").map_or("", String::as_str);
+        match wanted.split_whitespace().find(|plan| !attached.contains(*plan)) {
+            None => Ok(()),
+            Some(lost) => Err(Hold::new(HoldReason::PlanLost, format!("key {id} is no longer in plan {lost}")).into()),
+        }
+    }
+
+    async fn suspend(&self, case: &Case<'_>) -> Result<Facts, Failure> {
+        let version = case.version();
+        if let Some(id) = version.provider.get("id") {
+            // A key that is gone is refused as well.
+            self.keys.set_enabled(id, false).await?;
+            return Ok(Facts::new());
+        }
+        match self.find_made(case).await? {
+            None => Ok(Facts::new()),
+            Some(key) => {
+                self.keys.set_enabled(&key.id, false).await?;
+                Ok(BTreeMap::from([("id".into(), key.id)]))
+            }
+        }
+    }
+
+    async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure> {
+        match case.version().provider.get("id") {
+            Some(id) => Ok(self.keys.delete(id).await?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ApiGatewayKey {
+    /// The plans that the next key belongs in: the incumbent's and the declared ones, declared ones winning per stage.
+    async fn plans(&self, case: &Case<'_>, wishes: &Wishes) -> Result<Vec<Plan>, Failure> {
+        let incumbent = case.incumbent.and_then(|version| version.provider.get("id"));
+        let inherited = match incumbent {
+            Some(id) => self.keys.plans_of(id).await?,
+            None => Vec::new(),
+        };
+        if let Some(id) = incumbent
+            && inherited.is_empty()
+            && wishes.plans.is_empty()
+            && self.keys.get(id).await?.is_none()
+        {
+            return Err(Hold::new(HoldReason::KeyVanished, format!("the incumbent's key {id} is gone")).into());
+        }
+        let mut plans: Vec<Plan> = Vec::new();
+        for id in &wishes.plans {
+            let known = inherited.iter().find(|plan| plan.id == *id).cloned();
+            let plan = match known {
+                Some(plan) => plan,
+                None => {
+                    let missing = || Hold::new(HoldReason::PlanMissing, format!("there is no usage plan {id}"));
+                    let plan = self.keys.plan(id).await?.ok_or_else(missing)?;
+                    let name = case.credential.head.name.as_str();
+                    if !plan.tags.get("rotator:allow").is_some_and(|patterns| allows(patterns, name)) {
+                        let detail = format!("usage plan {id} has no tag rotator:allow that matches {name}");
+                        return Err(Hold::new(HoldReason::PlanNotAllowed, detail).into());
+                    }
+                    plan
+                }
+            };
+            if let Some(other) = plans.iter().find(|other| !other.stages.is_disjoint(&plan.stages)) {
+                let detail = format!("the declared plans {} and {id} are for the same stage", other.id);
+                return Err(Hold::new(HoldReason::PlanConflict, detail).into());
+            }
+            plans.push(plan);
+        }
+        let declared: BTreeSet<String> = plans.iter().flat_map(|plan| plan.stages.iter().cloned()).collect();
+        for plan in inherited {
+            if plans.iter().any(|declared| declared.id == plan.id) {
+                continue;
+            }
+            if plan.stages.is_disjoint(&declared) {
+                plans.push(plan);
+            } else if !plan.stages.is_subset(&declared) {
+                let detail =
+                    format!("plan {} of the incumbent shares only some of its stages with a declared plan", plan.id);
+                return Err(Hold::new(HoldReason::PlanConflict, detail).into());
+            }
+        }
+        Ok(plans)
+    }
+
+    async fn adopt_or_create(&self, case: &Case<'_>, value: &SecretValue) -> Result<String, Failure> {
+        let version = case.version();
+        let mut key = match case.incumbent.and_then(|version| version.provider.get("id")) {
+            // Gone, but its plans are declared: the next one is made without its description.
+            Some(id) => self.keys.get(id).await?.unwrap_or_default(),
+            None => ApiKey::default(),
+        };
+        key.name = version.provider.get("name").cloned().unwrap_or_default();
+        key.enabled = true;
+        key.tags.retain(|tag, _| !tag.starts_with("aws:") && !tag.starts_with("rotator:"));
+        key.tags.insert(CREDENTIAL_TAG.into(), case.credential.head.name.as_str().chars().take(256).collect());
+        key.tags.insert(VERSION_TAG.into(), version.id.to_string());
+        match self.keys.create(&NewKey { value, key: &key }).await {
+            Ok(id) => return Ok(id),
+            Err(failed) if failed.fault == Fault::Conflict => {}
+            Err(failed) => return Err(failed.into()),
+        }
+        // A key with this value exists: ours from before a crash, or a stranger's.
+        if let Some(made) = self.find_made(case).await? {
+            return match self.keys.value(&made.id).await? {
+                Some(found) if found.same_as(value) => Ok(made.id),
+                Some(_) | None => {
+                    let detail = format!("key {} has our name {} and another value", made.id, made.name);
+                    Err(Hold::new(HoldReason::KeyNotOurs, detail).into())
+                }
+            };
+        }
+        match self.keys.find("", value).await? {
+            Some(other) => {
+                let detail = format!("the drafted value belongs to key {} ({:?})", other.id, other.name);
+                Err(Hold::new(HoldReason::KeyNotOurs, detail).into())
+            }
+            None => Err(Failure::NotYet("API Gateway knows a key with this value but does not list it yet".into())),
+        }
+    }
+
+    /// The key that a lost `CreateApiKey` made for this version: by the name that was recorded before, and our tag.
+    async fn find_made(&self, case: &Case<'_>) -> Result<Option<ApiKey>, Failure> {
+        let version = case.version();
+        let Some(name) = version.provider.get("name") else { return Ok(None) };
+        let id = version.id.to_string();
+        let found = self.keys.list(name).await?;
+        Ok(found.into_iter().find(|key| key.name == *name && key.tags.get(VERSION_TAG) == Some(&id)))
+    }
+
+    /// A rotation neither refills nor empties what a customer may still use: the new key gets what the incumbent has
+    /// left in the period that today is in, whatever its length. Nothing is lowered where the data is missing.
+    async fn carry_quotas(&self, case: &Case<'_>, id: &str, plans: &[Plan]) -> Result<Facts, Failure> {
+        let mut evidence = Facts::new();
+        let Some(incumbent) = case.incumbent.and_then(|version| version.provider.get("id")) else {
+            return Ok(evidence);
+        };
+        for plan in plans {
+            let Some(limit) = plan.quota else { continue };
+            let left = self.keys.remaining(&plan.id, incumbent, case.now).await?;
+            let Some(left) = left.filter(|left| *left < i64::from(limit)) else { continue };
+            self.keys.set_remaining(&plan.id, id, left).await?;
+            let shown = self.keys.remaining(&plan.id, id, case.now).await?;
+            evidence.insert(format!("quota:{}", plan.id), left.to_string());
+            if shown != Some(left) {
+                evidence.insert(format!("quota-shown:{}", plan.id), shown.map_or("nothing".into(), |n| n.to_string()));
+            }
+        }
+        Ok(evidence)
+    }
+}
+
+/// The wishes that only this kind knows.
+struct Wishes {
+    plans: Vec<String>,
+    probes: Vec<Probe>,
+}
+
+impl Wishes {
+    fn read(case: &Case<'_>) -> Result<Self, BadInput> {
+        let listed = |tag: &str| case.policy.wishes.get(tag).map_or("", String::as_str).split_whitespace();
+        let mut plans = Vec::new();
+        for plan in listed("usage-plans") {
+            if !plan.bytes().all(|b| b.is_ascii_alphanumeric()) {
+                let rule = "write the ids of usage plans, separated by spaces";
+                return Err(BadInput::Tag { tag: "usage-plans", found: plan.to_owned(), rule });
+            }
+            if !plans.iter().any(|known| known == plan) {
+                plans.push(plan.to_owned());
+            }
+        }
+        let mut probes = Vec::new();
+        for probe in listed("probe").filter(|probe| *probe != "none") {
+            let bad = |rule| BadInput::Tag { tag: "probe", found: probe.to_owned(), rule };
+            probes.push(Probe::parse(probe).map_err(bad)?);
+        }
+        Ok(Self { plans, probes })
+    }
+
+    /// Refuses probes that lead outside these plans: the name space of APIs is one for all accounts, and a new key
+    /// could be sent to a stranger. Returns the stages that no probe covers.
+    fn probes_in(&self, plans: &[Plan]) -> Result<Vec<String>, Failure> {
+        let stages: BTreeSet<&String> = plans.iter().flat_map(|plan| &plan.stages).collect();
+        let probed: BTreeSet<String> = self.probes.iter().map(Probe::stage_key).collect();
+        if let Some(foreign) = probed.iter().find(|stage| !stages.contains(stage)) {
+            let detail = format!("{foreign} is in none of the usage plans of this key");
+            return Err(Hold::new(HoldReason::ProbeForeign, detail).into());
+        }
+        Ok(stages.into_iter().filter(|stage| !probed.contains(*stage)).cloned().collect())
+    }
+}
+
+fn parse(document: &SecretValue) -> Result<Map<String, Value>, BadInput> {
+    match serde_json::from_str(document.expose()) {
+        Ok(Value::Object(document)) => Ok(document),
+        Ok(_) => Err(BadInput::Value("has no place for the key: it must be a JSON object, {\"apiKey\": \"...\"}")),
+        // The parser's own message would quote the value.
+        Err(_) => Err(BadInput::Value("is not JSON: it must be an object, {\"apiKey\": \"...\"}")),
+    }
+}
+
+/// Whether one of the patterns, separated by spaces, matches; `*` stands for any characters.
+fn allows(patterns: &str, name: &str) -> bool {
+    patterns.split_whitespace().any(|pattern| {
+        let mut parts = pattern.split('*');
+        let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+        let mut parts: Vec<&str> = parts.collect();
+        let Some(last) = parts.pop() else { return rest.is_empty() };
+        for part in parts {
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+        rest.ends_with(last)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::Entropy;
+
+    #[derive(Debug)]
+    struct Counting;
+
+    impl Entropy for Counting {
+        fn fill(&self, bytes: &mut [u8]) {
+            for (n, byte) in bytes.iter_mut().enumerate() {
+                *byte = u8::try_from(n * 7 % 256).unwrap();
+            }
+        }
+    }
+
+    fn drawn() -> String {
+        let ports = Ports { entropy: Arc::new(Counting), ..Ports::real() };
+        draw("krt1", &ports).expose().to_owned()
+    }
+
+    #[test]
+    fn a_value_is_recognised_offline_and_a_misspelt_one_is_not() {
+        let value = drawn();
+        assert_eq!(value.len(), 50);
+        assert!(value.bytes().all(|b| b.is_ascii_alphanumeric()));
+        assert!(is_ours("krt1", &value));
+        let mut misspelt = value.clone().into_bytes();
+        misspelt[10] = if misspelt[10] == b'x' { b'y' } else { b'x' };
+        assert!(!is_ours("krt1", std::str::from_utf8(&misspelt).unwrap()));
+        assert!(!is_ours("krt2", &value));
+        assert!(!is_ours("krt1", "krt1"));
+    }
+
+    #[test]
+    fn a_plan_allows_by_pattern() {
+        for (patterns, name, yes) in [
+            ("partner/*", "partner/acme", true),
+            ("partner/*", "internal/acme", false),
+            ("*", "anything", true),
+            ("a b", "b", true),
+            ("a", "ab", false),
+            ("p*/k*y", "partner/key", true),
+            ("p*/k*y", "partner/keys", false),
+            ("", "x", false),
+        ] {
+            assert_eq!(allows(patterns, name), yes, "{patterns} {name}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_no_object_is_refused_without_being_quoted() {
+        for bad in ["marked-value", "\"marked-value\"", "[\"marked-value\"]"] {
+            let said = parse(&SecretValue::new(bad)).unwrap_err().to_string();
+            assert!(!said.contains("marked"), "{said}");
+        }
+    }
+}

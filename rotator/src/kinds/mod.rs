@@ -1,0 +1,3 @@
+//! The kinds, one file each.
+
+pub mod api_gateway_key;

@@ -1,0 +1,49 @@
+//! The one type of a secret value.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A value that must never be seen: not printed, not stored, not cloned by accident, zeroed when dropped.
+pub struct SecretValue(Zeroizing<String>);
+
+impl SecretValue {
+    /// Takes a value out of sight.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(Zeroizing::new(value.into()))
+    }
+
+    /// The value itself. Every use of it is a place to review.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether both are the same, in time that does not depend on where they differ.
+    pub fn same_as(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.0.as_bytes(), other.0.as_bytes());
+        ours.len() == theirs.len() && ours.iter().zip(theirs).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Some(SecretValue::new("marked-value"))), "Some(SecretValue(..))");
+    }
+
+    #[test]
+    fn equality_is_of_the_whole_value() {
+        assert!(SecretValue::new("abc").same_as(&SecretValue::new("abc")));
+        assert!(!SecretValue::new("abc").same_as(&SecretValue::new("abd")));
+        assert!(!SecretValue::new("abc").same_as(&SecretValue::new("ab")));
+    }
+}
