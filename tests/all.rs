@@ -1,3 +1,5 @@
 //! Everything that is tested through the real SDK against the embedded AWS, in one binary.
 
 mod conformance;
+mod harness;
+mod stories;

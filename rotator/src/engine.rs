@@ -355,6 +355,7 @@ impl Run<'_> {
             Action::Check(replaces) => {
                 let policy = self.wished_policy(credential)?;
                 let incumbent = replaces.generation.and_then(|generation| credential.versions.get(&generation));
+                let incumbent = incumbent.map(|version| &version.provider);
                 let case = Case { credential, version: None, incumbent, policy, now };
                 engine.kind(&policy.kind)?.check(&case).await?;
                 self.observed.checked = true;
@@ -418,14 +419,17 @@ impl Run<'_> {
             }
             Action::Preflight => {
                 let policy = self.wished_policy(credential)?;
-                let incumbent = credential.current();
                 let kind = engine.kind(&policy.kind)?;
-                let case = Case { credential, version: None, incumbent, policy, now };
+                let document = self.current_document(credential).await?;
+                let key = document.as_ref().map(|document| kind.key(document)).transpose()?.flatten();
+                let facts = match (credential.current(), &key) {
+                    (Some(version), _) => Some(version.provider.clone()),
+                    (None, Some(key)) => kind.recognise(key).await?,
+                    (None, None) => None,
+                };
+                let case = Case { credential, version: None, incumbent: facts.as_ref(), policy, now };
                 kind.check(&case).await?;
-                let current = self.current_document(credential).await?;
-                if let (Some(_), Some(document)) = (incumbent, &current)
-                    && kind.key(document)?.is_some()
-                {
+                if let (Some(document), Some(_)) = (&document, &key) {
                     kind.prove(&case, document).await?;
                 }
                 self.observed.preflighted = true;
@@ -450,7 +454,8 @@ impl Run<'_> {
         now: Time,
     ) -> Result<(&dyn Kind, Case<'c>), Failure> {
         let incumbent = version.replaces.as_ref().and_then(|replaces| replaces.generation);
-        let incumbent = incumbent.and_then(|generation| credential.versions.get(&generation));
+        let incumbent =
+            incumbent.and_then(|generation| credential.versions.get(&generation)).map(|version| &version.provider);
         let case = Case { credential, version: Some(version), incumbent, policy: &version.policy, now };
         Ok((self.engine.kind(&version.policy.kind)?, case))
     }

@@ -68,8 +68,8 @@ pub struct Case<'a> {
     pub credential: &'a Credential,
     /// The version in question; `None` while only the wishes are checked.
     pub version: Option<&'a Version>,
-    /// The version that it replaces, if the credential had a key before.
-    pub incumbent: Option<&'a Version>,
+    /// The provider's names for the key that it replaces, if the credential had one before.
+    pub incumbent: Option<&'a Facts>,
     /// The wishes in force.
     pub policy: &'a Policy,
     /// Now.

@@ -1,1 +1,3 @@
-//! Under construction.
+//! The command line of the rotation service, its demo, and the embedded AWS that they run on.
+
+pub mod embedded;

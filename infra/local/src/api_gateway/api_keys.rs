@@ -1,0 +1,270 @@
+//! API keys: create, read, change, delete, and import from a key file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::ApiGateway;
+use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found};
+use super::edge::Admission;
+use super::key_file::{KeyFile, KeyFileRow};
+use crate::core::{Context, Response, ServiceError};
+
+/// "API keys per account per Region", a fixed quota.
+const MOST_KEYS: usize = 10_000;
+/// The length of a value that API Gateway draws itself.
+const DRAWN_VALUE: usize = 40;
+const LONGEST_NAME: usize = 1024;
+
+/// One API key.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct ApiKey {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) value: String,
+    pub(super) description: Option<String>,
+    pub(super) customer_id: Option<String>,
+    pub(super) enabled: bool,
+    pub(super) created: DateTime<Utc>,
+    pub(super) updated: DateTime<Utc>,
+    pub(super) tags: BTreeMap<String, String>,
+    /// Ids of the usage plans that it is in.
+    pub(super) plans: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct CreateApiKey {
+    name: Option<String>,
+    description: Option<String>,
+    /// A key that is created without saying so is disabled.
+    #[serde(default)]
+    enabled: bool,
+    value: Option<String>,
+    customer_id: Option<String>,
+    /// Deprecated: `false` would make the id the value.
+    generate_distinct_id: Option<bool>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+impl ApiGateway {
+    pub(super) fn create_api_key(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
+        let input: CreateApiKey = call.body()?;
+        if input.generate_distinct_id == Some(false) {
+            return Err(bad_request("generateDistinctId=false is not modelled by the embedded AWS"));
+        }
+        check_name(input.name.as_deref())?;
+        check_tags(&input.tags)?;
+        let value = match input.value {
+            Some(value) => checked_value(value)?,
+            None => draw_value(cx),
+        };
+        let id = self.insert_key(cx, value)?;
+        let key = self.keys.get_mut(&id).ok_or_else(no_such_key)?;
+        key.name = input.name;
+        key.description = input.description;
+        key.customer_id = input.customer_id;
+        key.enabled = input.enabled;
+        key.tags = input.tags;
+        let answer = json_of(key, true);
+        self.publish(cx, &id);
+        Ok(Response::json(201, &answer))
+    }
+
+    pub(super) fn get_api_key(&mut self, _: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
+        let key = self.keys.get(call.path[1]).ok_or_else(no_such_key)?;
+        Ok(Response::json(200, &json_of(key, call.flag("includeValue")?)))
+    }
+
+    /// Filters by the beginning of the name: AWS does not say how `nameQuery` compares.
+    pub(super) fn get_api_keys(&mut self, _: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
+        let include_values = call.flag("includeValues")?;
+        let name = call.request.query("name");
+        let customer_id = call.request.query("customerId");
+        let matching = self.keys.values().filter(|key| {
+            name.is_none_or(|prefix| key.name.as_deref().unwrap_or_default().starts_with(prefix))
+                && customer_id.is_none_or(|id| key.customer_id.as_deref() == Some(id))
+        });
+        call.collection(matching.map(|key| (key.id.as_str(), json_of(key, include_values))))
+    }
+
+    pub(super) fn update_api_key(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
+        let id = call.path[1];
+        let mut key = self.keys.get(id).ok_or_else(no_such_key)?.clone();
+        for (path, value) in call.replacements()? {
+            match path.as_str() {
+                "/name" => key.name = Some(value),
+                "/description" => key.description = Some(value),
+                "/customerId" => key.customer_id = Some(value),
+                "/enabled" => {
+                    key.enabled = value
+                        .to_ascii_lowercase()
+                        .parse()
+                        .map_err(|_| bad_request(format!("/enabled must be true or false, not {value}")))?;
+                }
+                other => {
+                    return Err(bad_request(format!(
+                        "Invalid patch path '{other}' specified for op 'replace'. Must be one of: \
+                         [/customerId, /description, /enabled, /name]"
+                    )));
+                }
+            }
+        }
+        check_name(key.name.as_deref())?;
+        key.updated = cx.now;
+        let answer = json_of(&key, false);
+        self.keys.insert(id.to_owned(), key);
+        self.publish(cx, id);
+        Ok(Response::json(200, &answer))
+    }
+
+    pub(super) fn delete_api_key(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
+        let key = self.keys.remove(call.path[1]).ok_or_else(no_such_key)?;
+        self.values.remove(&key.value);
+        self.edge.publish(&key.id, &key.value, None, cx.now, cx.now + cx.settings.propagation);
+        Ok(empty(202))
+    }
+
+    /// "The same API key can be imported multiple times, with the most recent version overwriting the
+    /// previous one"; the same key means the same value. What the documentation leaves open: plans
+    /// that the file does not list stay attached, and customer id and tags stay as they are.
+    pub(super) fn import_api_keys(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
+        if call.request.query("format") != Some("csv") {
+            return Err(bad_request("format must be csv"));
+        }
+        let all_or_nothing = call.flag("failonwarnings")?;
+        let file = KeyFile::read(&call.request.body).map_err(|problem| bad_request(problem.to_string()))?;
+        let before = all_or_nothing.then(|| (self.keys.clone(), self.values.clone()));
+        let mut warnings: Vec<String> = file.problems.iter().map(ToString::to_string).collect();
+        let mut ids = BTreeSet::new();
+        for row in &file.rows {
+            match self.import_row(cx, row) {
+                Ok(id) => drop(ids.insert(id)),
+                Err(error) => warnings.push(format!("line {}: {}", row.line, error.message)),
+            }
+        }
+        if let (Some((keys, values)), Some(first)) = (before, warnings.first()) {
+            (self.keys, self.values) = (keys, values);
+            return Err(bad_request(format!("nothing was imported: {first}")));
+        }
+        for id in &ids {
+            self.publish(cx, id);
+        }
+        Ok(Response::json(201, &json!({ "ids": ids, "warnings": warnings })))
+    }
+
+    fn import_row(&mut self, cx: &mut Context<'_>, row: &KeyFileRow) -> Result<String, ServiceError> {
+        for plan in &row.usage_plan_ids {
+            self.plan(plan)?;
+        }
+        let id = match self.values.get(&row.value) {
+            Some(id) => id.clone(),
+            None => self.insert_key(cx, row.value.clone())?,
+        };
+        let key = self.keys.get_mut(&id).ok_or_else(no_such_key)?;
+        key.name = Some(row.name.clone());
+        key.description = row.description.clone();
+        key.enabled = row.enabled;
+        key.updated = cx.now;
+        for plan in &row.usage_plan_ids {
+            if !self.keys[&id].plans.contains(plan) {
+                self.attach(&id, plan)?;
+            }
+        }
+        Ok(id)
+    }
+
+    /// A new key with that value and nothing else.
+    fn insert_key(&mut self, cx: &mut Context<'_>, value: String) -> Result<String, ServiceError> {
+        if self.values.contains_key(&value) {
+            return Err(conflict("API Key already exists"));
+        }
+        if self.keys.len() >= MOST_KEYS {
+            return Err(limit_exceeded(format!("an account can have {MOST_KEYS} API keys in a Region")));
+        }
+        let id = cx.short_id(10);
+        self.values.insert(value.clone(), id.clone());
+        self.keys.insert(
+            id.clone(),
+            ApiKey {
+                id: id.clone(),
+                name: None,
+                value,
+                description: None,
+                customer_id: None,
+                enabled: false,
+                created: cx.now,
+                updated: cx.now,
+                tags: BTreeMap::new(),
+                plans: BTreeSet::new(),
+            },
+        );
+        Ok(id)
+    }
+
+    /// Sends the data plane what is now true of a key.
+    pub(super) fn publish(&mut self, cx: &Context<'_>, id: &str) {
+        if let Some(key) = self.keys.get(id) {
+            let admission = Admission { enabled: key.enabled, plans: key.plans.clone() };
+            let from = cx.now + cx.settings.propagation;
+            self.edge.publish(id, &key.value, Some(admission), cx.now, from);
+        }
+    }
+}
+
+pub(super) fn no_such_key() -> ServiceError {
+    not_found("Invalid API Key identifier specified")
+}
+
+fn json_of(key: &ApiKey, include_value: bool) -> Value {
+    let mut body = json!({
+        "id": key.id,
+        "enabled": key.enabled,
+        "createdDate": key.created.timestamp(),
+        "lastUpdatedDate": key.updated.timestamp(),
+        "stageKeys": [],
+    });
+    let optional = [
+        ("name", key.name.as_ref()),
+        ("description", key.description.as_ref()),
+        ("customerId", key.customer_id.as_ref()),
+        ("value", include_value.then_some(&key.value)),
+    ];
+    for (member, value) in optional {
+        if let Some(value) = value {
+            body[member] = json!(value);
+        }
+    }
+    if !key.tags.is_empty() {
+        body["tags"] = json!(key.tags);
+    }
+    body
+}
+
+fn check_name(name: Option<&str>) -> Result<(), ServiceError> {
+    if name.is_some_and(|name| name.chars().count() > LONGEST_NAME) {
+        return Err(bad_request(format!("a name cannot exceed {LONGEST_NAME} characters")));
+    }
+    Ok(())
+}
+
+/// "20 to 128 characters", alphanumeric.
+fn checked_value(value: String) -> Result<String, ServiceError> {
+    if !(20..=128).contains(&value.len()) {
+        return Err(bad_request("API Key value should be 20 to 128 characters"));
+    }
+    if !value.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(bad_request("API Key value should be alphanumeric"));
+    }
+    Ok(value)
+}
+
+fn draw_value(cx: &mut Context<'_>) -> String {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut bytes = [0; DRAWN_VALUE];
+    (cx.entropy)(&mut bytes);
+    bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 62)])).collect()
+}

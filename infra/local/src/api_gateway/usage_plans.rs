@@ -1,0 +1,396 @@
+//! Usage plans, the keys in them, and what those keys have used.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::ApiGateway;
+use super::api_keys::{ApiKey, no_such_key};
+use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found};
+use super::token_bucket::TokenBucket;
+use super::usage::{Day, KeyUsage, Measure, Period, Quota};
+use crate::core::{Context, Response, ServiceError};
+
+/// "Usage plans per account per Region".
+const MOST_PLANS: usize = 300;
+/// "Usage plans per API key".
+const MOST_PLANS_OF_A_KEY: usize = 10;
+/// How many days one `GetUsage` may ask for. AWS does not publish its own figure.
+const MOST_DAYS: i64 = 366;
+
+/// One usage plan.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct UsagePlan {
+    pub(super) id: String,
+    pub(super) name: String,
+    description: Option<String>,
+    pub(super) stages: Vec<ApiStage>,
+    pub(super) throttle: Option<Throttle>,
+    pub(super) quota: Option<Quota>,
+    pub(super) tags: BTreeMap<String, String>,
+    created: DateTime<Utc>,
+    /// By key id. Outlives an attachment, so that detaching and attaching refills nothing.
+    usage: BTreeMap<String, KeyUsage>,
+    /// By key id.
+    buckets: BTreeMap<String, TokenBucket>,
+}
+
+/// A stage that a plan opens to its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct ApiStage {
+    pub(super) api_id: String,
+    pub(super) stage: String,
+}
+
+/// A plan's limit on the rate of each of its keys.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Throttle {
+    burst_limit: u32,
+    /// Requests a second.
+    rate_limit: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct CreateUsagePlan {
+    name: String,
+    description: Option<String>,
+    #[serde(default)]
+    api_stages: Vec<ApiStage>,
+    throttle: Option<Throttle>,
+    quota: Option<Quota>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct CreateUsagePlanKey {
+    key_id: String,
+    key_type: String,
+}
+
+/// Why a plan turns a request away.
+pub(super) enum Exhausted {
+    Throttled,
+    Quota,
+}
+
+impl UsagePlan {
+    pub(super) fn opens(&self, api: &str, stage: &str) -> bool {
+        self.stages.iter().any(|open| open.api_id == api && open.stage == stage)
+    }
+
+    /// Counts one request of a key, if its rate and its quota allow one more. A throttled request
+    /// does not count.
+    pub(super) fn admit(&mut self, cx: &Context<'_>, key: &str) -> Result<(), Exhausted> {
+        if let Some(throttle) = self.throttle {
+            let bucket = self
+                .buckets
+                .entry(key.to_owned())
+                .or_insert_with(|| TokenBucket::full(throttle.rate_limit, f64::from(throttle.burst_limit), cx.now));
+            if !bucket.try_take(cx.now) {
+                return Err(Exhausted::Throttled);
+            }
+        }
+        let (usage, measure) = self.usage_of(cx, key);
+        if usage.admit(measure, cx.now) { Ok(()) } else { Err(Exhausted::Quota) }
+    }
+
+    fn usage_of(&mut self, cx: &Context<'_>, key: &str) -> (&mut KeyUsage, Measure<'_>) {
+        let measure =
+            Measure { quota: self.quota.as_ref(), began: self.created.date_naive(), lag: cx.settings.usage_lag };
+        (self.usage.entry(key.to_owned()).or_default(), measure)
+    }
+
+    fn json(&self) -> Value {
+        let mut body = json!({ "id": self.id, "name": self.name, "apiStages": self.stages });
+        if let Some(description) = &self.description {
+            body["description"] = json!(description);
+        }
+        if let Some(throttle) = &self.throttle {
+            body["throttle"] = json!(throttle);
+        }
+        if let Some(quota) = &self.quota {
+            body["quota"] = json!(quota);
+        }
+        if !self.tags.is_empty() {
+            body["tags"] = json!(self.tags);
+        }
+        body
+    }
+}
+
+impl ApiGateway {
+    pub(super) fn create_usage_plan(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &Call<'_>,
+    ) -> Result<Response, ServiceError> {
+        let input: CreateUsagePlan = call.body()?;
+        check_tags(&input.tags)?;
+        if let Some(quota) = &input.quota {
+            check_quota(quota)?;
+        }
+        for open in &input.api_stages {
+            let api = self.apis.get(&open.api_id);
+            if !api.is_some_and(|api| api.stages.contains(&open.stage)) {
+                return Err(not_found(format!("API Stage not found: {}:{}", open.api_id, open.stage)));
+            }
+        }
+        if self.plans.len() >= MOST_PLANS {
+            return Err(limit_exceeded(format!("an account can have {MOST_PLANS} usage plans in a Region")));
+        }
+        let plan = UsagePlan {
+            id: cx.short_id(6),
+            name: input.name,
+            description: input.description,
+            stages: input.api_stages,
+            throttle: input.throttle,
+            quota: input.quota,
+            tags: input.tags,
+            created: cx.now,
+            usage: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+        };
+        let answer = plan.json();
+        self.plans.insert(plan.id.clone(), plan);
+        Ok(Response::json(201, &answer))
+    }
+
+    pub(super) fn get_usage_plan(&mut self, _: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
+        Ok(Response::json(200, &self.plan(call.path[1])?.json()))
+    }
+
+    pub(super) fn get_usage_plans(&mut self, _: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
+        let of_key = match call.request.query("keyId") {
+            Some(key) => Some(&self.keys.get(key).ok_or_else(no_such_key)?.plans),
+            None => None,
+        };
+        let matching = self.plans.values().filter(|plan| of_key.is_none_or(|plans| plans.contains(&plan.id)));
+        call.collection(matching.map(|plan| (plan.id.as_str(), plan.json())))
+    }
+
+    /// Refused while the plan has stages; as `UpdateUsagePlan`, which takes them off, is not
+    /// modelled, only a plan that never had one can go.
+    pub(super) fn delete_usage_plan(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &Call<'_>,
+    ) -> Result<Response, ServiceError> {
+        let id = call.path[1];
+        if let Some(open) = self.plan(id)?.stages.first() {
+            return Err(bad_request(format!(
+                "Cannot delete Usage Plan {id} because there are API Stages associated with it, including {}:{}",
+                open.api_id, open.stage
+            )));
+        }
+        self.plans.remove(id);
+        let members: Vec<String> = self.members(id).map(|key| key.id.clone()).collect();
+        for key in members {
+            self.detach(cx, &key, id);
+        }
+        Ok(empty(202))
+    }
+
+    pub(super) fn create_usage_plan_key(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &Call<'_>,
+    ) -> Result<Response, ServiceError> {
+        let input: CreateUsagePlanKey = call.body()?;
+        if input.key_type != "API_KEY" {
+            return Err(bad_request(format!("keyType must be API_KEY, not {}", input.key_type)));
+        }
+        self.attach(&input.key_id, call.path[1])?;
+        self.publish(cx, &input.key_id);
+        let key = self.keys.get(&input.key_id).ok_or_else(no_such_key)?;
+        Ok(Response::json(201, &member_json(key)))
+    }
+
+    pub(super) fn get_usage_plan_key(
+        &mut self,
+        _: &mut Context<'_>,
+        call: &Call<'_>,
+    ) -> Result<Response, ServiceError> {
+        Ok(Response::json(200, &member_json(self.member(call)?)))
+    }
+
+    pub(super) fn get_usage_plan_keys(
+        &mut self,
+        _: &mut Context<'_>,
+        call: &Call<'_>,
+    ) -> Result<Response, ServiceError> {
+        let plan = &self.plan(call.path[1])?.id;
+        let prefix = call.request.query("name").unwrap_or_default();
+        let named = |key: &&ApiKey| key.name.as_deref().unwrap_or_default().starts_with(prefix);
+        let matching = self.members(plan).filter(named);
+        call.collection(matching.map(|key| (key.id.as_str(), member_json(key))))
+    }
+
+    pub(super) fn delete_usage_plan_key(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &Call<'_>,
+    ) -> Result<Response, ServiceError> {
+        let key = self.member(call)?.id.clone();
+        self.detach(cx, &key, call.path[1]);
+        Ok(empty(202))
+    }
+
+    /// Tells `[used, remaining]` for each day, by key id. A key without usage in the plan is left
+    /// out. `remaining` is 0 where the plan has no quota, which AWS's documentation leaves open.
+    pub(super) fn get_usage(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
+        let (start, end) = (date(call, "startDate")?, date(call, "endDate")?);
+        if start > end || (end - start).num_days() >= MOST_DAYS {
+            return Err(bad_request(format!("{start} to {end} is not a period of 1 to {MOST_DAYS} days")));
+        }
+        let id = call.path[1];
+        let members: Vec<String> = match call.request.query("keyId") {
+            Some(key) => vec![self.keys.get(key).ok_or_else(no_such_key)?.id.clone()],
+            None => self.members(id).map(|key| key.id.clone()).collect(),
+        };
+        let plan = self.plans.get_mut(id).ok_or_else(no_such_plan)?;
+        let mut used = Vec::new();
+        for key in &members {
+            let (usage, measure) = plan.usage_of(cx, key);
+            // Days that have not come yet have no figures.
+            if let Some(days) = usage.tell((start, end.min(cx.now.date_naive())), measure, cx.now) {
+                used.push((key.as_str(), json_of_days(&days)));
+            }
+        }
+        let page = call.page(used.into_iter())?;
+        let mut body = usage_json(id, start, end, page.items);
+        if let Some(next) = page.next {
+            body["position"] = json!(next);
+        }
+        Ok(Response::json(200, &body))
+    }
+
+    /// Sets what is left of the current period; what was used stays as it is.
+    pub(super) fn update_usage(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
+        let key = self.member(call)?.id.clone();
+        let plan = self.plans.get_mut(call.path[1]).ok_or_else(no_such_plan)?;
+        if plan.quota.is_none() {
+            return Err(bad_request(format!("Usage Plan {} has no quota", plan.id)));
+        }
+        let replacements = call.replacements()?;
+        let [(path, remaining)] = replacements.as_slice() else {
+            return Err(bad_request("exactly one patch operation is needed: replace /remaining"));
+        };
+        if path != "/remaining" {
+            return Err(bad_request(format!(
+                "Invalid patch path '{path}' specified for op 'replace'. Must be one of: [/remaining]"
+            )));
+        }
+        let remaining: u32 = remaining
+            .parse()
+            .map_err(|_| bad_request(format!("/remaining must be a whole number, not {remaining}")))?;
+        let today = cx.now.date_naive();
+        let (usage, measure) = plan.usage_of(cx, &key);
+        usage.grant(i64::from(remaining), measure, cx.now);
+        let used =
+            usage.tell((today, today), measure, cx.now).and_then(|days| days.last().map(|day| day.used)).unwrap_or(0);
+        let day = Day { used, remaining: i64::from(remaining) };
+        let items = vec![(key.as_str(), json_of_days(&[day]))];
+        Ok(Response::json(200, &usage_json(&plan.id, today, today, items)))
+    }
+
+    pub(super) fn plan(&self, id: &str) -> Result<&UsagePlan, ServiceError> {
+        self.plans.get(id).ok_or_else(no_such_plan)
+    }
+
+    /// Puts a key into a plan. The caller publishes it.
+    pub(super) fn attach(&mut self, key: &str, plan: &str) -> Result<(), ServiceError> {
+        let plan = self.plan(plan)?;
+        let key = self.keys.get(key).ok_or_else(no_such_key)?;
+        if key.plans.contains(&plan.id) {
+            return Err(conflict(format!("API Key {} is already in Usage Plan {}", key.id, plan.id)));
+        }
+        let others = key.plans.iter().filter_map(|id| self.plans.get(id));
+        for open in others.flat_map(|other| &other.stages) {
+            if plan.opens(&open.api_id, &open.stage) {
+                return Err(conflict(format!(
+                    "Usage Plan {} cannot be added because API Key {} cannot reference multiple Usage \
+                     Plans with the same API stage: {}:{}",
+                    plan.id, key.id, open.api_id, open.stage
+                )));
+            }
+        }
+        if key.plans.len() >= MOST_PLANS_OF_A_KEY {
+            return Err(limit_exceeded(format!("API Key {} is in {MOST_PLANS_OF_A_KEY} usage plans already", key.id)));
+        }
+        let (key, plan) = (key.id.clone(), plan.id.clone());
+        self.keys.get_mut(&key).ok_or_else(no_such_key)?.plans.insert(plan);
+        Ok(())
+    }
+
+    fn detach(&mut self, cx: &Context<'_>, key: &str, plan: &str) {
+        if let Some(key) = self.keys.get_mut(key) {
+            key.plans.remove(plan);
+        }
+        self.publish(cx, key);
+    }
+
+    fn members(&self, plan: &str) -> impl Iterator<Item = &ApiKey> {
+        self.keys.values().filter(move |key| key.plans.contains(plan))
+    }
+
+    /// The key of a path like `/usageplans/PLAN/keys/KEY`, if it is in the plan.
+    fn member(&self, call: &Call<'_>) -> Result<&ApiKey, ServiceError> {
+        let plan = &self.plan(call.path[1])?.id;
+        let key = self.keys.get(call.path[3]).filter(|key| key.plans.contains(plan));
+        key.ok_or_else(|| not_found("Invalid Usage Plan Key identifier specified"))
+    }
+}
+
+fn no_such_plan() -> ServiceError {
+    not_found("Invalid Usage Plan ID specified")
+}
+
+fn member_json(key: &ApiKey) -> Value {
+    let mut body = json!({ "id": key.id, "type": "API_KEY", "value": key.value });
+    if let Some(name) = &key.name {
+        body["name"] = json!(name);
+    }
+    body
+}
+
+/// The documents call the map `items` and the wire `values`.
+fn usage_json(plan: &str, start: NaiveDate, end: NaiveDate, items: Vec<(&str, Value)>) -> Value {
+    let values: serde_json::Map<String, Value> = items.into_iter().map(|(key, days)| (key.to_owned(), days)).collect();
+    json!({
+        "usagePlanId": plan,
+        "startDate": start.to_string(),
+        "endDate": end.to_string(),
+        "values": values,
+    })
+}
+
+fn json_of_days(days: &[Day]) -> Value {
+    days.iter().map(|day| json!([day.used, day.remaining])).collect()
+}
+
+fn date(call: &Call<'_>, name: &str) -> Result<NaiveDate, ServiceError> {
+    let raw = call.request.query(name).ok_or_else(|| bad_request(format!("{name} is missing")))?;
+    raw.parse().map_err(|_| bad_request(format!("{name} must be a date like 2016-01-31, not {raw}")))
+}
+
+/// The offsets that API Gateway takes for each period.
+fn check_quota(quota: &Quota) -> Result<(), ServiceError> {
+    let (most, period) = match quota.period {
+        Period::Day => (0, "DAY"),
+        Period::Week => (6, "WEEK"),
+        Period::Month => (27, "MONTH"),
+    };
+    if quota.offset > most {
+        return Err(bad_request(format!(
+            "Usage Plan quota offset must be between 0 and {most} inclusive in the {period} period"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,677 @@
+//! KMS: keys that sign and keys that authenticate, with states, aliases and tags (JSON 1.1).
+
+mod material;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use self::material::{KeySpec, KeyUsage, MacAlgorithm, Material, Message, SigningAlgorithm};
+use crate::core::{Context, ServiceError};
+
+/// The longest message that is signed as it is, or authenticated.
+const LONGEST_MESSAGE: usize = 4096;
+/// How far `GetKeyLastUsage` is behind.
+const LAST_USAGE_LAG: TimeDelta = TimeDelta::hours(1);
+
+/// One account's KMS in one Region.
+#[derive(Default, Serialize, Deserialize)]
+pub(crate) struct Kms {
+    keys: BTreeMap<String, Key>,
+    /// By name, `alias/` included.
+    aliases: BTreeMap<String, Alias>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Key {
+    id: String,
+    spec: KeySpec,
+    description: String,
+    policy: Option<String>,
+    tags: BTreeMap<String, String>,
+    created: DateTime<Utc>,
+    state: KeyState,
+    material: Material,
+    /// One a minute at most, and none older than the newest one that may be told.
+    uses: VecDeque<Use>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum KeyState {
+    Enabled,
+    Disabled,
+    PendingDeletion { at: DateTime<Utc> },
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Use {
+    at: DateTime<Utc>,
+    operation: String,
+    request: String,
+    event: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Alias {
+    target: String,
+    created: DateTime<Utc>,
+    updated: DateTime<Utc>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct CreateKey {
+    key_spec: Option<Value>,
+    customer_master_key_spec: Option<Value>,
+    key_usage: Option<KeyUsage>,
+    #[serde(default)]
+    description: String,
+    policy: Option<String>,
+    #[serde(default)]
+    tags: Vec<Tag>,
+    origin: Option<String>,
+    multi_region: Option<bool>,
+    /// Taken and of no effect: no policy is enforced here.
+    #[serde(rename = "BypassPolicyLockoutSafetyCheck")]
+    _bypass: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Tag {
+    tag_key: String,
+    tag_value: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct OfKey {
+    key_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Page {
+    key_id: Option<String>,
+    limit: Option<usize>,
+    marker: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Sign {
+    key_id: String,
+    message: String,
+    #[serde(default)]
+    message_type: MessageType,
+    signing_algorithm: SigningAlgorithm,
+    /// `Verify` alone.
+    signature: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum MessageType {
+    #[default]
+    Raw,
+    Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct Authenticate {
+    key_id: String,
+    message: String,
+    mac_algorithm: MacAlgorithm,
+    /// `VerifyMac` alone.
+    mac: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct NameAlias {
+    alias_name: String,
+    target_key_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct DeleteAlias {
+    alias_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct ScheduleKeyDeletion {
+    key_id: String,
+    pending_window_in_days: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct TagKey {
+    key_id: String,
+    tags: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct UntagKey {
+    key_id: String,
+    tag_keys: Vec<String>,
+}
+
+impl Kms {
+    /// Answers one call.
+    pub(crate) fn handle(
+        &mut self,
+        cx: &mut Context<'_>,
+        operation: &str,
+        input: &Value,
+    ) -> Result<Value, ServiceError> {
+        self.delete_what_is_due(cx.now);
+        match operation {
+            "CreateKey" => self.create_key(cx, parse(input)?),
+            "DescribeKey" => self.describe_key(cx, &parse(input)?),
+            "ListKeys" => self.list_keys(cx, &parse(input)?),
+            "GetPublicKey" => self.get_public_key(cx, &parse(input)?),
+            "Sign" => self.sign(cx, &parse(input)?),
+            "Verify" => self.verify(cx, &parse(input)?),
+            "GenerateMac" => self.generate_mac(cx, &parse(input)?),
+            "VerifyMac" => self.verify_mac(cx, &parse(input)?),
+            "EnableKey" => self.set_state(cx, &parse(input)?, KeyState::Enabled),
+            "DisableKey" => self.set_state(cx, &parse(input)?, KeyState::Disabled),
+            "ScheduleKeyDeletion" => self.schedule_key_deletion(cx, &parse(input)?),
+            "CancelKeyDeletion" => self.cancel_key_deletion(cx, &parse(input)?),
+            "GetKeyLastUsage" => self.get_key_last_usage(cx, &parse(input)?),
+            "CreateAlias" => self.create_alias(cx, parse(input)?),
+            "UpdateAlias" => self.update_alias(cx, &parse(input)?),
+            "DeleteAlias" => self.delete_alias(cx, &parse(input)?),
+            "ListAliases" => self.list_aliases(cx, &parse(input)?),
+            "TagResource" => self.tag_resource(cx, parse(input)?),
+            "UntagResource" => self.untag_resource(cx, &parse(input)?),
+            "ListResourceTags" => self.list_resource_tags(cx, &parse(input)?),
+            _ => Err(error("UnknownOperationException", format!("the embedded AWS does not model {operation} of KMS"))),
+        }
+    }
+
+    fn create_key(&mut self, cx: &mut Context<'_>, input: CreateKey) -> Result<Value, ServiceError> {
+        let spec = input.key_spec.or(input.customer_master_key_spec).unwrap_or(json!("SYMMETRIC_DEFAULT"));
+        let spec: KeySpec = serde_json::from_value(spec).map_err(|refused| {
+            error("UnsupportedOperationException", format!("KeySpec: {refused}; no other is modelled"))
+        })?;
+        if input.key_usage != Some(spec.usage()) {
+            return Err(invalid(format!("KeyUsage must be {} for this KeySpec", json!(spec.usage()))));
+        }
+        if input.origin.is_some_and(|origin| origin != "AWS_KMS") || input.multi_region == Some(true) {
+            return Err(error(
+                "UnsupportedOperationException",
+                "the embedded AWS models only keys of one Region whose material KMS made",
+            ));
+        }
+        if let Some(policy) = &input.policy
+            && serde_json::from_str::<Value>(policy).is_err()
+        {
+            return Err(error("MalformedPolicyDocumentException", "the policy is not JSON"));
+        }
+        let id = cx.uuid().to_string();
+        let key = Key {
+            id: id.clone(),
+            spec,
+            description: input.description,
+            policy: input.policy,
+            tags: checked(input.tags)?,
+            created: cx.now,
+            state: KeyState::Enabled,
+            material: Material::generate(spec, cx)?,
+            uses: VecDeque::new(),
+        };
+        let answer = json!({ "KeyMetadata": metadata(cx, &key) });
+        self.keys.insert(id, key);
+        Ok(answer)
+    }
+
+    fn describe_key(&mut self, cx: &Context<'_>, input: &OfKey) -> Result<Value, ServiceError> {
+        Ok(json!({ "KeyMetadata": metadata(cx, self.key_or_alias(cx, &input.key_id)?) }))
+    }
+
+    fn list_keys(&mut self, cx: &Context<'_>, input: &Page) -> Result<Value, ServiceError> {
+        let keys = self.keys.keys().map(|id| (id.as_str(), json!({ "KeyId": id, "KeyArn": key_arn(cx, id) })));
+        page("Keys", keys, input, (100, 1000))
+    }
+
+    /// Refused while the key is disabled or pending deletion.
+    fn get_public_key(&mut self, cx: &Context<'_>, input: &OfKey) -> Result<Value, ServiceError> {
+        let key = self.usable(cx, &input.key_id)?;
+        if key.spec.usage() != KeyUsage::SignVerify {
+            return Err(error("UnsupportedOperationException", "an HMAC key has no public key"));
+        }
+        Ok(json!({
+            "KeyId": key_arn(cx, &key.id),
+            "PublicKey": STANDARD.encode(key.material.public_key()?),
+            "CustomerMasterKeySpec": key.spec,
+            "KeySpec": key.spec,
+            "KeyUsage": key.spec.usage(),
+            "SigningAlgorithms": key.spec.signing_algorithms(),
+        }))
+    }
+
+    fn sign(&mut self, cx: &mut Context<'_>, input: &Sign) -> Result<Value, ServiceError> {
+        if input.signature.is_some() {
+            return Err(invalid("unknown parameter Signature of Sign"));
+        }
+        let key = self.signer(cx, input)?;
+        let bytes = blob("message", &input.message)?;
+        let signed = key.material.sign(input.signing_algorithm, &message(input, &bytes)?)?;
+        let id = key.id.clone();
+        self.used(cx, &id, "Sign");
+        Ok(json!({
+            "KeyId": key_arn(cx, &id),
+            "Signature": STANDARD.encode(signed),
+            "SigningAlgorithm": input.signing_algorithm,
+        }))
+    }
+
+    /// Raises where the signature is wrong; never answers `false`.
+    fn verify(&mut self, cx: &mut Context<'_>, input: &Sign) -> Result<Value, ServiceError> {
+        let key = self.signer(cx, input)?;
+        let bytes = blob("message", &input.message)?;
+        let signed = blob("signature", input.signature.as_deref().unwrap_or_default())?;
+        if !key.material.verify(input.signing_algorithm, &message(input, &bytes)?, &signed)? {
+            return Err(error("KMSInvalidSignatureException", "the signature is not valid"));
+        }
+        let id = key.id.clone();
+        self.used(cx, &id, "Verify");
+        Ok(json!({
+            "KeyId": key_arn(cx, &id),
+            "SignatureValid": true,
+            "SigningAlgorithm": input.signing_algorithm,
+        }))
+    }
+
+    fn generate_mac(&mut self, cx: &mut Context<'_>, input: &Authenticate) -> Result<Value, ServiceError> {
+        if input.mac.is_some() {
+            return Err(invalid("unknown parameter Mac of GenerateMac"));
+        }
+        let key = self.authenticator(cx, input)?;
+        let mac = key.material.mac(input.mac_algorithm, &short(blob("message", &input.message)?)?)?;
+        let id = key.id.clone();
+        self.used(cx, &id, "GenerateMac");
+        Ok(json!({
+            "KeyId": key_arn(cx, &id),
+            "Mac": STANDARD.encode(mac),
+            "MacAlgorithm": input.mac_algorithm,
+        }))
+    }
+
+    /// Raises where the MAC is wrong; never answers `false`.
+    fn verify_mac(&mut self, cx: &mut Context<'_>, input: &Authenticate) -> Result<Value, ServiceError> {
+        let key = self.authenticator(cx, input)?;
+        let bytes = short(blob("message", &input.message)?)?;
+        let mac = blob("mac", input.mac.as_deref().unwrap_or_default())?;
+        if !key.material.verify_mac(input.mac_algorithm, &bytes, &mac)? {
+            return Err(error("KMSInvalidMacException", "the MAC is not valid"));
+        }
+        let id = key.id.clone();
+        self.used(cx, &id, "VerifyMac");
+        Ok(json!({
+            "KeyId": key_arn(cx, &id),
+            "MacValid": true,
+            "MacAlgorithm": input.mac_algorithm,
+        }))
+    }
+
+    fn set_state(&mut self, cx: &Context<'_>, input: &OfKey, state: KeyState) -> Result<Value, ServiceError> {
+        self.lasting(cx, &input.key_id)?.state = state;
+        Ok(json!({}))
+    }
+
+    /// "Deletion waits 7 to 30 days", 30 unless asked.
+    fn schedule_key_deletion(&mut self, cx: &Context<'_>, input: &ScheduleKeyDeletion) -> Result<Value, ServiceError> {
+        let days = input.pending_window_in_days.unwrap_or(30);
+        if !(7..=30).contains(&days) {
+            return Err(invalid("PendingWindowInDays must be 7 to 30"));
+        }
+        let key = self.lasting(cx, &input.key_id)?;
+        let at = cx.now + TimeDelta::days(days);
+        key.state = KeyState::PendingDeletion { at };
+        Ok(json!({
+            "KeyId": key_arn(cx, &key.id),
+            "DeletionDate": seconds(at),
+            "KeyState": "PendingDeletion",
+            "PendingWindowInDays": days,
+        }))
+    }
+
+    /// The key is disabled afterwards, whatever it was before.
+    fn cancel_key_deletion(&mut self, cx: &Context<'_>, input: &OfKey) -> Result<Value, ServiceError> {
+        let arn = key_arn(cx, &self.key(cx, &input.key_id)?.id);
+        let key = self.key_mut(cx, &input.key_id)?;
+        match key.state {
+            KeyState::PendingDeletion { .. } => key.state = KeyState::Disabled,
+            KeyState::Enabled | KeyState::Disabled => {
+                let message = format!("{arn} is not pending deletion.");
+                return Err(error("KMSInvalidStateException", message));
+            }
+        }
+        Ok(json!({ "KeyId": arn }))
+    }
+
+    /// Tells the last use that is at least an hour old; an empty object where there is none.
+    fn get_key_last_usage(&mut self, cx: &Context<'_>, input: &OfKey) -> Result<Value, ServiceError> {
+        let key = self.key(cx, &input.key_id)?;
+        let told = key.uses.iter().rev().find(|used| used.at + LAST_USAGE_LAG <= cx.now);
+        let last = told.map_or(json!({}), |used| {
+            json!({
+                "Operation": used.operation,
+                "Timestamp": seconds(used.at),
+                "CloudTrailEventId": used.event,
+                "KmsRequestId": used.request,
+            })
+        });
+        Ok(json!({
+            "KeyId": key.id,
+            "KeyLastUsage": last,
+            "TrackingStartDate": seconds(key.created),
+            "KeyCreationDate": seconds(key.created),
+        }))
+    }
+
+    fn create_alias(&mut self, cx: &Context<'_>, input: NameAlias) -> Result<Value, ServiceError> {
+        check_alias_name(&input.alias_name)?;
+        if self.aliases.contains_key(&input.alias_name) {
+            let message = format!("An alias with the name {} already exists", alias_arn(cx, &input.alias_name));
+            return Err(error("AlreadyExistsException", message));
+        }
+        let target = self.lasting(cx, &input.target_key_id)?.id.clone();
+        let alias = Alias { target, created: cx.now, updated: cx.now };
+        self.aliases.insert(input.alias_name, alias);
+        Ok(json!({}))
+    }
+
+    /// Unconditional, but both keys must be of one type and usage.
+    fn update_alias(&mut self, cx: &Context<'_>, input: &NameAlias) -> Result<Value, ServiceError> {
+        let old = self.aliases.get(&input.alias_name).ok_or_else(|| no_such_alias(cx, &input.alias_name))?;
+        let old = self.keys.get(&old.target).map(|key| key.spec.usage());
+        let target = self.lasting(cx, &input.target_key_id)?;
+        let (target, usage) = (target.id.clone(), target.spec.usage());
+        if old.is_some_and(|old| old != usage) {
+            return Err(invalid("the alias's current key and the new one must be of the same type and key usage"));
+        }
+        if let Some(alias) = self.aliases.get_mut(&input.alias_name) {
+            alias.target = target;
+            alias.updated = cx.now;
+        }
+        Ok(json!({}))
+    }
+
+    fn delete_alias(&mut self, cx: &Context<'_>, input: &DeleteAlias) -> Result<Value, ServiceError> {
+        match self.aliases.remove(&input.alias_name) {
+            Some(_) => Ok(json!({})),
+            None => Err(no_such_alias(cx, &input.alias_name)),
+        }
+    }
+
+    fn list_aliases(&mut self, cx: &Context<'_>, input: &Page) -> Result<Value, ServiceError> {
+        let of_key = match &input.key_id {
+            Some(key) => Some(self.key(cx, key)?.id.clone()),
+            None => None,
+        };
+        let matching = self.aliases.iter().filter(|(_, alias)| of_key.as_ref().is_none_or(|id| *id == alias.target));
+        let aliases = matching.map(|(name, alias)| {
+            let entry = json!({
+                "AliasName": name,
+                "AliasArn": alias_arn(cx, name),
+                "TargetKeyId": alias.target,
+                "CreationDate": seconds(alias.created),
+                "LastUpdatedDate": seconds(alias.updated),
+            });
+            (name.as_str(), entry)
+        });
+        page("Aliases", aliases, input, (50, 100))
+    }
+
+    fn tag_resource(&mut self, cx: &Context<'_>, input: TagKey) -> Result<Value, ServiceError> {
+        let tags = checked(input.tags)?;
+        self.lasting(cx, &input.key_id)?.tags.extend(tags);
+        Ok(json!({}))
+    }
+
+    fn untag_resource(&mut self, cx: &Context<'_>, input: &UntagKey) -> Result<Value, ServiceError> {
+        self.lasting(cx, &input.key_id)?.tags.retain(|name, _| !input.tag_keys.contains(name));
+        Ok(json!({}))
+    }
+
+    fn list_resource_tags(&mut self, cx: &Context<'_>, input: &Page) -> Result<Value, ServiceError> {
+        let key = self.key(cx, input.key_id.as_deref().unwrap_or_default())?;
+        let tags = key.tags.iter().map(|(name, value)| (name.as_str(), json!({ "TagKey": name, "TagValue": value })));
+        page("Tags", tags, input, (50, 50))
+    }
+
+    /// A key whose waiting period is over is gone, and its aliases with it.
+    fn delete_what_is_due(&mut self, now: DateTime<Utc>) {
+        self.keys.retain(|_, key| !matches!(key.state, KeyState::PendingDeletion { at } if at <= now));
+        self.aliases.retain(|_, alias| self.keys.contains_key(&alias.target));
+    }
+
+    /// By id or ARN.
+    fn key(&self, cx: &Context<'_>, name: &str) -> Result<&Key, ServiceError> {
+        if name.starts_with("alias/") || name.contains(":alias/") {
+            return Err(error("NotFoundException", format!("Invalid keyId '{name}': an alias is not taken here")));
+        }
+        let id = match name.strip_prefix("arn:") {
+            Some(_) => name
+                .strip_prefix(&key_arn(cx, ""))
+                .ok_or_else(|| error("NotFoundException", format!("Invalid arn {name}")))?,
+            None => name,
+        };
+        self.keys.get(id).ok_or_else(|| no_such_key(cx, id))
+    }
+
+    fn key_mut(&mut self, cx: &Context<'_>, name: &str) -> Result<&mut Key, ServiceError> {
+        let id = self.key(cx, name)?.id.clone();
+        self.keys.get_mut(&id).ok_or_else(|| no_such_key(cx, &id))
+    }
+
+    /// By id, ARN, alias or alias ARN.
+    fn key_or_alias(&self, cx: &Context<'_>, name: &str) -> Result<&Key, ServiceError> {
+        let alias = name.strip_prefix(&alias_arn(cx, "")).unwrap_or(name);
+        if !alias.starts_with("alias/") {
+            return self.key(cx, name);
+        }
+        let alias = self.aliases.get(alias).ok_or_else(|| no_such_alias(cx, alias))?;
+        self.key(cx, &alias.target)
+    }
+
+    /// A key to change, which must not be pending deletion.
+    fn lasting(&mut self, cx: &Context<'_>, name: &str) -> Result<&mut Key, ServiceError> {
+        let key = self.key_mut(cx, name)?;
+        if let KeyState::PendingDeletion { .. } = key.state {
+            return Err(pending_deletion(cx, &key.id));
+        }
+        Ok(key)
+    }
+
+    /// A key to use, which must be enabled.
+    fn usable(&self, cx: &Context<'_>, name: &str) -> Result<&Key, ServiceError> {
+        let key = self.key_or_alias(cx, name)?;
+        match key.state {
+            KeyState::Enabled => Ok(key),
+            KeyState::Disabled => Err(error("DisabledException", format!("{} is disabled.", key_arn(cx, &key.id)))),
+            KeyState::PendingDeletion { .. } => Err(pending_deletion(cx, &key.id)),
+        }
+    }
+
+    fn signer(&self, cx: &Context<'_>, input: &Sign) -> Result<&Key, ServiceError> {
+        let key = self.usable(cx, &input.key_id)?;
+        if !key.spec.signing_algorithms().contains(&input.signing_algorithm) {
+            return Err(incompatible(cx, key, &json!(input.signing_algorithm)));
+        }
+        Ok(key)
+    }
+
+    fn authenticator(&self, cx: &Context<'_>, input: &Authenticate) -> Result<&Key, ServiceError> {
+        let key = self.usable(cx, &input.key_id)?;
+        if key.spec.mac_algorithm() != Some(input.mac_algorithm) {
+            return Err(incompatible(cx, key, &json!(input.mac_algorithm)));
+        }
+        Ok(key)
+    }
+
+    fn used(&mut self, cx: &mut Context<'_>, id: &str, operation: &str) {
+        let used = Use {
+            at: cx.now,
+            operation: operation.to_owned(),
+            request: cx.uuid().to_string(),
+            event: cx.uuid().to_string(),
+        };
+        let Some(key) = self.keys.get_mut(id) else { return };
+        key.uses.pop_back_if(|last| last.at.timestamp() / 60 == cx.now.timestamp() / 60);
+        key.uses.push_back(used);
+        while key.uses.get(1).is_some_and(|next| next.at + LAST_USAGE_LAG <= cx.now) {
+            key.uses.pop_front();
+        }
+    }
+}
+
+fn metadata(cx: &Context<'_>, key: &Key) -> Value {
+    let mut metadata = json!({
+        "AWSAccountId": cx.account,
+        "KeyId": key.id,
+        "Arn": key_arn(cx, &key.id),
+        "CreationDate": seconds(key.created),
+        "Enabled": key.state == KeyState::Enabled,
+        "Description": key.description,
+        "KeyUsage": key.spec.usage(),
+        "KeyState": match key.state {
+            KeyState::Enabled => "Enabled",
+            KeyState::Disabled => "Disabled",
+            KeyState::PendingDeletion { .. } => "PendingDeletion",
+        },
+        "Origin": "AWS_KMS",
+        "KeyManager": "CUSTOMER",
+        "CustomerMasterKeySpec": key.spec,
+        "KeySpec": key.spec,
+        "MultiRegion": false,
+    });
+    if let KeyState::PendingDeletion { at } = key.state {
+        metadata["DeletionDate"] = seconds(at);
+    }
+    match key.spec.mac_algorithm() {
+        Some(algorithm) => metadata["MacAlgorithms"] = json!([algorithm]),
+        None => metadata["SigningAlgorithms"] = json!(key.spec.signing_algorithms()),
+    }
+    metadata
+}
+
+/// One page of `items`, which come in the order of their names, after the marker.
+fn page<'i>(
+    member: &str,
+    items: impl Iterator<Item = (&'i str, Value)>,
+    input: &Page,
+    (default, most): (usize, usize),
+) -> Result<Value, ServiceError> {
+    let limit = input.limit.unwrap_or(default);
+    if !(1..=most).contains(&limit) {
+        return Err(invalid(format!("Limit must be 1 to {most}")));
+    }
+    let marker = input.marker.as_deref().unwrap_or_default();
+    let mut rest = items.skip_while(|(name, _)| *name <= marker);
+    let (names, page): (Vec<&str>, Vec<Value>) = rest.by_ref().take(limit).unzip();
+    let truncated = rest.next().is_some();
+    let mut answer = json!({ member: page, "Truncated": truncated });
+    if let (true, Some(last)) = (truncated, names.last()) {
+        answer["NextMarker"] = json!(last);
+    }
+    Ok(answer)
+}
+
+fn parse<T: DeserializeOwned>(input: &Value) -> Result<T, ServiceError> {
+    T::deserialize(input).map_err(|refused| invalid(format!("{refused}: the embedded AWS takes only what it models")))
+}
+
+fn message<'a>(input: &Sign, bytes: &'a [u8]) -> Result<Message<'a>, ServiceError> {
+    if bytes.is_empty() || bytes.len() > LONGEST_MESSAGE {
+        return Err(too_long());
+    }
+    Ok(match input.message_type {
+        MessageType::Raw => Message::Raw(bytes),
+        MessageType::Digest => Message::Digest(bytes),
+    })
+}
+
+fn short(bytes: Vec<u8>) -> Result<Vec<u8>, ServiceError> {
+    if bytes.is_empty() || bytes.len() > LONGEST_MESSAGE { Err(too_long()) } else { Ok(bytes) }
+}
+
+fn blob(member: &str, raw: &str) -> Result<Vec<u8>, ServiceError> {
+    STANDARD.decode(raw).map_err(|_| error("SerializationException", format!("{member} is not Base64")))
+}
+
+fn checked(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, ServiceError> {
+    for tag in &tags {
+        let too_long = tag.tag_key.chars().count() > 128 || tag.tag_value.chars().count() > 256;
+        if tag.tag_key.is_empty() || too_long || tag.tag_key.starts_with("aws:") {
+            return Err(error("TagException", format!("invalid tag {:?}", tag.tag_key)));
+        }
+    }
+    Ok(tags.into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect())
+}
+
+/// `alias/` and then letters, digits, slashes, underscores and dashes, but not `alias/aws/`.
+fn check_alias_name(name: &str) -> Result<(), ServiceError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/_-".contains(c);
+    match name.strip_prefix("alias/") {
+        Some(rest) if !rest.is_empty() && !rest.starts_with("aws/") && rest.chars().all(allowed) => Ok(()),
+        Some(_) | None => Err(error("InvalidAliasNameException", format!("invalid alias name {name:?}"))),
+    }
+}
+
+fn key_arn(cx: &Context<'_>, id: &str) -> String {
+    format!("arn:aws:kms:{}:{}:key/{id}", cx.region, cx.account)
+}
+
+/// `name` begins with `alias/`.
+fn alias_arn(cx: &Context<'_>, name: &str) -> String {
+    format!("arn:aws:kms:{}:{}:{name}", cx.region, cx.account)
+}
+
+/// Seconds since 1970, as the protocol wants times.
+fn seconds(at: DateTime<Utc>) -> Value {
+    json!(at.timestamp())
+}
+
+fn error(code: &'static str, message: impl Into<String>) -> ServiceError {
+    ServiceError::new(400, code, message)
+}
+
+fn invalid(message: impl Into<String>) -> ServiceError {
+    error("ValidationException", message)
+}
+
+fn too_long() -> ServiceError {
+    invalid(format!("the message must have 1 to {LONGEST_MESSAGE} bytes"))
+}
+
+fn no_such_key(cx: &Context<'_>, id: &str) -> ServiceError {
+    error("NotFoundException", format!("Key '{}' does not exist", key_arn(cx, id)))
+}
+
+fn no_such_alias(cx: &Context<'_>, name: &str) -> ServiceError {
+    error("NotFoundException", format!("Alias {} is not found.", alias_arn(cx, name)))
+}
+
+fn pending_deletion(cx: &Context<'_>, id: &str) -> ServiceError {
+    error("KMSInvalidStateException", format!("{} is pending deletion.", key_arn(cx, id)))
+}
+
+fn incompatible(cx: &Context<'_>, key: &Key, algorithm: &Value) -> ServiceError {
+    let message =
+        format!("Algorithm {algorithm} is incompatible with key spec {} of {}", json!(key.spec), key_arn(cx, &key.id));
+    error("InvalidKeyUsageException", message)
+}

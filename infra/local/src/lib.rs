@@ -1,0 +1,362 @@
+//! An AWS in one process: Secrets Manager, API Gateway's keys and their data plane, KMS, DynamoDB
+//! and enough of STS, Lambda and EventBridge to hold them together.
+//!
+//! It is written once, at the level of operations. In process it is an HTTP client for the SDK
+//! ([`LocalAws::http_client`]: no port, no network); over a port ([`LocalAws::serve`]) the same
+//! thing. Time is injected ([`Clock`]). Only what is modelled is answered, but that by the AWS
+//! documentation: an unknown operation or parameter is refused by name. Where AWS leaves room, a
+//! switch ([`Settings`]) chooses.
+//!
+//! Nothing happens by itself. Whoever hosts this AWS runs what is due: a test step by step
+//! ([`LocalAws::tick`]), a program for as long as it lives ([`LocalAws::run`]).
+//!
+//! ```
+//! # async fn example() -> Result<(), local_aws::BuildError> {
+//! let aws = local_aws::LocalAws::builder().region("eu-west-1").build()?;
+//! let client = aws.http_client(); // for aws_config's `http_client`
+//! aws.tick().await;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{SharedHttpClient, SharedHttpConnector, http_client_fn};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+pub use api_gateway::{ApiKeyView, KeyFile, KeyFileProblem, KeyFileRow, Method, RestApi, UsagePlanView};
+pub use clock::{Clock, ManualClock, ScaledClock};
+pub use functions::{Function, FunctionError};
+pub use settings::{LabelEvent, PreflightValue, RetryToken, Settings};
+
+use crate::core::{Context, Response};
+use dynamodb::DynamoDb;
+use persist::StateFile;
+use secrets_manager::Invocable;
+use transport::LocalConnector;
+use world::{Entropy, Place, Services, Stored, World};
+
+mod api_gateway;
+mod clock;
+mod core;
+mod dynamodb;
+mod events;
+mod functions;
+mod jobs;
+mod kms;
+mod persist;
+mod run;
+mod schedule;
+mod secrets_manager;
+mod settings;
+mod sts;
+mod transport;
+mod world;
+
+/// One AWS: one account in one Region. Clones are the same AWS.
+#[derive(Clone)]
+pub struct LocalAws(Arc<Inner>);
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    place: Place,
+    dynamodb: DynamoDb,
+    file: Option<StateFile>,
+    /// Never held while a function runs: functions call back in.
+    world: Mutex<World>,
+    /// Something became due that `run` may not know of.
+    woken: Notify,
+}
+
+/// A call that this AWS answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRecord {
+    /// `secretsmanager`, `apigateway`, `dynamodb`, `kms`, `sts`, or `execute-api` for the data
+    /// plane; `unknown` for what is not modelled.
+    pub service: &'static str,
+    /// The operation's name; on the data plane the method and the path, for instance
+    /// `GET /prod/ping`.
+    pub operation: String,
+    /// The HTTP status of the answer.
+    pub status: u16,
+}
+
+/// How one attempt of a rotation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotationOutcome {
+    /// The secret's ARN.
+    pub secret: String,
+    /// The attempt's `ClientRequestToken`.
+    pub token: String,
+    /// From 1; counts the attempts of one rotation.
+    pub attempt: u32,
+    /// The last step that was begun, as on the wire.
+    pub step: String,
+    /// Why the attempt failed. `None` if it succeeded.
+    pub error: Option<FunctionError>,
+    /// When it ended.
+    pub at: DateTime<Utc>,
+}
+
+/// Why an AWS could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The state directory can't be created or read, or what is in it was not written by this
+    /// version.
+    #[error("could not use the state directory {0}")]
+    State(PathBuf, #[source] std::io::Error),
+    /// The file with DynamoDB's tables can't be opened.
+    #[error("could not open DynamoDB's tables")]
+    Tables(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Sets up a [`LocalAws`]. Everything has a default.
+pub struct Builder {
+    clock: Arc<dyn Clock>,
+    place: Place,
+    settings: Settings,
+    seed: Option<u64>,
+    state_dir: Option<PathBuf>,
+}
+
+impl Builder {
+    /// Real time by default.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// `eu-west-1` by default. Requests signed for another Region are refused.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.place.region = region.into();
+        self
+    }
+
+    /// Twelve digits; `123456789012` by default.
+    #[must_use]
+    pub fn account(mut self, account: impl Into<String>) -> Self {
+        self.place.account = account.into();
+        self
+    }
+
+    /// [`Settings::default`] by default.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Ids and random values follow from this number, instead of the operating system's random
+    /// source. For tests.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Keeps all state in this directory, which is created if it is not there; otherwise it is
+    /// gone with the last clone. Functions, rules and timers are not state: register them again.
+    #[must_use]
+    pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(dir.into());
+        self
+    }
+
+    /// The AWS.
+    ///
+    /// # Errors
+    ///
+    /// If the state directory can't be used.
+    pub fn build(self) -> Result<LocalAws, BuildError> {
+        let in_state = |error| BuildError::State(self.state_dir.clone().unwrap_or_default(), error);
+        let mut stored = Stored::default();
+        let mut file = None;
+        if let Some(dir) = &self.state_dir {
+            std::fs::create_dir_all(dir).map_err(in_state)?;
+            let found = file.insert(StateFile::new(dir));
+            stored = found.load().map_err(in_state)?.unwrap_or_default();
+        }
+        if let Some(seed) = self.seed
+            && file.is_none()
+        {
+            stored.entropy = Entropy::seeded(seed);
+        }
+        let tables = self.state_dir.as_ref().map(|dir| dir.join("dynamodb.sqlite"));
+        let dynamodb = DynamoDb::open(tables.as_deref()).map_err(|error| BuildError::Tables(Box::new(error)))?;
+        Ok(LocalAws(Arc::new(Inner {
+            clock: self.clock,
+            place: self.place,
+            dynamodb,
+            file,
+            world: Mutex::new(World::new(stored, self.settings)),
+            woken: Notify::new(),
+        })))
+    }
+}
+
+impl LocalAws {
+    /// An AWS yet to be set up.
+    pub fn builder() -> Builder {
+        Builder {
+            clock: Arc::new(ScaledClock::new(1.0)),
+            place: Place { region: "eu-west-1".into(), account: "123456789012".into() },
+            settings: Settings::default(),
+            seed: None,
+            state_dir: None,
+        }
+    }
+
+    /// Hands every request to this AWS, whatever host it names: no port, no network.
+    pub fn connector(&self) -> SharedHttpConnector {
+        SharedHttpConnector::new(LocalConnector { aws: self.clone() })
+    }
+
+    /// The same, as an SDK configuration takes it.
+    pub fn http_client(&self) -> SharedHttpClient {
+        let connector = self.connector();
+        http_client_fn(move |_, _| connector.clone())
+    }
+
+    /// The moment that this AWS's clock shows.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.0.clock.now()
+    }
+
+    /// Its Region.
+    pub fn region(&self) -> &str {
+        &self.0.place.region
+    }
+
+    /// Its account.
+    pub fn account(&self) -> &str {
+        &self.0.place.account
+    }
+
+    /// Changes switches while it runs.
+    pub fn settings(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.lock().settings);
+    }
+
+    /// Makes a function known under that name. Answers its ARN.
+    pub fn register(&self, name: &str, function: Arc<dyn Function>) -> String {
+        let mut world = self.lock();
+        world.functions.register(name.to_owned(), function);
+        let invocable = world.functions.invocable();
+        world.stored.services.secrets_manager.permit(invocable);
+        format!("arn:aws:lambda:{}:{}:function:{name}", self.region(), self.account())
+    }
+
+    /// Invokes all functions through Lambda's Invoke API at that URL (`http` only), instead of the
+    /// registered ones.
+    pub fn lambda_endpoint(&self, url: http::Uri) {
+        let mut world = self.lock();
+        world.functions.forward_to(url);
+        world.stored.services.secrets_manager.permit(Invocable::Any);
+    }
+
+    /// An EventBridge rule: Secrets Manager's "Secret Label Updated" event goes to that function.
+    pub fn on_label_event(&self, function: &str) {
+        self.lock().listeners.push(function.to_owned());
+    }
+
+    /// An EventBridge schedule: from one `period` after now on, that function is invoked with that
+    /// payload every `period` (at least a second). While one invocation runs, the next is skipped.
+    pub fn every(&self, period: Duration, function: &str, payload: Value) {
+        let now = self.now();
+        self.lock().stored.queue.add_timer(now, period, function.to_owned(), payload);
+        self.0.woken.notify_one();
+    }
+
+    /// A deployed REST API, without which the data plane answers nothing. Answers its id.
+    pub fn create_rest_api(&self, api: RestApi) -> String {
+        self.act(|services, cx| services.api_gateway.create_rest_api(cx, api)).0
+    }
+
+    /// Puts the tags of AWS's own on an API key that CloudFormation puts on the keys it creates.
+    /// False if there is no such key.
+    pub fn own_by_stack(&self, key: &str, stack: &str, logical_id: &str) -> bool {
+        self.act(|services, cx| services.api_gateway.own_by_stack(cx, key, stack, logical_id)).0.is_ok()
+    }
+
+    /// Sets the status of a secret's replica in another Region (`InSync`, `InProgress`, `Failed`).
+    /// False if there is no such secret.
+    pub fn set_replica(&self, secret: &str, region: &str, status: &str) -> bool {
+        self.act(|services, _| services.secrets_manager.set_replica(secret, region, status)).0
+    }
+
+    /// How rotation attempts ended, oldest first.
+    pub fn rotations(&self) -> Vec<RotationOutcome> {
+        self.lock().outcomes.clone()
+    }
+
+    /// The calls that were answered, oldest first: the last 100,000 at most.
+    pub fn requests(&self) -> Vec<CallRecord> {
+        self.lock().calls.iter().cloned().collect()
+    }
+
+    /// Forgets the calls so far.
+    pub fn clear_requests(&self) {
+        self.lock().calls.clear();
+    }
+
+    /// Every API key as it is, values included. No call is recorded: this is for checking
+    /// invariants, not for clients.
+    pub fn inspect_api_keys(&self) -> Vec<ApiKeyView> {
+        self.lock().stored.services.api_gateway.keys()
+    }
+
+    /// Every usage plan as it is. No call is recorded.
+    pub fn inspect_usage_plans(&self) -> Vec<UsagePlanView> {
+        self.lock().stored.services.api_gateway.plans()
+    }
+
+    fn dynamodb(&self) -> &DynamoDb {
+        &self.0.dynamodb
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the services do something and saves what came of it. Answers the early jobs, too.
+    fn act<T>(&self, act: impl FnOnce(&mut Services, &mut Context<'_>) -> T) -> (T, Vec<u64>) {
+        let mut world = self.lock();
+        let done = world.act(&self.0.place, self.now(), act);
+        self.save(&world);
+        drop(world);
+        self.0.woken.notify_one();
+        done
+    }
+
+    /// The same for what is too frequent to be saved each time, and small to lose: usage counts.
+    fn act_unsaved<T>(&self, act: impl FnOnce(&mut Services, &mut Context<'_>) -> T) -> (T, Vec<u64>) {
+        self.lock().act(&self.0.place, self.now(), act)
+    }
+
+    fn save(&self, world: &World) {
+        if let Some(file) = &self.0.file
+            && let Err(error) = file.save(&world.stored)
+        {
+            tracing::error!(%error, "the state could not be saved");
+        }
+    }
+}
+
+impl fmt::Debug for LocalAws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LocalAws({}, {})", self.account(), self.region())
+    }
+}
+
+impl CallRecord {
+    fn new(service: &'static str, operation: impl Into<String>, response: &Response) -> Self {
+        Self { service, operation: operation.into(), status: response.status }
+    }
+}

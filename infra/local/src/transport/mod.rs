@@ -1,0 +1,273 @@
+//! From HTTP to a service and back: the same for a call in this process and one over a port.
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use serde_json::{Value, json};
+
+use crate::core::{Request, Response, ServiceError};
+use crate::{CallRecord, LocalAws, sts};
+
+mod connector;
+mod server;
+
+pub(crate) use connector::LocalConnector;
+
+const DYNAMODB: &str = "DynamoDB_20120810.";
+const KMS: &str = "TrentService.";
+const SECRETS_MANAGER: &str = "secretsmanager.";
+/// `/_aws/execute-api/API/STAGE/..`: a data plane that needs no host name of its own.
+const EXECUTE_API_PATH: &str = "/_aws/execute-api/";
+const EXECUTE_API_HOST: &str = ".execute-api.";
+/// What API Gateway's control plane begins with, here and in the models.
+const API_GATEWAY_PATHS: [&str; 6] = ["/account", "/apikeys", "/domainnames", "/restapis", "/tags", "/usageplans"];
+
+/// Who a request is for.
+enum Route {
+    DynamoDb(String),
+    Kms(String),
+    SecretsManager(String),
+    Sts(Vec<(String, String)>),
+    ApiGateway,
+    /// The API's id; the request's path begins with the stage.
+    ExecuteApi(String),
+    Unknown,
+}
+
+impl LocalAws {
+    /// Any request to any service.
+    pub(crate) async fn answer(&self, request: http::Request<Bytes>) -> http::Response<Bytes> {
+        let (parts, body) = request.into_parts();
+        let host = host_of(&parts.uri, &parts.headers);
+        let (path, query) = (percent_decoded(parts.uri.path(), false), parts.uri.query());
+        let mut request = Request {
+            method: parts.method,
+            path,
+            query: form(query.unwrap_or_default()),
+            headers: parts.headers,
+            body,
+        };
+        let route = route(&host, &mut request);
+        let (call, mut response, early) = match self.wrong_region(&route, &request) {
+            Some(refused) => refused,
+            None => self.dispatch(route, &request),
+        };
+        let number = {
+            let mut world = self.lock();
+            world.record(call);
+            world.answered += 1;
+            world.answered
+        };
+        // "Early" means that nobody has heard yet that the label moved.
+        for job in early {
+            self.run_early(job).await;
+        }
+        let request_id = uuid::Uuid::from_u128(u128::from(number)).to_string();
+        response.headers.push(("x-amzn-requestid", request_id));
+        to_http(response)
+    }
+
+    fn dispatch(&self, route: Route, request: &Request) -> (CallRecord, Response, Vec<u64>) {
+        match route {
+            Route::DynamoDb(operation) => {
+                let stale = self.lock().settings.stale_index;
+                let now = self.now();
+                let response = self.dynamodb().handle(now, stale, &operation, &request.body);
+                let response = typed(response, "application/x-amz-json-1.0");
+                (CallRecord::new("dynamodb", operation, &response), response, Vec::new())
+            }
+            Route::Kms(operation) => {
+                let (answer, early) =
+                    self.act(|services, cx| services.kms.handle(cx, &operation, &parsed(&request.body)?));
+                let response = json_protocol(answer);
+                (CallRecord::new("kms", operation, &response), response, early)
+            }
+            Route::SecretsManager(operation) => {
+                let (answer, early) =
+                    self.act(|services, cx| services.secrets_manager.handle(cx, &operation, &parsed(&request.body)?));
+                let response = json_protocol(answer);
+                (CallRecord::new("secretsmanager", operation, &response), response, early)
+            }
+            Route::Sts(form) => {
+                let ((operation, response), early) = self.act(|_, cx| sts::handle(cx, request, &form));
+                (CallRecord::new("sts", operation, &response), response, early)
+            }
+            Route::ApiGateway => {
+                let ((operation, answer), early) = self.act(|services, cx| services.api_gateway.handle(cx, request));
+                let response = answer.unwrap_or_else(|error| rest_error(&error));
+                let response = typed(response, "application/json");
+                (CallRecord::new("apigateway", operation, &response), response, early)
+            }
+            Route::ExecuteApi(api) => {
+                let (response, early) = self.act_unsaved(|services, cx| services.api_gateway.invoke(cx, &api, request));
+                let response = typed(response, "application/json");
+                let operation = format!("{} {}", request.method, request.path);
+                (CallRecord::new("execute-api", operation, &response), response, early)
+            }
+            Route::Unknown => {
+                let operation = format!("{} {}", request.method, request.path);
+                let error = ServiceError::new(
+                    404,
+                    "UnknownOperationException",
+                    format!("the embedded AWS does not model {operation}"),
+                );
+                let response = typed(rest_error(&error), "application/json");
+                (CallRecord::new("unknown", operation, &response), response, Vec::new())
+            }
+        }
+    }
+
+    /// This AWS is one Region. A client of another one would see nothing of what is here: it had
+    /// better hear why.
+    fn wrong_region(&self, route: &Route, request: &Request) -> Option<(CallRecord, Response, Vec<u64>)> {
+        // Some clients sign for STS as for its one global endpoint.
+        if matches!(route, Route::Sts(_)) {
+            return None;
+        }
+        let signed_for = credential_scope(&request.headers, 2)?;
+        if signed_for == self.region() {
+            return None;
+        }
+        let error = ServiceError::new(
+            400,
+            "UnrecognizedClientException",
+            format!("the embedded AWS is in {}, and this was signed for {signed_for}", self.region()),
+        );
+        let response = json_protocol(Err(error));
+        let operation = format!("{} {}", request.method, request.path);
+        Some((CallRecord::new("unknown", operation, &response), response, Vec::new()))
+    }
+}
+
+fn route(host: &str, request: &mut Request) -> Route {
+    if let Some((api, _)) = host.split_once(EXECUTE_API_HOST) {
+        return Route::ExecuteApi(api.to_owned());
+    }
+    if let Some(rest) = request.path.strip_prefix(EXECUTE_API_PATH) {
+        let (api, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (api, path) = (api.to_owned(), format!("/{path}"));
+        request.path = path;
+        return Route::ExecuteApi(api);
+    }
+    if let Some(target) = text(&request.headers, "x-amz-target") {
+        let after = |prefix| target.strip_prefix(prefix).map(str::to_owned);
+        return after(DYNAMODB)
+            .map(Route::DynamoDb)
+            .or_else(|| after(KMS).map(Route::Kms))
+            .or_else(|| after(SECRETS_MANAGER).map(Route::SecretsManager))
+            .unwrap_or(Route::Unknown);
+    }
+    match credential_scope(&request.headers, 3).as_deref() {
+        Some("sts") => Route::Sts(form(&String::from_utf8_lossy(&request.body))),
+        Some("apigateway") => Route::ApiGateway,
+        Some(_) => Route::Unknown,
+        None if API_GATEWAY_PATHS.iter().any(|known| under(&request.path, known)) => Route::ApiGateway,
+        None => Route::Unknown,
+    }
+}
+
+fn under(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A part of `Credential=AKID/DATE/REGION/SERVICE/aws4_request`.
+fn credential_scope(headers: &HeaderMap, part: usize) -> Option<String> {
+    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (_, scope) = authorization.split_once("Credential=")?;
+    let scope = scope.split([',', ' ']).next()?;
+    scope.split('/').nth(part).map(str::to_owned)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Without the port.
+fn host_of(uri: &Uri, headers: &HeaderMap) -> String {
+    let host = uri.host().or_else(|| text(headers, HOST.as_str())).unwrap_or_default();
+    without_port(host).to_ascii_lowercase()
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        // What is left of an IPv6 address without a port ends with its bracket.
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    }
+}
+
+fn parsed(body: &Bytes) -> Result<Value, ServiceError> {
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_slice(body).map_err(|error| ServiceError::new(400, "SerializationException", error.to_string()))
+}
+
+fn json_protocol(answer: Result<Value, ServiceError>) -> Response {
+    let response = match answer {
+        Ok(body) => Response::json(200, &body),
+        Err(error) => {
+            let body = json!({"__type": error.code, "message": error.message});
+            with_error_headers(Response::json(error.status, &body), &error)
+        }
+    };
+    typed(response, "application/x-amz-json-1.1")
+}
+
+fn rest_error(error: &ServiceError) -> Response {
+    with_error_headers(Response::json(error.status, &json!({"message": error.message})), error)
+}
+
+fn with_error_headers(mut response: Response, error: &ServiceError) -> Response {
+    response.headers.push(("x-amzn-errortype", error.code.to_owned()));
+    if let Some(seconds) = error.retry_after {
+        response.headers.push(("retry-after", seconds.to_string()));
+    }
+    response
+}
+
+/// With that content type, unless the service gave one.
+fn typed(mut response: Response, content_type: &str) -> Response {
+    if response.headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("content-type")) {
+        response.headers.push((CONTENT_TYPE.as_str(), content_type.to_owned()));
+    }
+    response
+}
+
+fn to_http(response: Response) -> http::Response<Bytes> {
+    let mut answer = http::Response::new(response.body);
+    *answer.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in response.headers {
+        // A value that HTTP can't carry would be a service's own text: leave it out.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            answer.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    answer
+}
+
+/// `application/x-www-form-urlencoded`, of a query or a body.
+fn form(encoded: &str) -> Vec<(String, String)> {
+    let pair = |pair: &str| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (percent_decoded(key, true), percent_decoded(value, true))
+    };
+    encoded.split('&').filter(|part| !part.is_empty()).map(pair).collect()
+}
+
+fn percent_decoded(encoded: &str, plus_is_space: bool) -> String {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escape = (first == b'%').then(|| tail.get(..2)).flatten();
+        let byte =
+            escape.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        rest = if byte.is_some() { &tail[2..] } else { tail };
+        bytes.push(match byte {
+            Some(byte) => byte,
+            None if first == b'+' && plus_is_space => b' ',
+            None => first,
+        });
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

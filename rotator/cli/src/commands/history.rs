@@ -1,0 +1,196 @@
+//! `rotator history`
+
+use rotator::aws::records::Told;
+use serde::Serialize;
+use serde_json::Value;
+use state::Time;
+use state::ledger::{Abandonment, Actor, Broken, Change, Event, Link, verify};
+use state::name::CredentialName;
+
+use crate::context::Context;
+use crate::output::{Look, Out, View, dash, harmless, listed, moment, table};
+use crate::trouble::{Outcome, Trouble};
+
+/// Shows everything that ever happened to a credential, and verifies that nobody changed it afterwards: every event
+/// carries the hash of the one before.
+///
+/// Exits with 3 if the chain is broken.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The credential: its secret's name
+    pub name: String,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
+    let name = CredentialName::parse(&args.name)?;
+    out.wait_for("reading the history");
+    let about = || format!("could not read the history of {name}");
+    let told = context.engine.records.history(&name).await.map_err(Trouble::failure(about()))?;
+    // After the events: what is committed in between is longer than what was read, and is left out below.
+    let records = context.engine.records.load(&name).await.map_err(Trouble::failure(about()))?;
+    let Some(records) = records else { return Err(Trouble::NoCredential(name)) };
+    let view = HistoryView::new(&name, told, &records.head.ledger);
+    out.show(&view)?;
+    match view.broken {
+        Some(broken) => Err(Trouble::Broken { name, source: broken }),
+        None => Ok(Outcome::Done),
+    }
+}
+
+/// What `rotator history` prints.
+///
+/// ```json
+/// {"name": "partner/acme", "verified": true, "problem": null, "events": [{
+///   "seq": 1, "at": "2026-11-21T12:00:00Z", "actor": "operator", "what": "adopted", "generation": 1,
+///   "change": {"what": "adopted", "generation": 1}, "who": "arn:aws:...", "reason": "...", "note": "kept",
+///   "hash": "SHA-256"}]}
+/// ```
+///
+/// `verified`: every event follows from the one before, up to the end that the credential's head names; `problem`
+/// says where it does not. `change` is the event's own content. `who` and `reason` stand beside the chain; `note` is
+/// `none` when there never were any, `kept`, `erased`, or `changed` when they are not what was written.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryView {
+    name: CredentialName,
+    verified: bool,
+    problem: Option<String>,
+    events: Vec<EventView>,
+    #[serde(skip)]
+    broken: Option<Broken>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EventView {
+    seq: u64,
+    at: Time,
+    actor: Actor,
+    what: &'static str,
+    generation: Option<u32>,
+    change: Value,
+    who: Option<String>,
+    reason: Option<String>,
+    note: NoteState,
+    hash: String,
+    #[serde(skip)]
+    detail: String,
+}
+
+/// What became of the note beside an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum NoteState {
+    None,
+    Kept,
+    Erased,
+    Changed,
+}
+
+impl HistoryView {
+    /// Of events as they are stored, against the end of the chain as the head names it.
+    pub fn new(name: &CredentialName, told: Vec<Told>, head: &Link) -> Self {
+        let events: Vec<Event> = told.iter().map(|told| told.event.clone()).collect();
+        let views: Vec<EventView> = told.into_iter().map(EventView::from).collect();
+        let changed = views.iter().find(|event| event.note == NoteState::Changed);
+        let broken = verify(name, &events, head)
+            .err()
+            .or_else(|| changed.map(|event| Broken::Hash { credential: name.clone(), seq: event.seq }));
+        let problem = broken.as_ref().map(Broken::to_string);
+        Self { name: name.clone(), verified: broken.is_none(), problem, events: views, broken }
+    }
+}
+
+impl From<Told> for EventView {
+    fn from(Told { event, note }: Told) -> Self {
+        let state = match (&event.note, &note) {
+            (None, None) => NoteState::None,
+            (Some(_), None) => NoteState::Erased,
+            (Some(hash), Some(note)) if *hash == note.hash() => NoteState::Kept,
+            (Some(_) | None, Some(_)) => NoteState::Changed,
+        };
+        let (who, reason) = note.map(|note| (note.who, note.reason)).unzip();
+        Self {
+            seq: event.seq,
+            at: event.at,
+            actor: event.actor,
+            what: event.change.word(),
+            generation: event.change.generation(),
+            detail: detail(&event.change),
+            change: serde_json::to_value(&event.change)
+                .expect("a change is made of strings, numbers and maps with string keys"),
+            who,
+            reason: reason.filter(|reason| !reason.is_empty()),
+            note: state,
+            hash: event.hash,
+        }
+    }
+}
+
+/// What a person wants to know of a change beyond its word.
+fn detail(change: &Change) -> String {
+    let key = |provider: &std::collections::BTreeMap<String, String>| match provider.get("id") {
+        Some(id) => format!("key {id}"),
+        None => dash(),
+    };
+    match change {
+        Change::Adopted { provider, .. } => key(provider),
+        Change::Ordered { compromised, .. } => format!("compromised: {}", listed(compromised)),
+        Change::Drafting { replaces, token, .. } => match replaces.generation {
+            Some(generation) => format!("replaces {generation}, token {}", token.short()),
+            None => format!("the first key, token {}", token.short()),
+        },
+        Change::Admitted { provider, evidence, .. } => {
+            let carried = evidence.iter().map(|(name, value)| format!("{name}: {value}"));
+            listed(std::iter::once(key(provider)).chain(carried))
+        }
+        Change::Proved { proof, .. } if proof.proven.is_empty() => "unproven".into(),
+        Change::Proved { proof, .. } if proof.unproven.is_empty() => listed(&proof.proven),
+        Change::Proved { proof, .. } => format!("{}; unproven: {}", listed(&proof.proven), listed(&proof.unproven)),
+        Change::Abandoned { why, .. } => match why {
+            Abandonment::OtherToken => "Secrets Manager came back with another token".into(),
+            Abandonment::LostPending => "its token lost AWSPENDING".into(),
+            Abandonment::Fenced => "fenced off for an emergency".into(),
+        },
+        Change::Carried { carrier, .. } => format!("the same key under {}", carrier.short()),
+        Change::Held { hold, .. } => hold.to_string(),
+        Change::Suspended { provider, .. } => key(provider),
+        Change::Drafted { .. }
+        | Change::Promoted { .. }
+        | Change::Suspending { .. }
+        | Change::Destroying { .. }
+        | Change::Destroyed { .. } => dash(),
+    }
+}
+
+impl View for HistoryView {
+    fn page(&self, look: &Look) -> String {
+        let mut page = table(
+            look,
+            ["SEQ", "AT", "ACTOR", "WHAT", "GENERATION", "DETAIL", "WHO", "REASON"],
+            self.events.iter().map(|event| {
+                let missing = match event.note {
+                    NoteState::None | NoteState::Kept => dash(),
+                    NoteState::Erased => "(erased)".into(),
+                    NoteState::Changed => "(changed afterwards)".into(),
+                };
+                [
+                    event.seq.to_string(),
+                    moment(event.at),
+                    event.actor.to_string(),
+                    event.what.to_owned(),
+                    event.generation.map_or_else(dash, |generation| generation.to_string()),
+                    event.detail.clone(),
+                    event.who.clone().unwrap_or_else(|| missing.clone()),
+                    event.reason.clone().unwrap_or(missing),
+                ]
+            }),
+        );
+        page.push_str(&match &self.problem {
+            None => format!("\nchain verified: {} events\n", self.events.len()),
+            Some(problem) => format!("\nCHAIN BROKEN: {}\n", harmless(problem)),
+        });
+        page
+    }
+}

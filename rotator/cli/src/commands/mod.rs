@@ -1,0 +1,67 @@
+//! The commands, one file each.
+
+pub mod adopt;
+pub mod history;
+pub mod list;
+pub mod rotate;
+pub mod show;
+
+use clap::{Parser, Subcommand};
+
+use crate::context::Context;
+use crate::output::{Format, Out};
+use crate::trouble::{Outcome, Trouble};
+
+/// Rotates API keys without an outage, and shows what it did.
+///
+/// Credentials, Region and endpoint come from the ordinary AWS configuration; ROTATOR_* variables say the rest.
+///
+/// Exit codes: 0 done, 1 failed, 2 bad usage, 3 held or in need of attention.
+#[derive(Debug, Parser)]
+#[command(name = "rotator", version, propagate_version = true)]
+pub struct Cli {
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take existing API keys under management
+    Adopt(adopt::Args),
+    /// List every credential under management
+    List(list::Args),
+    /// Show a credential with its versions
+    Show(show::Args),
+    /// Rotate a credential now
+    Rotate(rotate::Args),
+    /// Show and verify the history of a credential
+    History(history::Args),
+}
+
+/// Runs a command.
+pub async fn run(command: Command, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
+    match command {
+        Command::Adopt(args) => adopt::run(&Context::load().await?, args, out).await,
+        Command::List(args) => list::run(&Context::load().await?, args, out).await,
+        Command::Show(args) => show::run(&Context::load().await?, args, out).await,
+        Command::Rotate(args) => rotate::run(&Context::load().await?, args, out).await,
+        Command::History(args) => history::run(&Context::load().await?, args, out).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,67 @@
+//! What a command works with: the engine over the ordinary AWS configuration, and who the person is.
+
+use aws_config::SdkConfig;
+use aws_sdk_sts::config::ProvideCredentials;
+use chrono::TimeDelta;
+use rotator::config::Config;
+use rotator::engine::{Engine, Errand};
+use rotator::ports::Ports;
+use state::Time;
+use state::ledger::{Actor, Note};
+
+use crate::trouble::Trouble;
+
+/// How long a command follows what it began: longer than a function may run.
+const PATIENCE: TimeDelta = TimeDelta::minutes(30);
+
+/// The engine, and the person at the command line.
+#[derive(Debug)]
+pub struct Context {
+    /// The engine, at API Gateway's full speed: somebody waits for it.
+    pub engine: Engine,
+    aws: SdkConfig,
+}
+
+impl Context {
+    /// From the environment: `ROTATOR_*` and the ordinary AWS configuration.
+    pub async fn load() -> Result<Self, Trouble> {
+        let settings = Config::from_env()?;
+        let ports = Ports::real();
+        let aws = rotator::aws::load_config(&ports.wire).await;
+        if aws.region().is_none() {
+            return Err(Trouble::NoRegion);
+        }
+        if let Some(provider) = aws.credentials_provider() {
+            provider.provide_credentials().await.map_err(|error| Trouble::NoCredentials(error.into()))?;
+        }
+        Ok(Self::new(aws, settings, ports))
+    }
+
+    /// Over any AWS.
+    pub fn new(aws: SdkConfig, settings: Config, ports: Ports) -> Self {
+        Self { engine: Engine::new(&aws, settings, ports), aws }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Time {
+        self.engine.ports.clock.now()
+    }
+
+    /// An errand that begins now.
+    pub fn errand(&self) -> Errand<'static> {
+        Errand { actor: Actor::Operator, deadline: self.now() + PATIENCE, rotation_token: None }
+    }
+
+    /// What stands in the history beside what this person does: their ARN, as STS gives it, and why.
+    pub async fn note(&self, reason: &str) -> Result<Note, Trouble> {
+        let identity = aws_sdk_sts::Client::new(&self.aws).get_caller_identity().send().await;
+        let identity = identity.map_err(|error| Trouble::Nobody(error.into()))?;
+        let mut salt = [0; 16];
+        self.engine.ports.entropy.fill(&mut salt);
+        Ok(Note {
+            salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
+            who: identity.arn.unwrap_or_else(|| "unknown".into()),
+            reason: reason.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,182 @@
+//! DynamoDB, as far as a ledger needs it.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, Put, ScalarAttributeType, TableStatus, TransactWriteItem,
+};
+use local_aws::{LocalAws, Settings};
+
+use super::{refused, sdk_config, world};
+
+fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+fn key(name: &str, kind: KeyType) -> KeySchemaElement {
+    KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("complete")
+}
+
+fn attribute(name: &str) -> AttributeDefinition {
+    let attribute = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
+    attribute.build().expect("complete")
+}
+
+/// A table "tab" with keys pk and sk, and the index "due" by the attribute of that name.
+async fn table(aws: &LocalAws) -> Client {
+    let client = Client::new(&sdk_config(aws));
+    let index = GlobalSecondaryIndex::builder()
+        .index_name("due")
+        .key_schema(key("due", KeyType::Hash))
+        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .build()
+        .expect("complete");
+    let created = client
+        .create_table()
+        .table_name("tab")
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(attribute("pk"))
+        .attribute_definitions(attribute("sk"))
+        .attribute_definitions(attribute("due"))
+        .key_schema(key("pk", KeyType::Hash))
+        .key_schema(key("sk", KeyType::Range))
+        .global_secondary_indexes(index)
+        .send()
+        .await;
+    created.expect("created");
+    client
+}
+
+fn put(sk: &str) -> Put {
+    let put = Put::builder().table_name("tab").item("pk", text("a")).item("sk", text(sk));
+    put.condition_expression("attribute_not_exists(pk)").build().expect("complete")
+}
+
+async fn due(client: &Client) -> usize {
+    let query = client.query().table_name("tab").index_name("due").key_condition_expression("due = :due");
+    let found = query.expression_attribute_values(":due", text("now")).send().await.expect("queried");
+    found.items().len()
+}
+
+#[tokio::test]
+async fn a_table_is_active_at_once_and_exists_once() {
+    let (aws, _) = world();
+    let client = table(&aws).await;
+
+    let described = client.describe_table().table_name("tab").send().await.expect("described");
+    let status = described.table.and_then(|table| table.table_status);
+    assert_eq!(status, Some(TableStatus::Active));
+
+    let again = client.create_table().table_name("tab").attribute_definitions(attribute("pk"));
+    let again = again.key_schema(key("pk", KeyType::Hash)).billing_mode(BillingMode::PayPerRequest);
+    assert_eq!(refused(again.send().await).0, "ResourceInUseException");
+    let absent = client.get_item().table_name("absent").key("pk", text("a")).send().await;
+    assert_eq!(refused(absent).0, "ResourceNotFoundException");
+}
+
+#[tokio::test]
+async fn a_write_whose_condition_fails_changes_nothing() {
+    let (aws, _) = world();
+    let client = table(&aws).await;
+    let put = |value: &str| {
+        let put = client.put_item().table_name("tab").item("pk", text("a")).item("sk", text("1"));
+        put.item("value", text(value)).condition_expression("attribute_not_exists(pk)")
+    };
+    put("first").send().await.expect("put");
+
+    assert_eq!(refused(put("second").send().await).0, "ConditionalCheckFailedException");
+
+    let read = client.get_item().table_name("tab").key("pk", text("a")).key("sk", text("1")).consistent_read(true);
+    let item = read.send().await.expect("read").item.expect("there");
+    assert_eq!(item["value"], text("first"));
+}
+
+#[tokio::test]
+async fn a_transaction_is_all_or_nothing_and_tells_which_item_failed() {
+    let (aws, _) = world();
+    let client = table(&aws).await;
+    let transact = |sks: &[&str]| {
+        let item = |sk: &&str| TransactWriteItem::builder().put(put(sk)).build();
+        client.transact_write_items().set_transact_items(Some(sks.iter().map(item).collect())).send()
+    };
+    transact(&["1"]).await.expect("written");
+
+    let error = transact(&["2", "1"]).await.expect_err("cancelled").into_service_error();
+
+    assert!(error.is_transaction_canceled_exception(), "{error:?}");
+    let aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException(
+        cancelled,
+    ) = error
+    else {
+        return;
+    };
+    let codes: Vec<_> = cancelled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
+    assert_eq!(codes, ["None", "ConditionalCheckFailed"]);
+    let query = client.query().table_name("tab").key_condition_expression("pk = :pk");
+    let found = query.expression_attribute_values(":pk", text("a")).send().await.expect("queried");
+    assert_eq!(found.count(), 1, "nothing of it was written");
+}
+
+#[tokio::test]
+async fn a_transaction_again_with_its_client_token_is_the_same_and_another_one_is_refused() {
+    let (aws, _) = world();
+    let client = table(&aws).await;
+    let transact = |sk: &str| {
+        let item = TransactWriteItem::builder().put(put(sk)).build();
+        client.transact_write_items().transact_items(item).client_request_token("token").send()
+    };
+    transact("1").await.expect("written");
+
+    transact("1").await.expect("its condition fails by now, but it is the same transaction");
+    assert_eq!(refused(transact("2").await).0, "IdempotentParameterMismatchException");
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_raise_validation_exceptions_without_markers() {
+    let (aws, _) = world();
+    let client = table(&aws).await;
+
+    let no_key = client.put_item().table_name("tab").item("pk", text("a")).send().await;
+    let no_expression = client.query().table_name("tab").send().await;
+    let no_table = client.get_item().table_name("t").key("pk", text("a")).send().await;
+    for (code, message) in [refused(no_key), refused(no_expression), refused(no_table)] {
+        assert_eq!(code, "ValidationException", "{message}");
+        assert!(!message.contains("VALIDATION") && !message.contains(" at line "), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_is_not_modelled_is_refused() {
+    let (aws, _) = world();
+    let client = table(&aws).await;
+
+    let (code, message) = refused(client.list_backups().send().await);
+
+    assert_eq!(code, "UnknownOperationException");
+    assert!(message.contains("ListBackups"), "{message}");
+}
+
+#[tokio::test]
+async fn by_a_switch_an_index_is_behind_its_table() {
+    let (aws, clock) = world();
+    let client = table(&aws).await;
+    aws.settings(|settings: &mut Settings| settings.stale_index = Duration::from_secs(30));
+    let put = client.put_item().table_name("tab").item("pk", text("a")).item("sk", text("1")).item("due", text("now"));
+    put.send().await.expect("put");
+
+    assert_eq!(due(&client).await, 0);
+    let read = client.get_item().table_name("tab").key("pk", text("a")).key("sk", text("1")).send().await;
+    assert!(read.expect("read").item.is_some(), "the table itself is not");
+    clock.advance(Duration::from_secs(29));
+    assert_eq!(due(&client).await, 0);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(due(&client).await, 1);
+
+    let delete = client.delete_item().table_name("tab").key("pk", text("a")).key("sk", text("1"));
+    delete.send().await.expect("deleted");
+    assert_eq!(due(&client).await, 1, "deletions, too");
+    aws.settings(|settings: &mut Settings| settings.stale_index = Duration::ZERO);
+    assert_eq!(due(&client).await, 0);
+}

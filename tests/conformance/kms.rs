@@ -1,0 +1,463 @@
+//! KMS, line by line: keys, signatures, MACs, states, aliases and tags.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_kms::Client;
+use aws_sdk_kms::error::ProvideErrorMetadata;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{
+    KeyLastUsageTrackingOperation, KeySpec, KeyState, KeyUsageType, MacAlgorithmSpec, MessageType,
+    SigningAlgorithmSpec, Tag,
+};
+use local_aws::{LocalAws, ManualClock};
+
+use super::{refused, sdk_config, world};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct World {
+    aws: LocalAws,
+    clock: Arc<ManualClock>,
+}
+
+fn kms() -> (World, Client) {
+    let (aws, clock) = world();
+    let client = Client::new(&sdk_config(&aws));
+    (World { aws, clock }, client)
+}
+
+/// A new key. Answers its id.
+async fn key(client: &Client, spec: KeySpec) -> String {
+    let authenticates = matches!(spec, KeySpec::Hmac256 | KeySpec::Hmac384 | KeySpec::Hmac512);
+    let usage = if authenticates { KeyUsageType::GenerateVerifyMac } else { KeyUsageType::SignVerify };
+    let created = client.create_key().key_spec(spec).key_usage(usage).send().await.expect("a key is created");
+    created.key_metadata().expect("a new key has metadata").key_id().to_owned()
+}
+
+async fn sign(client: &Client, key: &str, algorithm: SigningAlgorithmSpec, message: &[u8]) -> Blob {
+    let signed = client.sign().key_id(key).signing_algorithm(algorithm).message(Blob::new(message));
+    let signed = signed.message_type(MessageType::Raw).send().await.expect("a message is signed");
+    signed.signature().expect("a signature").clone()
+}
+
+async fn state(client: &Client, key: &str) -> KeyState {
+    let described = client.describe_key().key_id(key).send().await.expect("a key is described");
+    described.key_metadata().and_then(|key| key.key_state()).expect("a key has a state").clone()
+}
+
+/// The exception of a call that must fail.
+fn refusal<T: Debug, E: ProvideErrorMetadata + Debug>(answer: Result<T, E>) -> String {
+    refused(answer).0
+}
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().tag_key(key).tag_value(value).build().expect("a tag with key and value")
+}
+
+// Keys
+
+#[tokio::test]
+async fn create_key_answers_the_metadata_that_describe_key_tells() {
+    let (world, client) = kms();
+    let create = client.create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
+    let created = create.description("signs tokens").tags(tag("owner", "me")).send().await.unwrap();
+    let created = created.key_metadata().unwrap();
+    let described = client.describe_key().key_id(created.key_id()).send().await.unwrap();
+    let described = described.key_metadata().unwrap();
+    assert_eq!(created, described);
+    assert_eq!(described.arn().unwrap(), format!("arn:aws:kms:eu-west-1:123456789012:key/{}", described.key_id()));
+    assert_eq!(described.description(), Some("signs tokens"));
+    assert_eq!(described.key_spec(), Some(&KeySpec::EccNistP256));
+    assert_eq!(described.key_usage(), Some(&KeyUsageType::SignVerify));
+    assert_eq!(described.signing_algorithms(), [SigningAlgorithmSpec::EcdsaSha256]);
+    assert_eq!(described.key_state(), Some(&KeyState::Enabled));
+    assert!(described.enabled());
+    assert_eq!(described.creation_date().unwrap().secs(), world.aws.now().timestamp());
+}
+
+#[tokio::test]
+async fn symmetric_encryption_keys_are_not_modelled() {
+    let (_, client) = kms();
+    assert_eq!(refusal(client.create_key().send().await), "UnsupportedOperationException");
+}
+
+#[tokio::test]
+async fn a_key_usage_that_does_not_fit_the_key_spec_is_refused() {
+    let (_, client) = kms();
+    for (spec, usage) in [
+        (KeySpec::Hmac256, Some(KeyUsageType::SignVerify)),
+        (KeySpec::EccNistP256, Some(KeyUsageType::GenerateVerifyMac)),
+        (KeySpec::EccNistP256, None),
+    ] {
+        let create = client.create_key().key_spec(spec).set_key_usage(usage);
+        assert_eq!(refusal(create.send().await), "ValidationException");
+    }
+}
+
+#[tokio::test]
+async fn create_key_twice_makes_two_keys() {
+    let (_, client) = kms();
+    assert_ne!(key(&client, KeySpec::Hmac256).await, key(&client, KeySpec::Hmac256).await);
+    assert_eq!(client.list_keys().send().await.unwrap().keys().len(), 2);
+}
+
+#[tokio::test]
+async fn list_keys_pages_by_marker() {
+    let (_, client) = kms();
+    for _ in 0..3 {
+        key(&client, KeySpec::Hmac256).await;
+    }
+    let first = client.list_keys().limit(2).send().await.unwrap();
+    assert_eq!((first.keys().len(), first.truncated()), (2, true));
+    let rest = client.list_keys().marker(first.next_marker().unwrap()).send().await.unwrap();
+    assert_eq!((rest.keys().len(), rest.truncated()), (1, false));
+}
+
+#[tokio::test]
+async fn a_key_is_found_by_id_arn_alias_and_alias_arn() {
+    let (_, client) = kms();
+    let id = key(&client, KeySpec::Hmac256).await;
+    client.create_alias().alias_name("alias/mac").target_key_id(&id).send().await.unwrap();
+    let here = "arn:aws:kms:eu-west-1:123456789012";
+    for name in [id.clone(), format!("{here}:key/{id}"), "alias/mac".into(), format!("{here}:alias/mac")] {
+        let found = client.describe_key().key_id(&name).send().await.unwrap();
+        assert_eq!(found.key_metadata().unwrap().key_id(), id, "{name}");
+    }
+    for name in ["nosuch".into(), "alias/nosuch".into(), format!("arn:aws:kms:us-east-1:123456789012:key/{id}")] {
+        assert_eq!(refusal(client.describe_key().key_id(name).send().await), "NotFoundException");
+    }
+}
+
+// Signatures
+
+#[tokio::test]
+async fn every_modelled_algorithm_signs_and_verifies_and_a_wrong_signature_raises() {
+    use SigningAlgorithmSpec as A;
+    let (_, client) = kms();
+    for (spec, algorithms) in [
+        (KeySpec::EccNistP256, vec![A::EcdsaSha256]),
+        (KeySpec::EccNistP384, vec![A::EcdsaSha384]),
+        (KeySpec::EccNistEdwards25519, vec![A::Ed25519Sha512]),
+        (
+            KeySpec::Rsa2048,
+            vec![
+                A::RsassaPkcs1V15Sha256,
+                A::RsassaPkcs1V15Sha384,
+                A::RsassaPkcs1V15Sha512,
+                A::RsassaPssSha256,
+                A::RsassaPssSha384,
+                A::RsassaPssSha512,
+            ],
+        ),
+    ] {
+        let key = key(&client, spec).await;
+        for algorithm in algorithms {
+            let signed = sign(&client, &key, algorithm.clone(), b"hello").await;
+            let verify = |message: &[u8]| {
+                let verify = client.verify().key_id(&key).signing_algorithm(algorithm.clone());
+                verify.message(Blob::new(message)).signature(signed.clone()).send()
+            };
+            assert!(verify(b"hello").await.unwrap().signature_valid(), "{algorithm}");
+            assert_eq!(refusal(verify(b"hallo").await), "KMSInvalidSignatureException", "{algorithm}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ecdsa_signatures_are_der_and_ed25519_signatures_64_bytes() {
+    let (_, client) = kms();
+    let p256 = key(&client, KeySpec::EccNistP256).await;
+    let der = sign(&client, &p256, SigningAlgorithmSpec::EcdsaSha256, b"hello").await.into_inner();
+    assert_eq!((der[0], usize::from(der[1])), (0x30, der.len() - 2), "a SEQUENCE");
+    let ed25519 = key(&client, KeySpec::EccNistEdwards25519).await;
+    let raw = sign(&client, &ed25519, SigningAlgorithmSpec::Ed25519Sha512, b"hello").await;
+    assert_eq!(raw.into_inner().len(), 64);
+}
+
+#[tokio::test]
+async fn a_digest_is_signed_as_the_message_it_is_of() {
+    let (_, client) = kms();
+    // SHA-256 of "hello".
+    let digest = [
+        0x2c, 0xf2, 0x4d, 0xba, 0x5f, 0xb0, 0xa3, 0x0e, 0x26, 0xe8, 0x3b, 0x2a, 0xc5, 0xb9, 0xe2, 0x9e, 0x1b, 0x16,
+        0x1e, 0x5c, 0x1f, 0xa7, 0x42, 0x5e, 0x73, 0x04, 0x33, 0x62, 0x93, 0x8b, 0x98, 0x24,
+    ];
+    for (spec, algorithm) in [
+        (KeySpec::EccNistP256, SigningAlgorithmSpec::EcdsaSha256),
+        (KeySpec::Rsa2048, SigningAlgorithmSpec::RsassaPssSha256),
+    ] {
+        let key = key(&client, spec).await;
+        let sign = client.sign().key_id(&key).signing_algorithm(algorithm.clone());
+        let sign = sign.message_type(MessageType::Digest).message(Blob::new(digest));
+        let signed = sign.send().await.unwrap();
+        let verify = client.verify().key_id(&key).signing_algorithm(algorithm.clone());
+        let verify = verify.message(Blob::new("hello")).signature(signed.signature().unwrap().clone());
+        assert!(verify.send().await.unwrap().signature_valid());
+        let short = client.sign().key_id(&key).signing_algorithm(algorithm);
+        let short = short.message_type(MessageType::Digest).message(Blob::new(&digest[1..]));
+        assert_eq!(refusal(short.send().await), "ValidationException");
+    }
+}
+
+#[tokio::test]
+async fn ed25519_takes_raw_messages_only() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::EccNistEdwards25519).await;
+    let sign = client.sign().key_id(key).signing_algorithm(SigningAlgorithmSpec::Ed25519Sha512);
+    let sign = sign.message_type(MessageType::Digest).message(Blob::new([0; 64]));
+    assert_eq!(refusal(sign.send().await), "ValidationException");
+}
+
+#[tokio::test]
+async fn a_raw_message_has_at_most_4096_bytes() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::EccNistP256).await;
+    let sign = |length| {
+        let sign = client.sign().key_id(&key).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+        sign.message(Blob::new(vec![0; length])).send()
+    };
+    sign(4096).await.unwrap();
+    assert_eq!(refusal(sign(4097).await), "ValidationException");
+}
+
+#[tokio::test]
+async fn an_algorithm_that_does_not_fit_the_key_is_an_invalid_key_usage() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::EccNistP256).await;
+    let sign = client.sign().key_id(&key).signing_algorithm(SigningAlgorithmSpec::EcdsaSha384);
+    assert_eq!(refusal(sign.message(Blob::new("x")).send().await), "InvalidKeyUsageException");
+    let mac = client.generate_mac().key_id(&key).mac_algorithm(MacAlgorithmSpec::HmacSha256);
+    assert_eq!(refusal(mac.message(Blob::new("x")).send().await), "InvalidKeyUsageException");
+}
+
+#[tokio::test]
+async fn get_public_key_answers_a_subject_public_key_info() {
+    let (_, client) = kms();
+    for (spec, length) in [(KeySpec::EccNistP256, 91), (KeySpec::EccNistEdwards25519, 44), (KeySpec::Rsa2048, 294)] {
+        let key = key(&client, spec).await;
+        let public = client.get_public_key().key_id(key).send().await.unwrap();
+        let der = public.public_key().unwrap().as_ref();
+        assert_eq!((der[0], der.len()), (0x30, length));
+    }
+    let mac = key(&client, KeySpec::Hmac256).await;
+    assert_eq!(refusal(client.get_public_key().key_id(mac).send().await), "UnsupportedOperationException");
+}
+
+// MACs
+
+#[tokio::test]
+async fn generate_mac_is_deterministic_and_verify_mac_raises_when_it_is_wrong() {
+    let (_, client) = kms();
+    for (spec, algorithm, length) in [
+        (KeySpec::Hmac256, MacAlgorithmSpec::HmacSha256, 32),
+        (KeySpec::Hmac384, MacAlgorithmSpec::HmacSha384, 48),
+        (KeySpec::Hmac512, MacAlgorithmSpec::HmacSha512, 64),
+    ] {
+        let key = key(&client, spec).await;
+        let generate = || {
+            let generate = client.generate_mac().key_id(&key).mac_algorithm(algorithm.clone());
+            generate.message(Blob::new("hello")).send()
+        };
+        let mac = generate().await.unwrap().mac().unwrap().clone();
+        assert_eq!(mac.as_ref().len(), length);
+        assert_eq!(generate().await.unwrap().mac(), Some(&mac));
+        let verify = |message: &str| {
+            let verify = client.verify_mac().key_id(&key).mac_algorithm(algorithm.clone()).mac(mac.clone());
+            verify.message(Blob::new(message)).send()
+        };
+        assert!(verify("hello").await.unwrap().mac_valid());
+        assert_eq!(refusal(verify("hallo").await), "KMSInvalidMacException");
+    }
+}
+
+#[tokio::test]
+async fn a_message_to_authenticate_has_at_most_4096_bytes() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::Hmac256).await;
+    let generate = |length| {
+        let generate = client.generate_mac().key_id(&key).mac_algorithm(MacAlgorithmSpec::HmacSha256);
+        generate.message(Blob::new(vec![0; length])).send()
+    };
+    generate(4096).await.unwrap();
+    assert_eq!(refusal(generate(4097).await), "ValidationException");
+}
+
+// States
+
+#[tokio::test]
+async fn a_disabled_key_neither_signs_nor_verifies_nor_tells_its_public_key() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::EccNistP256).await;
+    let signed = sign(&client, &key, SigningAlgorithmSpec::EcdsaSha256, b"hello").await;
+    client.disable_key().key_id(&key).send().await.unwrap();
+    assert_eq!(state(&client, &key).await, KeyState::Disabled);
+    let sign = client.sign().key_id(&key).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+    assert_eq!(refusal(sign.message(Blob::new("x")).send().await), "DisabledException");
+    let verify = client.verify().key_id(&key).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+    let verify = verify.message(Blob::new("hello")).signature(signed);
+    assert_eq!(refusal(verify.clone().send().await), "DisabledException");
+    assert_eq!(refusal(client.get_public_key().key_id(&key).send().await), "DisabledException");
+    client.enable_key().key_id(&key).send().await.unwrap();
+    assert!(verify.send().await.unwrap().signature_valid());
+}
+
+#[tokio::test]
+async fn a_disabled_key_computes_no_mac() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::Hmac256).await;
+    client.disable_key().key_id(&key).send().await.unwrap();
+    let mac = client.generate_mac().key_id(&key).mac_algorithm(MacAlgorithmSpec::HmacSha256);
+    assert_eq!(refusal(mac.message(Blob::new("x")).send().await), "DisabledException");
+}
+
+#[tokio::test]
+async fn deletion_waits_7_to_30_days_and_then_the_key_and_its_aliases_are_gone() {
+    let (world, client) = kms();
+    let key = key(&client, KeySpec::EccNistP256).await;
+    client.create_alias().alias_name("alias/signer").target_key_id(&key).send().await.unwrap();
+    for days in [6, 31] {
+        let schedule = client.schedule_key_deletion().key_id(&key).pending_window_in_days(days);
+        assert_eq!(refusal(schedule.send().await), "ValidationException");
+    }
+    let scheduled = client.schedule_key_deletion().key_id(&key).pending_window_in_days(7).send().await.unwrap();
+    assert_eq!(scheduled.key_state(), Some(&KeyState::PendingDeletion));
+    assert_eq!(scheduled.deletion_date().unwrap().secs(), (world.aws.now() + DAY * 7).timestamp());
+    world.clock.advance(DAY * 7 - Duration::from_secs(1));
+    assert_eq!(state(&client, &key).await, KeyState::PendingDeletion);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(refusal(client.describe_key().key_id(&key).send().await), "NotFoundException");
+    assert!(client.list_aliases().send().await.unwrap().aliases().is_empty());
+}
+
+#[tokio::test]
+async fn deletion_waits_30_days_unless_told_otherwise() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::Hmac256).await;
+    let scheduled = client.schedule_key_deletion().key_id(key).send().await.unwrap();
+    assert_eq!(scheduled.pending_window_in_days(), Some(30));
+}
+
+#[tokio::test]
+async fn a_key_that_is_pending_deletion_takes_no_call_but_its_rescue() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::EccNistP256).await;
+    client.schedule_key_deletion().key_id(&key).send().await.unwrap();
+    let sign = client.sign().key_id(&key).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+    assert_eq!(refusal(sign.message(Blob::new("x")).send().await), "KMSInvalidStateException");
+    for refused in [
+        refusal(client.enable_key().key_id(&key).send().await),
+        refusal(client.disable_key().key_id(&key).send().await),
+        refusal(client.schedule_key_deletion().key_id(&key).send().await),
+        refusal(client.create_alias().alias_name("alias/x").target_key_id(&key).send().await),
+        refusal(client.tag_resource().key_id(&key).tags(tag("a", "b")).send().await),
+    ] {
+        assert_eq!(refused, "KMSInvalidStateException");
+    }
+    client.cancel_key_deletion().key_id(&key).send().await.unwrap();
+    assert_eq!(state(&client, &key).await, KeyState::Disabled, "a rescued key is disabled");
+    assert_eq!(refusal(client.cancel_key_deletion().key_id(&key).send().await), "KMSInvalidStateException");
+}
+
+// Aliases
+
+#[tokio::test]
+async fn an_alias_moves_and_what_was_signed_before_no_longer_verifies_through_it() {
+    let (_, client) = kms();
+    let (old, new) = (key(&client, KeySpec::EccNistP256).await, key(&client, KeySpec::EccNistP256).await);
+    client.create_alias().alias_name("alias/signer").target_key_id(&old).send().await.unwrap();
+    let signed = sign(&client, "alias/signer", SigningAlgorithmSpec::EcdsaSha256, b"hello").await;
+    client.update_alias().alias_name("alias/signer").target_key_id(&new).send().await.unwrap();
+    let verify = |key: &str| {
+        let verify = client.verify().key_id(key).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+        verify.message(Blob::new("hello")).signature(signed.clone()).send()
+    };
+    assert_eq!(refusal(verify("alias/signer").await), "KMSInvalidSignatureException");
+    assert!(verify(&old).await.unwrap().signature_valid());
+    let of_key = client.list_aliases().key_id(&new).send().await.unwrap();
+    assert_eq!(of_key.aliases()[0].alias_name(), Some("alias/signer"));
+    assert_eq!(of_key.aliases()[0].target_key_id(), Some(&*new));
+    client.delete_alias().alias_name("alias/signer").send().await.unwrap();
+    assert_eq!(refusal(verify("alias/signer").await), "NotFoundException");
+}
+
+#[tokio::test]
+async fn an_alias_is_created_once_by_a_valid_name() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::Hmac256).await;
+    let create = |name: &str| client.create_alias().alias_name(name).target_key_id(&key).send();
+    create("alias/mac").await.unwrap();
+    assert_eq!(refusal(create("alias/mac").await), "AlreadyExistsException");
+    for name in ["mac", "alias/", "alias/aws/mac", "alias/a b"] {
+        assert_eq!(refusal(create(name).await), "InvalidAliasNameException", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_alias_moves_only_between_keys_of_one_type_and_must_exist() {
+    let (_, client) = kms();
+    let (mac, signer) = (key(&client, KeySpec::Hmac256).await, key(&client, KeySpec::EccNistP256).await);
+    client.create_alias().alias_name("alias/mac").target_key_id(&mac).send().await.unwrap();
+    let moved = client.update_alias().alias_name("alias/mac").target_key_id(&signer).send().await;
+    assert_eq!(refusal(moved), "ValidationException");
+    let unknown = client.update_alias().alias_name("alias/nosuch").target_key_id(&mac).send().await;
+    assert_eq!(refusal(unknown), "NotFoundException");
+}
+
+// Tags, last use
+
+#[tokio::test]
+async fn tags_are_written_read_and_removed() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::Hmac256).await;
+    client.tag_resource().key_id(&key).tags(tag("one", "1")).tags(tag("two", "2")).send().await.unwrap();
+    client.untag_resource().key_id(&key).tag_keys("one").send().await.unwrap();
+    let tags = client.list_resource_tags().key_id(&key).send().await.unwrap();
+    assert_eq!(tags.tags(), [tag("two", "2")]);
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_is_told_an_hour_late() {
+    let (world, client) = kms();
+    let key = key(&client, KeySpec::EccNistP256).await;
+    let last = || async {
+        let told = client.get_key_last_usage().key_id(&key).send().await.unwrap();
+        told.key_last_usage().unwrap().clone()
+    };
+    let at = world.aws.now().timestamp();
+    sign(&client, &key, SigningAlgorithmSpec::EcdsaSha256, b"hello").await;
+    world.clock.advance(Duration::from_secs(3599));
+    assert_eq!(last().await.timestamp(), None);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(last().await.timestamp().unwrap().secs(), at);
+    assert_eq!(last().await.operation(), Some(&KeyLastUsageTrackingOperation::Sign));
+}
+
+#[tokio::test]
+async fn keys_sign_and_authenticate_the_same_after_a_restart() {
+    let dir = std::env::temp_dir().join(format!("local-aws-kms-{}", std::process::id()));
+    let open = || {
+        let aws = LocalAws::builder().state_dir(&dir).build().unwrap();
+        Client::new(&sdk_config(&aws))
+    };
+    let before = open();
+    let signer = key(&before, KeySpec::EccNistP256).await;
+    let signed = sign(&before, &signer, SigningAlgorithmSpec::EcdsaSha256, b"hello").await;
+    let after = open();
+    let verify = after.verify().key_id(signer).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+    let verified = verify.message(Blob::new("hello")).signature(signed).send().await;
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert!(verified.unwrap().signature_valid());
+}
+
+#[tokio::test]
+async fn operations_and_parameters_that_are_not_modelled_are_refused() {
+    let (_, client) = kms();
+    assert_eq!(refusal(client.generate_random().number_of_bytes(8).send().await), "UnknownOperationException");
+    let key = key(&client, KeySpec::EccNistP256).await;
+    let granted = client.sign().key_id(key).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+    let granted = granted.message(Blob::new("x")).grant_tokens("token").send().await.unwrap_err();
+    assert_eq!(granted.code(), Some("ValidationException"));
+    assert!(granted.message().unwrap().contains("GrantTokens"));
+}

@@ -1,0 +1,91 @@
+//! The contract with AWS, line by line, as the embedded AWS models it: every test's name says its
+//! line, and every call goes through the real SDK client.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
+use chrono::{DateTime, Utc};
+use local_aws::{Function, FunctionError, LocalAws, ManualClock};
+use serde_json::{Value, json};
+
+mod api_gateway;
+mod dynamodb;
+mod kms;
+mod secrets_manager;
+mod transport;
+
+/// A fresh AWS, always the same one, whose clock stands still.
+pub fn world() -> (LocalAws, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new(at("2026-03-02T10:30:00Z")));
+    let aws = LocalAws::builder().clock(clock.clone()).seed(1).build().expect("no state directory to fail on");
+    (aws, clock)
+}
+
+/// What an SDK client of this AWS is made from. No call is tried twice.
+pub fn sdk_config(aws: &LocalAws) -> SdkConfig {
+    let credentials = Credentials::new("AKIDLOCAL", "secret", None, None, "tests");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(aws.region().to_owned()))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(aws.http_client())
+        .retry_config(RetryConfig::standard().with_max_attempts(1))
+        .build()
+}
+
+/// The exception that a call was refused with: its code and its message.
+pub fn refused<T: Debug, E: ProvideErrorMetadata + Debug>(answer: Result<T, E>) -> (String, String) {
+    let error = answer.expect_err("the call is refused");
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    (text(error.code()), text(error.message()))
+}
+
+/// A moment, as RFC 3339 writes it.
+pub fn at(moment: &str) -> DateTime<Utc> {
+    moment.parse().expect("a test's own moment parses")
+}
+
+/// A function that does what a test says and remembers what it was asked.
+pub struct Scripted<F> {
+    script: F,
+    calls: Mutex<Vec<Value>>,
+}
+
+impl<F> Scripted<F> {
+    /// A function that answers with what `script` makes of the payload.
+    pub fn new(script: F) -> Arc<Self> {
+        Arc::new(Self { script, calls: Mutex::new(Vec::new()) })
+    }
+
+    /// The payloads so far, oldest first.
+    pub fn calls(&self) -> Vec<Value> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The rotation steps so far.
+    pub fn steps(&self) -> Vec<String> {
+        self.calls().iter().map(|event| event["Step"].as_str().unwrap_or("?").to_owned()).collect()
+    }
+}
+
+#[async_trait]
+impl<F, Fut> Function for Scripted<F>
+where
+    F: Fn(Value) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<(), FunctionError>> + Send,
+{
+    async fn invoke(&self, payload: Value) -> Result<Value, FunctionError> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(payload.clone());
+        (self.script)(payload).await.map(|()| json!(null))
+    }
+}
+
+/// What a script fails with.
+pub fn failure() -> FunctionError {
+    FunctionError { error_type: "Scripted".into(), error_message: "as the test says".into() }
+}

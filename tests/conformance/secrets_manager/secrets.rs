@@ -1,0 +1,184 @@
+//! Secrets as a whole: names, tags, listing, deletion.
+
+use std::time::Duration;
+
+use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, Tag};
+
+use super::super::{refused, world};
+use super::{FIRST, SECOND, client, create, value};
+
+fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
+
+#[tokio::test]
+async fn a_secret_is_found_by_its_name_its_arn_and_its_arn_without_the_random_end() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    let arn = create(&client, "team/key").await;
+
+    assert!(arn.starts_with("arn:aws:secretsmanager:eu-west-1:123456789012:secret:team/key-"));
+    let partial = &arn[..arn.len() - 7];
+    for id in ["team/key", arn.as_str(), partial] {
+        assert_eq!(value(&client, id, "AWSCURRENT").await.as_deref(), Some("one"), "{id}");
+    }
+    let (code, message) = refused(client.describe_secret().secret_id("team").send().await);
+    assert_eq!(code, "ResourceNotFoundException");
+    assert_eq!(message, "Secrets Manager can't find the specified secret.");
+}
+
+#[tokio::test]
+async fn create_secret_again_is_the_same_only_with_the_same_token_and_value() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    let arn = create(&client, "s").await;
+
+    assert_eq!(create(&client, "s").await, arn);
+    let other = client.create_secret().name("s").client_request_token(FIRST).secret_string("other");
+    assert_eq!(refused(other.send().await).0, "ResourceExistsException");
+    let other = client.create_secret().name("s").client_request_token(SECOND).secret_string("one");
+    assert_eq!(refused(other.send().await).0, "ResourceExistsException");
+}
+
+#[tokio::test]
+async fn names_are_letters_digits_and_a_few_signs() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    client.create_secret().name("Az09/_+=.@-").send().await.expect("all that is allowed");
+
+    for name in ["a b", "a:b", "ä", &"x".repeat(513)] {
+        let (code, _) = refused(client.create_secret().name(name).send().await);
+        assert_eq!(code, "ValidationException", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn tags_are_at_most_50_with_keys_of_128_and_values_of_256_and_none_begins_with_aws() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    create(&client, "s").await;
+    let tagged = |tag: Tag| client.tag_resource().secret_id("s").tags(tag);
+    tagged(tag(&"k".repeat(128), &"v".repeat(256))).send().await.expect("the longest tag");
+
+    for wrong in [tag(&"k".repeat(129), "v"), tag("k", &"v".repeat(257)), tag("k", "a,b"), tag("aws:k", "v")] {
+        assert_eq!(refused(tagged(wrong).send().await).0, "InvalidParameterException");
+    }
+    for number in 0..49 {
+        tagged(tag(&format!("k{number}"), "v")).send().await.expect("room for 50");
+    }
+    assert_eq!(refused(tagged(tag("one-more", "v")).send().await).0, "InvalidParameterException");
+
+    client.untag_resource().secret_id("s").tag_keys("k0").send().await.expect("untagged");
+    let described = client.describe_secret().secret_id("s").send().await.expect("described");
+    assert_eq!(described.tags().len(), 49);
+}
+
+#[tokio::test]
+async fn list_secrets_filters_by_the_beginning_of_names_and_tags_and_pages() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    for (name, owner) in [("api/a", "red"), ("api/b", "blue"), ("api/c", "red"), ("other", "red")] {
+        client.create_secret().name(name).tags(tag("team", owner)).send().await.expect("created");
+    }
+    let filter = |key, value: &str| Filter::builder().key(key).values(value).build();
+
+    let mut pages = client
+        .list_secrets()
+        .filters(filter(FilterNameStringType::Name, "api/"))
+        .filters(filter(FilterNameStringType::TagValue, "re"))
+        .max_results(1)
+        .into_paginator()
+        .send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.expect("a page");
+        assert!(page.secret_list().len() <= 1);
+        found.extend(page.secret_list.unwrap_or_default().into_iter().filter_map(|entry| entry.name));
+    }
+    found.sort();
+    assert_eq!(found, ["api/a", "api/c"]);
+
+    let without = client.list_secrets().filters(filter(FilterNameStringType::TagKey, "!team")).send().await;
+    assert!(without.expect("listed").secret_list().is_empty());
+    let unknown = client.list_secrets().filters(filter(FilterNameStringType::OwningService, "x")).send().await;
+    assert_eq!(refused(unknown).0, "ValidationException", "an unknown filter is refused, not ignored");
+}
+
+#[tokio::test]
+async fn a_deleted_secret_refuses_every_use_until_it_is_restored() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    create(&client, "s").await;
+    client.delete_secret().secret_id("s").send().await.expect("deleted");
+
+    assert_eq!(refused(client.get_secret_value().secret_id("s").send().await).0, "InvalidRequestException");
+    let put = client.put_secret_value().secret_id("s").client_request_token(SECOND).secret_string("two");
+    assert_eq!(refused(put.send().await).0, "InvalidRequestException");
+    assert_eq!(refused(client.create_secret().name("s").send().await).0, "InvalidRequestException");
+    let described = client.describe_secret().secret_id("s").send().await.expect("can still be described");
+    assert!(described.deleted_date().is_some());
+    assert!(client.list_secrets().send().await.expect("listed").secret_list().is_empty());
+
+    client.restore_secret().secret_id("s").send().await.expect("restored");
+    assert_eq!(value(&client, "s", "AWSCURRENT").await.as_deref(), Some("one"));
+}
+
+#[tokio::test]
+async fn a_deleted_secret_is_gone_after_its_recovery_window_of_7_to_30_days() {
+    let (aws, clock) = world();
+    let client = client(&aws);
+    let arn = create(&client, "s").await;
+    let delete = |days| client.delete_secret().secret_id("s").recovery_window_in_days(days);
+
+    assert_eq!(refused(delete(6).send().await).0, "InvalidParameterException");
+    assert_eq!(refused(delete(31).send().await).0, "InvalidParameterException");
+    delete(7).send().await.expect("deleted");
+    clock.advance(Duration::from_secs(7 * 86_400));
+
+    assert_eq!(refused(client.describe_secret().secret_id("s").send().await).0, "ResourceNotFoundException");
+    assert_ne!(create(&client, "s").await, arn, "under its name, but another secret");
+}
+
+#[tokio::test]
+async fn a_secret_deleted_without_recovery_is_gone_at_once() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    create(&client, "s").await;
+    let force = client.delete_secret().secret_id("s").force_delete_without_recovery(true);
+
+    assert_eq!(refused(force.clone().recovery_window_in_days(7).send().await).0, "InvalidParameterException");
+    force.clone().send().await.expect("deleted");
+    force.send().await.expect("what is not there is deleted, too");
+
+    create(&client, "s").await;
+}
+
+#[tokio::test]
+async fn describe_secret_tells_the_status_of_replicas() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    create(&client, "s").await;
+    assert!(aws.set_replica("s", "eu-central-1", "InProgress"));
+
+    let described = client.describe_secret().secret_id("s").send().await.expect("described");
+
+    let replica = &described.replication_status()[0];
+    assert_eq!(replica.region(), Some("eu-central-1"));
+    assert_eq!(replica.status().map(|status| status.as_str()), Some("InProgress"));
+    assert_eq!(described.primary_region(), Some("eu-west-1"));
+}
+
+#[tokio::test]
+async fn update_secret_with_a_value_makes_it_current() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    create(&client, "s").await;
+
+    let update = client.update_secret().secret_id("s").description("new").client_request_token(SECOND);
+    update.secret_string("two").send().await.expect("updated");
+
+    assert_eq!(value(&client, "s", "AWSCURRENT").await.as_deref(), Some("two"));
+    assert_eq!(value(&client, "s", "AWSPREVIOUS").await.as_deref(), Some("one"));
+    let described = client.describe_secret().secret_id("s").send().await.expect("described");
+    assert_eq!(described.description(), Some("new"));
+}

@@ -1,0 +1,398 @@
+//! A stage on which the real functions play against the embedded AWS, in paused time.
+
+pub mod faults;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_apigateway::types::{ApiStage, QuotaPeriodType, QuotaSettings};
+use aws_sdk_kms::types::{KeySpec, KeyUsageType};
+use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_secretsmanager::types::{RotationRulesType, Tag};
+use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
+use chrono::{DateTime, TimeDelta, Utc};
+use local_aws::{Function, FunctionError, LocalAws, Method, RestApi, Settings};
+use rotator::aws::plain;
+use rotator::aws::probe::{Probe, Recognition};
+use rotator::config::Config;
+use rotator::engine::{Engine, Errand};
+use rotator::functions::{Handle, Invocation, retirement::Retirement, rotation::Rotation};
+use rotator::ports::{Clock, Entropy, OsEntropy, Ports, Wire};
+use rotator::secret::SecretValue;
+use serde_json::{Value, json};
+use state::credential::Credential;
+use state::invariants::{Outside, Violation, check};
+use state::ledger::Actor;
+use state::name::CredentialName;
+use tokio::time::Instant;
+
+use faults::Faults;
+
+/// The one API of the stage.
+pub const API: &str = "a1b2c3";
+/// How long a function may run: the stack's own setting.
+pub const FUNCTION_TIMEOUT: TimeDelta = TimeDelta::minutes(5);
+/// A credential's name where one is enough.
+pub const ACME: &str = "partner/acme";
+
+/// Tokio's paused time as everybody's clock: it jumps when nothing else is to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct PausedClock {
+    base: DateTime<Utc>,
+    start: Instant,
+}
+
+impl PausedClock {
+    fn new() -> Self {
+        Self { base: "2026-03-02T10:30:00Z".parse().expect("a moment"), start: Instant::now() }
+    }
+
+    pub fn now(&self) -> DateTime<Utc> {
+        self.base + TimeDelta::from_std(self.start.elapsed()).expect("tests don't run for ages")
+    }
+}
+
+#[async_trait]
+impl local_aws::Clock for PausedClock {
+    fn now(&self) -> DateTime<Utc> {
+        Self::now(self)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "paused: nobody waits")]
+    async fn sleep_until(&self, at: DateTime<Utc>) {
+        tokio::time::sleep((at - Self::now(self)).to_std().unwrap_or_default()).await;
+    }
+}
+
+#[async_trait]
+impl Clock for PausedClock {
+    fn now(&self) -> DateTime<Utc> {
+        Self::now(self)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "paused: nobody waits")]
+    async fn sleep(&self, time: TimeDelta) {
+        tokio::time::sleep(time.to_std().unwrap_or_default()).await;
+    }
+}
+
+/// One account with one API, two plans, and a secret for each key that a test asks for.
+pub struct Stage {
+    pub aws: LocalAws,
+    pub clock: PausedClock,
+    pub faults: Faults,
+    pub settings: Config,
+    pub plan: String,
+    /// For looking at things: never hurt, never counted.
+    pub observer: SdkConfig,
+}
+
+/// What a credential is to be.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub tags: BTreeMap<String, String>,
+    pub schedule: Option<String>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        let tags = [
+            ("rotator:kind", "api-gateway-key".to_owned()),
+            ("rotator:probe", format!("{API}/prod/ping")),
+            ("rotator:overlap", "P1D".to_owned()),
+            ("rotator:soak", "P1D".to_owned()),
+        ];
+        Self {
+            tags: tags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            schedule: Some("rate(30 days)".into()),
+        }
+    }
+}
+
+impl Terms {
+    pub fn with(mut self, tag: &str, value: &str) -> Self {
+        self.tags.insert(format!("rotator:{tag}"), value.to_owned());
+        self
+    }
+
+    pub fn without(mut self, tag: &str) -> Self {
+        self.tags.remove(&format!("rotator:{tag}"));
+        self
+    }
+}
+
+impl Stage {
+    /// A stage with nothing but the API, its plan and the records' table.
+    pub async fn new() -> Self {
+        Self::with(Settings { control_plane_limits: false, ..Settings::default() }).await
+    }
+
+    pub async fn with(settings: Settings) -> Self {
+        let clock = PausedClock::new();
+        let aws = LocalAws::builder().clock(Arc::new(clock)).seed(7).settings(settings).build().expect("in memory");
+        let observer = sdk_config(aws.connector());
+        let kms = aws_sdk_kms::Client::new(&observer);
+        let key = kms.create_key().key_spec(KeySpec::Hmac256).key_usage(KeyUsageType::GenerateVerifyMac).send().await;
+        let key = key.expect("a key").key_metadata.and_then(|metadata| metadata.arn).expect("an ARN");
+        aws.create_rest_api(RestApi {
+            id: Some(API.into()),
+            name: "partners".into(),
+            stages: vec!["prod".into(), "beta".into()],
+            methods: vec![Method::protected("/ping"), Method::open("/open")],
+        });
+        let faults = Faults::new(aws.connector());
+        let settings = Config { fingerprint_key: Some(key), ..Config::default() };
+        let mut stage = Self { aws, clock, faults, settings, plan: String::new(), observer };
+        stage.plan = stage.plan("bronze", &["prod"], Some(1_000)).await;
+        stage.engine_unhurt().records.create_table().await.expect("a table");
+        let function = stage.aws.register("rotation", Arc::new(Host::new(&stage, Which::Rotation)));
+        stage.settings.function_arn = Some(function);
+        stage.aws.register("retirement", Arc::new(Host::new(&stage, Which::Retirement)));
+        stage
+    }
+
+    pub async fn plan(&self, name: &str, stages: &[&str], quota: Option<i32>) -> String {
+        let plan =
+            self.api_gateway().create_usage_plan().name(name).set_quota(
+                quota.map(|limit| QuotaSettings::builder().limit(limit).period(QuotaPeriodType::Month).build()),
+            );
+        let stages = stages.iter().map(|stage| ApiStage::builder().api_id(API).stage(*stage).build()).collect();
+        plan.set_api_stages(Some(stages))
+            .tags("rotator:allow", "partner/")
+            .send()
+            .await
+            .expect("a plan")
+            .id
+            .expect("an id")
+    }
+
+    /// An API key in the stage's plan: its id and value.
+    pub async fn key(&self, name: &str) -> (String, String) {
+        let client = self.api_gateway();
+        let made =
+            client.create_api_key().name(name).enabled(true).description("for tests").customer_id("c-1").send().await;
+        let made = made.expect("a key");
+        let (id, value) = (made.id.expect("an id"), made.value.expect("a value"));
+        client
+            .create_usage_plan_key()
+            .usage_plan_id(&self.plan)
+            .key_id(&id)
+            .key_type("API_KEY")
+            .send()
+            .await
+            .expect("attached");
+        (id, value)
+    }
+
+    /// A secret with those tags and that value, its rotation configured but not begun. Returns its ARN.
+    pub async fn secret(&self, name: &str, value: &str, terms: &Terms) -> String {
+        let client = self.secrets_manager();
+        let tags = terms.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+        let made =
+            client.create_secret().name(name).secret_string(value).set_tags(Some(tags)).send().await.expect("a secret");
+        let arn = made.arn.expect("an ARN");
+        if let Some(schedule) = &terms.schedule {
+            client
+                .rotate_secret()
+                .secret_id(&arn)
+                .rotation_lambda_arn(self.settings.function_arn.clone().expect("registered"))
+                .rotation_rules(RotationRulesType::builder().schedule_expression(schedule).build())
+                .rotate_immediately(false)
+                .send()
+                .await
+                .expect("configured");
+            self.aws.settle().await;
+        }
+        arn
+    }
+
+    /// A key in the plan and a secret that holds it: its ARN, the key's id, the key's value.
+    pub async fn credential(&self, name: &str, terms: &Terms) -> (String, String, String) {
+        let (id, value) = self.key(name.rsplit('/').next().unwrap_or(name)).await;
+        let arn = self.secret(name, &document(&value), terms).await;
+        (arn, id, value)
+    }
+
+    pub fn api_gateway(&self) -> aws_sdk_apigateway::Client {
+        aws_sdk_apigateway::Client::new(&self.observer)
+    }
+
+    pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
+        aws_sdk_secretsmanager::Client::new(&self.observer)
+    }
+
+    /// What every new process would have: its calls are counted and can be hurt.
+    pub fn engine(&self) -> Engine {
+        self.engine_over(self.faults.connector())
+    }
+
+    /// The same, for looking.
+    pub fn engine_unhurt(&self) -> Engine {
+        self.engine_over(self.aws.connector())
+    }
+
+    fn engine_over(&self, connector: SharedHttpConnector) -> Engine {
+        let config = plain(sdk_config(connector.clone()));
+        let ports = Ports {
+            clock: Arc::new(self.clock),
+            entropy: Arc::new(OsEntropy) as Arc<dyn Entropy>,
+            wire: Wire::new(move || connector.clone()),
+        };
+        Engine::new(&config, self.settings.clone(), ports)
+    }
+
+    /// `RotateSecret`, and everything that follows from it at once.
+    pub async fn rotate(&self, arn: &str) {
+        self.secrets_manager().rotate_secret().secret_id(arn).send().await.expect("begun");
+        self.aws.settle().await;
+    }
+
+    /// Lets time pass, with retirement's tick at its end.
+    pub async fn pass(&self, time: TimeDelta) {
+        Clock::sleep(&self.clock, time).await;
+        self.tick().await;
+    }
+
+    /// Retirement, once, as the schedule would.
+    pub async fn tick(&self) {
+        let host = Host::new(self, Which::Retirement);
+        // What it failed with is in the records; what it left undone, the next tick does.
+        let _ = host.invoke(json!({"detail-type": "Scheduled Event", "source": "aws.events"})).await;
+    }
+
+    pub async fn load(&self, name: &str) -> Credential {
+        let name = CredentialName::parse(name).expect("a name");
+        self.engine_unhurt().records.load(&name).await.expect("readable").expect("recorded")
+    }
+
+    /// What a consumer that reads the secret now would send.
+    pub async fn current_value(&self, arn: &str) -> String {
+        let read = self.secrets_manager().get_secret_value().secret_id(arn).send().await.expect("readable");
+        let document: Value = serde_json::from_str(read.secret_string().expect("text")).expect("JSON");
+        document["apiKey"].as_str().expect("a key").to_owned()
+    }
+
+    /// Whether a request with that value gets through now.
+    pub async fn gets_through(&self, value: &str) -> bool {
+        let probe = Probe::parse(&format!("{API}/prod/ping")).expect("a probe");
+        self.engine_unhurt().prober.send(&probe, &SecretValue::new(value)).await == Recognition::Recognised
+    }
+
+    /// Every broken invariant of a credential, as of now.
+    pub async fn violations(&self, name: &str) -> Vec<Violation> {
+        let engine = self.engine_unhurt();
+        let name = CredentialName::parse(name).expect("a name");
+        let Some(credential) = engine.records.load(&name).await.expect("readable") else { return Vec::new() };
+        let history: Vec<_> =
+            engine.records.history(&name).await.expect("readable").into_iter().map(|told| told.event).collect();
+        let secret = match engine.describe(name.as_str()).await {
+            Ok(secret) => secret,
+            Err(_) => return Vec::new(),
+        };
+        let recorded: Vec<&String> =
+            credential.versions.values().filter_map(|version| version.provider.get("id")).collect();
+        let keys = self
+            .aws
+            .inspect_api_keys()
+            .into_iter()
+            .filter(|key| {
+                recorded.contains(&&key.id) || key.tags.get("rotator:credential").is_some_and(|c| c == name.as_str())
+            })
+            .map(|key| (key.id, key.enabled))
+            .collect();
+        check(&credential, &history, &Outside { secret, keys })
+    }
+
+    pub async fn assert_sound(&self, name: &str, when: &str) {
+        let violations = self.violations(name).await;
+        assert!(violations.is_empty(), "{when}: {violations:?}\n{}", self.story(name).await);
+    }
+
+    /// The history of a credential, for a failed test.
+    pub async fn story(&self, name: &str) -> String {
+        let name = CredentialName::parse(name).expect("a name");
+        let told = self.engine_unhurt().records.history(&name).await.unwrap_or_default();
+        told.iter().map(|told| format!("{} {:?}\n", told.event.at.format("%d %H:%M:%S"), told.event.change)).collect()
+    }
+
+    /// A person at the command line, with an hour's patience.
+    pub fn errand(&self) -> Errand<'static> {
+        Errand { actor: Actor::Operator, deadline: self.clock.now() + TimeDelta::hours(1), rotation_token: None }
+    }
+}
+
+/// What a consumer reads.
+pub fn document(value: &str) -> String {
+    json!({"provider": "api-gateway", "apiKey": value, "endpoint": format!("https://{API}.execute-api.eu-west-1.amazonaws.com/prod")})
+        .to_string()
+}
+
+pub fn sdk_config(connector: SharedHttpConnector) -> SdkConfig {
+    let credentials = Credentials::new("AKIDLOCAL", "secret", None, None, "tests");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-west-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
+        .http_client(http_client_fn(move |_, _| connector.clone()))
+        .build()
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Which {
+    Rotation,
+    Retirement,
+}
+
+/// Lambda: a fresh process for each call, stopped at its timeout, gone when it is killed.
+pub struct Host {
+    which: Which,
+    make: Box<dyn Fn() -> Engine + Send + Sync>,
+    clock: PausedClock,
+    faults: Faults,
+    /// Every error that a function answered with.
+    pub failures: Mutex<Vec<String>>,
+}
+
+impl Host {
+    pub fn new(stage: &Stage, which: Which) -> Self {
+        let (connector, clock, settings) = (stage.faults.connector(), stage.clock, stage.settings.clone());
+        let make = move || {
+            let config = plain(sdk_config(connector.clone()));
+            let wire = connector.clone();
+            let ports =
+                Ports { clock: Arc::new(clock), entropy: Arc::new(OsEntropy), wire: Wire::new(move || wire.clone()) };
+            Engine::new(&config, settings.clone(), ports)
+        };
+        Self { which, make: Box::new(make), clock, faults: stage.faults.clone(), failures: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Function for Host {
+    async fn invoke(&self, payload: Value) -> Result<Value, FunctionError> {
+        let engine = Arc::new((self.make)());
+        let function: Box<dyn Handle> = match self.which {
+            Which::Rotation => Box::new(Rotation::new(engine)),
+            Which::Retirement => Box::new(Retirement::new(engine)),
+        };
+        let deadline = self.clock.now() + FUNCTION_TIMEOUT;
+        let done = tokio::select! {
+            done = function.handle(Invocation { payload, request_id: "test".into(), deadline }) => {
+                done.map_err(|failed| FunctionError { error_type: failed.error_type, error_message: failed.message })
+            }
+            () = self.faults.killed() => {
+                Err(FunctionError { error_type: "Runtime.ExitError".into(), error_message: "the process was killed".into() })
+            }
+            () = local_aws::Clock::sleep_until(&self.clock, deadline) => {
+                Err(FunctionError { error_type: "Sandbox.Timedout".into(), error_message: "the function timed out".into() })
+            }
+        };
+        if let Err(failed) = &done {
+            self.failures.lock().expect("not poisoned").push(failed.to_string());
+        }
+        done
+    }
+}

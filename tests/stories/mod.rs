@@ -1,0 +1,3 @@
+//! Stories that read like the runbook.
+
+mod rotation;
