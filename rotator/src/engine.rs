@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
-use chrono::TimeDelta;
 use state::Time;
 use state::credential::{Commit, Credential, Stamp, Version};
 use state::decide::{Action, CurrentValue, Decision, Goal, Observed, Question, Secret, StrayValue, decide};
@@ -24,20 +23,15 @@ use crate::aws::probe::Prober;
 use crate::aws::records::Records;
 use crate::aws::secrets::Secrets;
 use crate::config::Config;
-use crate::failure::{BadInput, Disposition, Failure, Stopped, chain};
+use crate::failure::{BadInput, Failure, Stopped, chain};
 use crate::kind::{Case, Kind};
 use crate::kinds::api_gateway_key::ApiGatewayKey;
+use crate::patience::{Patience, is_over};
 use crate::ports::Ports;
 use crate::secret::SecretValue;
 
-/// How long before its caller's deadline a run stops, so that its error still gets out.
-const MARGIN: TimeDelta = TimeDelta::seconds(10);
-/// Between two tries of something that is not true yet.
-const POLL: TimeDelta = TimeDelta::seconds(5);
-/// The longest wait after failures in a row.
-const LONGEST: TimeDelta = TimeDelta::seconds(20);
 /// Failures in a row after which retirement leaves a credential to its next tick: others wait behind it.
-const PATIENCE: u32 = 4;
+const TRIES: u32 = 4;
 
 /// The engine with everything that it needs.
 #[derive(Debug)]
@@ -144,7 +138,7 @@ impl Engine {
         self.store(commit).await.map_err(Stopped::from)
     }
 
-    async fn store(&self, commit: Commit) -> Result<Credential, Failure> {
+    pub(crate) async fn store(&self, commit: Commit) -> Result<Credential, Failure> {
         self.records.commit(&commit).await?;
         let event = &commit.event;
         info!(
@@ -166,7 +160,8 @@ impl Engine {
         goal: &Goal,
         errand: &Errand<'_>,
     ) -> Result<(), Stopped> {
-        let mut run = Run { engine: self, name, arn, goal, errand, observed: Observed::default(), failures: 0 };
+        let mut run =
+            Run { engine: self, name, arn, goal, errand, observed: Observed::default(), patience: Patience::default() };
         // Boxed: the loop holds the futures of every adapter, and its callers should not.
         Box::pin(run.to_its_end()).await
     }
@@ -179,8 +174,7 @@ struct Run<'a> {
     goal: &'a Goal,
     errand: &'a Errand<'a>,
     observed: Observed,
-    /// In a row.
-    failures: u32,
+    patience: Patience,
 }
 
 /// How a turn of the loop ended, when it did not fail.
@@ -194,38 +188,24 @@ impl Run<'_> {
         let mut credential = None;
         let mut last = None;
         loop {
-            if self.engine.ports.clock.now() + MARGIN >= self.errand.deadline {
+            if is_over(&self.engine.ports, self.errand.deadline) {
                 return Err(Stopped::OutOfTime(last.map(Box::new)));
             }
             match self.turn(&mut credential).await {
                 Ok(Turn::Over) => return Ok(()),
                 Ok(Turn::On(next)) => {
                     credential = next;
-                    self.failures = 0;
+                    self.patience.renew();
                 }
                 Err(Stopped::Failed(failure)) => {
-                    let wait = match &failure {
-                        Failure::NotYet(_) => POLL,
-                        Failure::Call(call) => match call.fault.disposition() {
-                            Disposition::Reload => TimeDelta::zero(),
-                            Disposition::Wait(asked) => {
-                                asked.and_then(|time| TimeDelta::from_std(time).ok()).unwrap_or_else(|| self.backoff())
-                            }
-                            Disposition::Hold | Disposition::Fail => return Err(Stopped::Failed(failure)),
-                        },
-                        Failure::Held(_) | Failure::Input(_) => return Err(Stopped::Failed(failure)),
-                    };
-                    self.failures += 1;
-                    if matches!(self.goal, Goal::Retire) && self.failures > PATIENCE {
-                        return Err(Stopped::Failed(failure));
-                    }
+                    let wait = self.patience.after(&failure);
+                    let gives_up = matches!(self.goal, Goal::Retire) && self.patience.failures() > TRIES;
+                    let Some(wait) = wait.filter(|_| !gives_up) else { return Err(Stopped::Failed(failure)) };
                     warn!(credential = %self.name, reason = chain(&failure), wait_seconds = wait.num_seconds(), "looking again");
                     // Whatever was known may be wrong by now.
                     credential = None;
                     self.observed = Observed { ours: std::mem::take(&mut self.observed.ours), ..Observed::default() };
                     last = Some(failure);
-                    // A conflict that stays is waited out too, or the loop would spin.
-                    let wait = if wait.is_zero() && self.failures > 2 { self.backoff() } else { wait };
                     if !wait.is_zero() {
                         self.engine.ports.clock.sleep(wait).await;
                     }
@@ -233,10 +213,6 @@ impl Run<'_> {
                 Err(stopped) => return Err(stopped),
             }
         }
-    }
-
-    fn backoff(&self) -> TimeDelta {
-        TimeDelta::seconds(1 << self.failures.min(4)).min(LONGEST)
     }
 
     async fn turn(&mut self, known: &mut Option<Credential>) -> Result<Turn, Stopped> {
@@ -294,10 +270,11 @@ impl Run<'_> {
             None => credential.head.held.as_ref(),
         };
         let now = self.engine.ports.clock.now();
-        let is_news = recorded.is_none_or(|held| held.hold != hold || held.look_again <= now);
+        let retiring = matches!(self.goal, Goal::Retire);
+        // Whoever waits for a step learns of its hold from the records; retirement comes by every minute.
+        let is_news = !retiring || recorded.is_none_or(|held| held.hold != hold || held.look_again <= now);
         metrics::counter!("Holds", "reason" => hold.reason.word()).increment(1);
         warn!(credential = %self.name, generation, hold = %hold.reason, detail = hold.detail, remedy = hold.reason.remedy(), "held");
-        let retiring = matches!(self.goal, Goal::Retire);
         // A credential of which nothing is recorded yet has no history to tell it in.
         let credential = if is_news && credential.head.revision > 0 {
             let change = Change::Held { generation, hold: hold.clone() };
@@ -396,7 +373,7 @@ impl Run<'_> {
                             Some(current) => kind.is_blocked(&case, &current).await?,
                             None => false,
                         };
-                        return Err(if blocked && self.failures >= PATIENCE {
+                        return Err(if blocked && self.patience.failures() >= TRIES {
                             let detail = format!("{why}; the incumbent's key does not get through from here either");
                             Hold::new(HoldReason::ProbeBlocked, detail).into()
                         } else {

@@ -5,6 +5,7 @@
 //! differs between the world and a test (time, randomness, the wire) is in [`ports`]. AWS is called from [`aws`] and
 //! from nowhere else.
 
+pub mod adoption;
 pub mod aws;
 pub mod config;
 pub mod engine;
@@ -12,7 +13,9 @@ pub mod failure;
 pub mod functions;
 pub mod kind;
 pub mod kinds;
+pub mod patience;
 pub mod ports;
+pub mod rotate;
 pub mod secret;
 
 pub use state;

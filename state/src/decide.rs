@@ -231,6 +231,10 @@ pub fn decide(goal: &Goal, credential: &Credential, observed: &Observed, now: Ti
 }
 
 fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Observed, now: Time) -> Decision {
+    // Finished and recorded: there is nothing left to learn.
+    if step == Step::Finish && credential.current().is_some_and(|version| version.carriers.contains(token)) {
+        return Decision::Done;
+    }
     let Some(secret) = &observed.secret else { return Decision::Look(Question::Secret) };
     if let Some(decision) = wrong_secret(credential, secret) {
         return decision;

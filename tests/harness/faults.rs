@@ -1,6 +1,6 @@
 //! Faults by number: the n-th call of a scenario is hurt, in one of seven ways.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -37,7 +37,7 @@ impl Fault {
 pub enum When {
     /// That call alone.
     Once(usize),
-    /// That call, and every later call that is the same operation.
+    /// That call and every later one of the same operation, until two processes have given up.
     FromThenOn(usize),
 }
 
@@ -48,62 +48,80 @@ struct Plan {
     /// The operation that is hurt again and again.
     hurting: Option<String>,
     met: usize,
+    /// Processes that ended badly since.
+    failed: usize,
 }
 
-/// Counts calls and hurts the one that it is told to.
+/// Counts calls and hurts the one that it is told to, in whichever process it is made.
 #[derive(Clone, Debug)]
 pub struct Faults {
     inner: SharedHttpConnector,
     plan: Arc<Mutex<Plan>>,
-    kill: Arc<watch::Sender<u64>>,
+}
+
+/// A process: all its calls go through its connector, and it can be killed.
+#[derive(Debug)]
+pub struct Process {
+    pub connector: SharedHttpConnector,
+    kill: watch::Receiver<bool>,
+}
+
+impl Process {
+    /// Returns when the process is killed.
+    pub async fn killed(mut self) {
+        if self.kill.wait_for(|killed| *killed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Faults {
     pub fn new(inner: SharedHttpConnector) -> Self {
-        Self { inner, plan: Arc::default(), kill: Arc::new(watch::Sender::new(0)) }
+        Self { inner, plan: Arc::default() }
     }
 
-    pub fn connector(&self) -> SharedHttpConnector {
-        SharedHttpConnector::new(self.clone())
+    pub fn process(&self) -> Process {
+        let (sender, kill) = watch::channel(false);
+        Process { connector: SharedHttpConnector::new(Line { faults: self.clone(), kill: Arc::new(sender) }), kill }
     }
 
     /// From now on, calls are counted anew and that one is hurt.
     pub fn arm(&self, when: When, fault: Fault) {
-        *self.plan.lock().expect("not poisoned") = Plan { armed: Some((when, fault)), ..Plan::default() };
+        *self.plan() = Plan { armed: Some((when, fault)), ..Plan::default() };
     }
 
     /// From now on, calls are counted anew and none is hurt.
     pub fn disarm(&self) {
-        *self.plan.lock().expect("not poisoned") = Plan::default();
+        *self.plan() = Plan::default();
     }
 
-    /// Stops hurting; the count goes on.
-    pub fn heal(&self) {
-        let mut plan = self.plan.lock().expect("not poisoned");
-        (plan.armed, plan.hurting) = (None, None);
+    /// A process ended badly. What hurts again and again hurts two processes, then it stops.
+    pub fn a_process_failed(&self) {
+        let mut plan = self.plan();
+        if plan.met > 0 {
+            plan.failed += 1;
+            if plan.failed >= 2 {
+                (plan.armed, plan.hurting) = (None, None);
+            }
+        }
     }
 
     /// The operations that were called, in order.
     pub fn calls(&self) -> Vec<String> {
-        self.plan.lock().expect("not poisoned").calls.clone()
+        self.plan().calls.clone()
     }
 
     /// How often a call was really hurt.
     pub fn met(&self) -> usize {
-        self.plan.lock().expect("not poisoned").met
+        self.plan().met
     }
 
-    /// Returns when the process that waits for it is killed.
-    pub async fn killed(&self) {
-        let mut kills = self.kill.subscribe();
-        kills.mark_unchanged();
-        if kills.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next(&self, operation: String) -> Option<Fault> {
-        let mut plan = self.plan.lock().expect("not poisoned");
+        let mut plan = self.plan();
         let number = plan.calls.len();
         plan.calls.push(operation.clone());
         let (when, fault) = plan.armed?;
@@ -120,6 +138,13 @@ impl Faults {
         }
         hit.then_some(fault)
     }
+}
+
+/// One process's way to AWS.
+#[derive(Clone, Debug)]
+struct Line {
+    faults: Faults,
+    kill: Arc<watch::Sender<bool>>,
 }
 
 /// What a request asks for, well enough to tell operations apart.
@@ -146,12 +171,12 @@ pub fn operation(request: &HttpRequest) -> String {
     format!("apigateway:{} {shape}", request.method())
 }
 
-impl HttpConnector for Faults {
+impl HttpConnector for Line {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let operation = operation(&request);
         let probe = operation.starts_with("probe:");
-        let fault = self.next(operation);
-        let (inner, kill) = (self.inner.clone(), self.kill.clone());
+        let fault = self.faults.next(operation);
+        let (inner, kill) = (self.faults.inner.clone(), self.kill.clone());
         HttpConnectorFuture::new(async move {
             match fault {
                 None => inner.call(request).await,
@@ -166,12 +191,12 @@ impl HttpConnector for Faults {
                 }
                 Some(Fault::NoAnswerNotApplied) => std::future::pending().await,
                 Some(Fault::KilledBefore) => {
-                    kill.send_modify(|kills| *kills += 1);
+                    kill.send_replace(true);
                     std::future::pending().await
                 }
                 Some(Fault::KilledAfter) => {
                     let _ = inner.call(request).await;
-                    kill.send_modify(|kills| *kills += 1);
+                    kill.send_replace(true);
                     std::future::pending().await
                 }
             }

@@ -3,7 +3,7 @@
 pub mod faults;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -19,7 +19,7 @@ use rotator::aws::probe::{Probe, Recognition};
 use rotator::config::Config;
 use rotator::engine::{Engine, Errand};
 use rotator::functions::{Handle, Invocation, retirement::Retirement, rotation::Rotation};
-use rotator::ports::{Clock, Entropy, OsEntropy, Ports, Wire};
+use rotator::ports::{Clock, OsEntropy, Ports, Wire};
 use rotator::secret::SecretValue;
 use serde_json::{Value, json};
 use state::credential::Credential;
@@ -28,7 +28,7 @@ use state::ledger::Actor;
 use state::name::CredentialName;
 use tokio::time::Instant;
 
-use faults::Faults;
+use faults::{Faults, Process};
 
 /// The one API of the stage.
 pub const API: &str = "a1b2c3";
@@ -223,24 +223,14 @@ impl Stage {
         aws_sdk_secretsmanager::Client::new(&self.observer)
     }
 
-    /// What every new process would have: its calls are counted and can be hurt.
-    pub fn engine(&self) -> Engine {
-        self.engine_over(self.faults.connector())
+    /// A new process's engine, over its own way to AWS.
+    pub fn engine(&self, process: &Process) -> Engine {
+        engine(&self.settings, self.clock, process.connector.clone())
     }
 
-    /// The same, for looking.
+    /// For looking: its calls are not counted, and never hurt.
     pub fn engine_unhurt(&self) -> Engine {
-        self.engine_over(self.aws.connector())
-    }
-
-    fn engine_over(&self, connector: SharedHttpConnector) -> Engine {
-        let config = plain(sdk_config(connector.clone()));
-        let ports = Ports {
-            clock: Arc::new(self.clock),
-            entropy: Arc::new(OsEntropy) as Arc<dyn Entropy>,
-            wire: Wire::new(move || connector.clone()),
-        };
-        Engine::new(&config, self.settings.clone(), ports)
+        engine(&self.settings, self.clock, self.aws.connector())
     }
 
     /// `RotateSecret`, and everything that follows from it at once.
@@ -346,52 +336,47 @@ pub enum Which {
     Retirement,
 }
 
+fn engine(settings: &Config, clock: PausedClock, connector: SharedHttpConnector) -> Engine {
+    let config = plain(sdk_config(connector.clone()));
+    let wire = Wire::new(move || connector.clone());
+    Engine::new(&config, settings.clone(), Ports { clock: Arc::new(clock), entropy: Arc::new(OsEntropy), wire })
+}
+
 /// Lambda: a fresh process for each call, stopped at its timeout, gone when it is killed.
 pub struct Host {
     which: Which,
-    make: Box<dyn Fn() -> Engine + Send + Sync>,
+    settings: Config,
     clock: PausedClock,
     faults: Faults,
-    /// Every error that a function answered with.
-    pub failures: Mutex<Vec<String>>,
 }
 
 impl Host {
     pub fn new(stage: &Stage, which: Which) -> Self {
-        let (connector, clock, settings) = (stage.faults.connector(), stage.clock, stage.settings.clone());
-        let make = move || {
-            let config = plain(sdk_config(connector.clone()));
-            let wire = connector.clone();
-            let ports =
-                Ports { clock: Arc::new(clock), entropy: Arc::new(OsEntropy), wire: Wire::new(move || wire.clone()) };
-            Engine::new(&config, settings.clone(), ports)
-        };
-        Self { which, make: Box::new(make), clock, faults: stage.faults.clone(), failures: Mutex::default() }
+        Self { which, settings: stage.settings.clone(), clock: stage.clock, faults: stage.faults.clone() }
     }
 }
 
 #[async_trait]
 impl Function for Host {
     async fn invoke(&self, payload: Value) -> Result<Value, FunctionError> {
-        let engine = Arc::new((self.make)());
+        let process = self.faults.process();
+        let engine = Arc::new(engine(&self.settings, self.clock, process.connector.clone()));
         let function: Box<dyn Handle> = match self.which {
             Which::Rotation => Box::new(Rotation::new(engine)),
             Which::Retirement => Box::new(Retirement::new(engine)),
         };
         let deadline = self.clock.now() + FUNCTION_TIMEOUT;
+        let ended =
+            |kind: &str| Err(FunctionError { error_type: kind.into(), error_message: "the process ended".into() });
         let done = tokio::select! {
             done = function.handle(Invocation { payload, request_id: "test".into(), deadline }) => {
                 done.map_err(|failed| FunctionError { error_type: failed.error_type, error_message: failed.message })
             }
-            () = self.faults.killed() => {
-                Err(FunctionError { error_type: "Runtime.ExitError".into(), error_message: "the process was killed".into() })
-            }
-            () = local_aws::Clock::sleep_until(&self.clock, deadline) => {
-                Err(FunctionError { error_type: "Sandbox.Timedout".into(), error_message: "the function timed out".into() })
-            }
+            () = process.killed() => ended("Runtime.ExitError"),
+            () = local_aws::Clock::sleep_until(&self.clock, deadline) => ended("Sandbox.Timedout"),
         };
-        if let Err(failed) = &done {
-            self.failures.lock().expect("not poisoned").push(failed.to_string());
+        if done.is_err() {
+            self.faults.a_process_failed();
         }
         done
     }

@@ -42,6 +42,9 @@ const FINGERPRINT_ALIAS: &str = "alias/rotator-fingerprint";
 /// Something between the SDK and the embedded AWS, for instance a fault.
 pub type Wrap = Arc<dyn Fn(SharedHttpConnector) -> SharedHttpConnector + Send + Sync>;
 
+/// Told before an invocation of a function in this process (`None`), and after it. Takes the function's name and payload.
+pub type Watch = Arc<dyn Fn(&str, &Value, Option<&Result<Value, FunctionError>>) + Send + Sync>;
+
 /// What may differ from one embedded AWS to another. Everything has a default.
 #[derive(Clone)]
 pub struct Setup {
@@ -61,6 +64,8 @@ pub struct Setup {
     pub wrap: Option<Wrap>,
     /// Lambda's Invoke API, if the functions run elsewhere.
     pub lambda_endpoint: Option<http::Uri>,
+    /// Who is told of invocations.
+    pub watch: Option<Watch>,
 }
 
 /// An embedded AWS with this service deployed: the table, the fingerprint key, both functions, the schedule and the
@@ -108,6 +113,7 @@ impl Default for Setup {
             execute_api: None,
             wrap: None,
             lambda_endpoint: None,
+            watch: None,
         }
     }
 }
@@ -147,8 +153,14 @@ impl Setup {
 
         let engine = Arc::new(Engine::new(&config, settings.clone(), ports.clone()));
         let retirement = Arc::new(Engine::paced(&config, settings.clone(), ports.clone()));
-        aws.register(ROTATION, Builtin::of(&engine, |engine| Box::new(Rotation::new(engine))));
-        aws.register(RETIREMENT, Builtin::of(&retirement, |engine| Box::new(Retirement::new(engine))));
+        let builtins: [(&'static str, &Arc<Engine>, Make); 2] = [
+            (ROTATION, &engine, |engine| Box::new(Rotation::new(engine))),
+            (RETIREMENT, &retirement, |engine| Box::new(Retirement::new(engine))),
+        ];
+        for (name, engine, make) in builtins {
+            let (engine, watch) = (Arc::downgrade(engine), self.watch.clone());
+            aws.register(name, Arc::new(Builtin { name, engine, make, watch, invocations: AtomicU64::new(0) }));
+        }
         if let Some(endpoint) = self.lambda_endpoint {
             aws.lambda_endpoint(endpoint);
         }
@@ -232,14 +244,18 @@ type Make = fn(Arc<Engine>) -> Box<dyn Handle>;
 
 /// One of our functions, in this process. Each invocation gets a handler of its own.
 struct Builtin {
+    name: &'static str,
     engine: Weak<Engine>,
     make: Make,
+    watch: Option<Watch>,
     invocations: AtomicU64,
 }
 
 impl Builtin {
-    fn of(engine: &Arc<Engine>, make: Make) -> Arc<Self> {
-        Arc::new(Self { engine: Arc::downgrade(engine), make, invocations: AtomicU64::new(0) })
+    fn tell(&self, payload: &Value, done: Option<&Result<Value, FunctionError>>) {
+        if let Some(watch) = &self.watch {
+            watch(self.name, payload, done);
+        }
     }
 }
 
@@ -254,8 +270,12 @@ impl local_aws::Function for Builtin {
         };
         let number = self.invocations.fetch_add(1, Ordering::Relaxed) + 1;
         let deadline = engine.ports.clock.now() + FUNCTION_TIMEOUT;
-        let invocation = Invocation { payload, request_id: format!("embedded-{number}"), deadline };
+        self.tell(&payload, None);
+        let invocation =
+            Invocation { payload: payload.clone(), request_id: format!("embedded-{number}"), deadline };
         let done = (self.make)(engine).handle(invocation).await;
-        done.map_err(|failed| FunctionError { error_type: failed.error_type, error_message: failed.message })
+        let done = done.map_err(|failed| FunctionError { error_type: failed.error_type, error_message: failed.message });
+        self.tell(&payload, Some(&done));
+        done
     }
 }

@@ -1,3 +1,11 @@
 //! The command line of the rotation service, its demo, and the embedded AWS that they run on.
 
+pub mod commands;
+pub mod context;
 pub mod embedded;
+pub mod output;
+pub mod sample;
+#[cfg(test)]
+mod specimens;
+pub mod timeline;
+pub mod trouble;

@@ -68,11 +68,7 @@ impl<'a> Out<'a> {
     }
 
     /// Into buffers, without colour or progress.
-    pub fn plain(
-        format: Format,
-        stdout: &'a mut (dyn Write + Send),
-        stderr: &'a mut (dyn Write + Send),
-    ) -> Self {
+    pub fn plain(format: Format, stdout: &'a mut (dyn Write + Send), stderr: &'a mut (dyn Write + Send)) -> Self {
         Self { format, look: Look::PLAIN, live: false, stdout, stderr, spinner: None }
     }
 
@@ -93,7 +89,7 @@ impl<'a> Out<'a> {
             return Ok(());
         }
         let Self { stdout, spinner, .. } = self;
-        let print = || {
+        let mut print = || {
             writeln!(stdout, "{line}")?;
             stdout.flush()
         };
@@ -153,7 +149,11 @@ pub fn table<const N: usize>(look: &Look, header: [&str; N], rows: impl IntoIter
         Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
         None => &mut table,
     };
-    if look.colour { table.enforce_styling() } else { table.force_no_tty() };
+    if look.colour {
+        table.enforce_styling()
+    } else {
+        table.force_no_tty()
+    };
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -172,7 +172,11 @@ pub fn table<const N: usize>(look: &Look, header: [&str; N], rows: impl IntoIter
 /// ```
 pub fn harmless(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
-        if is_harmful(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
+        if is_harmful(c) {
+            safe.extend(c.escape_default())
+        } else {
+            safe.push(c)
+        }
         safe
     })
 }
@@ -222,7 +226,8 @@ pub fn listed<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     if text.is_empty() { dash() } else { text }
 }
 
-fn json(document: &impl Serialize) -> String {
+/// A view as a program gets it.
+pub fn json(document: &impl Serialize) -> String {
     let text =
         serde_json::to_string_pretty(document).expect("views are made of strings, numbers and maps with string keys");
     harmless_json(&text) + "\n"
@@ -251,7 +256,9 @@ mod tests {
 
     #[test]
     fn nothing_that_moves_a_cursor_or_turns_text_gets_through() {
-        for evil in ["\u{1b}[31m", "a\nb", "a\rb", "\u{7}", "\u{9b}31m", "\u{202e}txt", "\u{200b}", "\u{2028}", "\u{7f}"] {
+        for evil in
+            ["\u{1b}[31m", "a\nb", "a\rb", "\u{7}", "\u{9b}31m", "\u{202e}txt", "\u{200b}", "\u{2028}", "\u{7f}"]
+        {
             let safe = harmless(evil);
             assert!(!safe.chars().any(is_harmful), "{evil:?} became {safe:?}");
         }

@@ -222,16 +222,26 @@ pub struct ErrorView {
     error: ErrorBody,
 }
 
+/// What there is to say of an error.
 #[derive(Debug, Serialize)]
-struct ErrorBody {
-    kind: String,
-    message: String,
-    next: Option<String>,
+pub struct ErrorBody {
+    /// One of the words of [`Trouble::kind`].
+    pub kind: String,
+    /// What was tried, and everything that caused the failure.
+    pub message: String,
+    /// What to do next.
+    pub next: Option<String>,
+}
+
+impl From<&Trouble> for ErrorBody {
+    fn from(trouble: &Trouble) -> Self {
+        Self { kind: trouble.kind(), message: chain(trouble), next: trouble.next() }
+    }
 }
 
 impl From<&Trouble> for ErrorView {
     fn from(trouble: &Trouble) -> Self {
-        Self { error: ErrorBody { kind: trouble.kind(), message: chain(trouble), next: trouble.next() } }
+        Self { error: trouble.into() }
     }
 }
 
@@ -241,5 +251,47 @@ impl View for ErrorView {
         let label = if look.colour { "\u{1b}[31merror:\u{1b}[0m" } else { "error:" };
         let next = next.as_ref().map(|next| format!(" next: {}\n", harmless(next))).unwrap_or_default();
         format!("{label} {}\n{next}", harmless(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use state::hold::{Hold, HoldReason};
+
+    use super::*;
+
+    fn view(stopped: Stopped) -> ErrorView {
+        ErrorView::from(&Trouble::stopped("could not rotate partner/acme")(stopped))
+    }
+
+    fn held() -> ErrorView {
+        view(Stopped::Held(Hold::new(HoldReason::PlanMissing, "plan \u{1b}[2Jp9 does not exist")))
+    }
+
+    #[test]
+    fn the_json() {
+        insta::assert_snapshot!(crate::output::json(&held()));
+    }
+
+    #[test]
+    fn the_page() {
+        insta::assert_snapshot!(held().page(&Look::PLAIN));
+    }
+
+    #[test]
+    fn a_script_can_tell_what_happened() {
+        let name = CredentialName::parse("partner/acme").unwrap();
+        let usage = || Trouble::from(CredentialName::parse("a b").unwrap_err());
+        let hold = Hold::new(HoldReason::Denied, "x");
+        let all = [
+            (Trouble::stopped("x")(Stopped::Held(hold)), "Held.Denied", 3),
+            (Trouble::stopped("x")(Stopped::OutOfTime(None)), "OutOfTime", 1),
+            (Trouble::NoCredential(name), "NotFound", 1),
+            (Trouble::NoRegion, "Configuration", 1),
+            (usage(), "Usage", 2),
+        ];
+        for (trouble, kind, code) in all {
+            assert_eq!((trouble.kind().as_str(), trouble.outcome().code()), (kind, code));
+        }
     }
 }

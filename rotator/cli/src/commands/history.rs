@@ -2,7 +2,6 @@
 
 use rotator::aws::records::Told;
 use serde::Serialize;
-use serde_json::Value;
 use state::Time;
 use state::ledger::{Abandonment, Actor, Broken, Change, Event, Link, verify};
 use state::name::CredentialName;
@@ -10,6 +9,9 @@ use state::name::CredentialName;
 use crate::context::Context;
 use crate::output::{Look, Out, View, dash, harmless, listed, moment, table};
 use crate::trouble::{Outcome, Trouble};
+
+/// How often a history is read that grows meanwhile.
+const TRIES: u32 = 3;
 
 /// Shows everything that ever happened to a credential, and verifies that nobody changed it afterwards: every event
 /// carries the hash of the one before.
@@ -25,16 +27,28 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     let name = CredentialName::parse(&args.name)?;
     out.wait_for("reading the history");
-    let about = || format!("could not read the history of {name}");
-    let told = context.engine.records.history(&name).await.map_err(Trouble::failure(about()))?;
-    // After the events: what is committed in between is longer than what was read, and is left out below.
-    let records = context.engine.records.load(&name).await.map_err(Trouble::failure(about()))?;
-    let Some(records) = records else { return Err(Trouble::NoCredential(name)) };
-    let view = HistoryView::new(&name, told, &records.head.ledger);
+    let view = read(context, &name).await?;
     out.show(&view)?;
     match view.broken {
         Some(broken) => Err(Trouble::Broken { name, source: broken }),
         None => Ok(Outcome::Done),
+    }
+}
+
+/// Reads the events and then the head, so that a commit in between only makes the head longer: then once more.
+async fn read(context: &Context, name: &CredentialName) -> Result<HistoryView, Trouble> {
+    let about = || format!("could not read the history of {name}");
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let told = context.engine.records.history(name).await.map_err(Trouble::failure(about()))?;
+        let records = context.engine.records.load(name).await.map_err(Trouble::failure(about()))?;
+        let Some(records) = records else { return Err(Trouble::NoCredential(name.clone())) };
+        let view = HistoryView::new(name, told, &records.head.ledger);
+        match &view.broken {
+            Some(Broken::End { expected, found, .. }) if found < expected && tries < TRIES => {}
+            Some(_) | None => return Ok(view),
+        }
     }
 }
 
@@ -48,7 +62,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 /// ```
 ///
 /// `verified`: every event follows from the one before, up to the end that the credential's head names; `problem`
-/// says where it does not. `change` is the event's own content. `who` and `reason` stand beside the chain; `note` is
+/// says where it does not. `change` is the event's own content, as it is stored and hashed. `who` and `reason` stand beside the chain; `note` is
 /// `none` when there never were any, `kept`, `erased`, or `changed` when they are not what was written.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -69,7 +83,7 @@ struct EventView {
     actor: Actor,
     what: &'static str,
     generation: Option<u32>,
-    change: Value,
+    change: Change,
     who: Option<String>,
     reason: Option<String>,
     note: NoteState,
@@ -118,8 +132,7 @@ impl From<Told> for EventView {
             what: event.change.word(),
             generation: event.change.generation(),
             detail: detail(&event.change),
-            change: serde_json::to_value(&event.change)
-                .expect("a change is made of strings, numbers and maps with string keys"),
+            change: event.change,
             who,
             reason: reason.filter(|reason| !reason.is_empty()),
             note: state,
@@ -192,5 +205,48 @@ impl View for HistoryView {
             Some(problem) => format!("\nCHAIN BROKEN: {}\n", harmless(problem)),
         });
         page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::specimens;
+
+    fn view() -> HistoryView {
+        let (credential, told) = specimens::told();
+        HistoryView::new(&credential.head.name, told, &credential.head.ledger)
+    }
+
+    #[test]
+    fn the_json() {
+        insta::assert_snapshot!(crate::output::json(&view()));
+    }
+
+    #[test]
+    fn the_page() {
+        insta::assert_snapshot!(view().page(&Look::PLAIN));
+    }
+
+    #[test]
+    fn an_erased_note_breaks_nothing_and_a_changed_one_does() {
+        let (credential, mut told) = specimens::told();
+        let noted = told.iter().position(|told| told.note.is_some()).unwrap();
+        told[noted].note.as_mut().unwrap().reason = "something else".into();
+        let changed = HistoryView::new(&credential.head.name, told.clone(), &credential.head.ledger);
+        assert!(!changed.verified && changed.problem.is_some());
+        told[noted].note = None;
+        let erased = HistoryView::new(&credential.head.name, told, &credential.head.ledger);
+        assert!(erased.verified);
+        assert_eq!(erased.events[noted].note, NoteState::Erased);
+    }
+
+    #[test]
+    fn a_missing_event_is_found() {
+        let (credential, mut told) = specimens::told();
+        told.remove(1);
+        let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger);
+        assert!(matches!(view.broken, Some(Broken::Sequence { expected: 2, .. })));
+        assert!(view.page(&Look::PLAIN).contains("CHAIN BROKEN"));
     }
 }

@@ -32,7 +32,8 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     let credentials = stream::iter(names.collect::<Result<Vec<_>, _>>()?)
         .map(async |name| {
             let read = context.engine.records.load(&name).await;
-            Ok((name.clone(), read.map_err(Trouble::failure(format!("could not read the records of {name}")))?))
+            let read = read.map_err(Trouble::failure(format!("could not read the records of {name}")));
+            read.map(|records| (name, records))
         })
         .buffered(AT_ONCE)
         .try_collect::<Vec<_>>()
@@ -132,22 +133,22 @@ impl View for ListView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples;
+    use crate::specimens;
 
     fn view() -> ListView {
         let unminted = CredentialName::parse("partner/unminted").unwrap();
-        let credentials = [samples::rotated(), samples::held()].map(|credential| {
+        let credentials = [specimens::rotated(), specimens::held()].map(|credential| {
             let name = credential.head.name.clone();
             (name, Some(credential))
         });
         let mut all = credentials.to_vec();
         all.push((unminted, None));
-        ListView::new(&all, samples::at(90_000))
+        ListView::new(&all, specimens::at(90_000))
     }
 
     #[test]
     fn the_json() {
-        insta::assert_snapshot!(serde_json::to_string_pretty(&view()).unwrap());
+        insta::assert_snapshot!(crate::output::json(&view()));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
 pub mod adopt;
+pub mod demo;
 pub mod history;
 pub mod list;
+pub mod local;
 pub mod rotate;
 pub mod show;
 
@@ -31,6 +33,10 @@ pub struct Cli {
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Watch rotations from end to end on an AWS in this process
+    Demo(demo::Args),
+    /// Keep an AWS running on this machine, to try everything on
+    Local(local::Args),
     /// Take existing API keys under management
     Adopt(adopt::Args),
     /// List every credential under management
@@ -46,6 +52,8 @@ pub enum Command {
 /// Runs a command.
 pub async fn run(command: Command, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     match command {
+        Command::Demo(args) => demo::run(args, out).await,
+        Command::Local(args) => local::run(args, out).await,
         Command::Adopt(args) => adopt::run(&Context::load().await?, args, out).await,
         Command::List(args) => list::run(&Context::load().await?, args, out).await,
         Command::Show(args) => show::run(&Context::load().await?, args, out).await,

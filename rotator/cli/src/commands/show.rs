@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use rotator::failure::{BadInput, Failure, chain};
 use serde::Serialize;
-use serde_json::Value;
 use state::Time;
 use state::credential::{Credential, Order, Proof, Version};
 use state::decide::Secret;
 use state::hold::Held;
 use state::name::{CredentialName, Token};
+use state::policy::Policy;
 
 use crate::context::Context;
 use crate::output::{Look, Out, View, dash, harmless, listed, moment, table};
@@ -52,7 +52,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 ///  "current": 2, "candidate": null, "held": null,
 ///  "emergency": {"token": "...", "at": "...", "compromised": [1], "promoted": true},
 ///  "secret": {"deleted": false, "rotationEnabled": true, "schedule": "cron(0 8 1 * ? *)", "replicasBehind": [],
-///             "labels": {"AWSCURRENT": "TOKEN"}, "wishes": {"overlap": "P7D"}, "unusable": null},
+///             "labels": {"AWSCURRENT": "TOKEN"}, "wishes": {"overlap": "P7D", "max-live": "4"}, "unusable": null},
 ///  "versions": [{"generation": 2, "id": "UUID", "state": "active", "phase": null, "carriers": ["TOKEN"],
 ///    "labels": ["AWSCURRENT"], "provider": {"id": "..."}, "evidence": {}, "created": "...", "activated": "...",
 ///    "deactivated": null, "suspendAt": null, "suspended": null, "destroyAt": null, "destroyed": null, "due": null,
@@ -86,7 +86,7 @@ struct SecretView {
     schedule: Option<String>,
     replicas_behind: Vec<String>,
     labels: BTreeMap<String, Token>,
-    wishes: Option<Value>,
+    wishes: Option<BTreeMap<String, String>>,
     unusable: Option<String>,
 }
 
@@ -167,12 +167,26 @@ impl From<&Secret> for SecretView {
             schedule: secret.schedule.expression.clone().or(days),
             replicas_behind: secret.replicas_behind.clone(),
             labels: labels.map(|(label, token)| (label.clone(), token.clone())).collect(),
-            wishes: wishes.ok().map(|policy| {
-                serde_json::to_value(policy).expect("a policy is made of strings, numbers and maps with string keys")
-            }),
+            wishes: wishes.ok().map(as_tags),
             unusable: wishes.err().map(|bad| chain(bad)),
         }
     }
+}
+
+/// The wishes in force, under the names of their tags, without `rotator:`.
+fn as_tags(policy: &Policy) -> BTreeMap<String, String> {
+    let Policy { kind, overlap, soak, consumer_cache, idle_before_suspend, max_age, max_live, wishes } = policy;
+    let common = [
+        ("kind", kind.clone()),
+        ("overlap", overlap.to_string()),
+        ("soak", soak.to_string()),
+        ("consumer-cache", consumer_cache.to_string()),
+        ("idle-before-suspend", idle_before_suspend.to_string()),
+        ("max-age", max_age.to_string()),
+        ("max-live", max_live.to_string()),
+    ];
+    let common = common.map(|(tag, value)| (tag.to_owned(), value));
+    common.into_iter().chain(wishes.clone()).collect()
 }
 
 impl VersionView {
@@ -220,8 +234,8 @@ impl VersionView {
         match (self.due, self.phase) {
             (None, _) => dash(),
             (Some(at), Some(_)) => format!("look again {}", moment(at)),
-            (Some(at), None) if self.state == "deactivated" => format!("refused {}", moment(at)),
-            (Some(at), None) => format!("deleted {}", moment(at)),
+            (Some(at), None) if self.state == "deactivated" => format!("suspend {}", moment(at)),
+            (Some(at), None) => format!("destroy {}", moment(at)),
         }
     }
 }
@@ -312,5 +326,42 @@ impl View for ShowView {
             ));
         }
         page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::specimens;
+
+    fn views() -> [ShowView; 2] {
+        [specimens::rotated(), specimens::held()].map(|credential| {
+            let secret = specimens::secret(&credential);
+            ShowView::new(&credential.head.name, Some(&credential), Some(&secret), specimens::at(90_000))
+        })
+    }
+
+    #[test]
+    fn the_json() {
+        let [rotated, held] = views();
+        insta::assert_snapshot!("rotated", crate::output::json(&rotated));
+        insta::assert_snapshot!("held", crate::output::json(&held));
+    }
+
+    #[test]
+    fn the_page() {
+        let [rotated, held] = views();
+        insta::assert_snapshot!("page_rotated", rotated.page(&Look::PLAIN));
+        insta::assert_snapshot!("page_held", held.page(&Look::PLAIN));
+    }
+
+    #[test]
+    fn a_hold_and_a_lost_secret_need_attention() {
+        let [rotated, held] = views();
+        assert!(!rotated.needs_attention() && held.needs_attention());
+        let credential = specimens::rotated();
+        let lost = ShowView::new(&credential.head.name, Some(&credential), None, specimens::at(90_000));
+        assert!(lost.needs_attention());
+        assert!(lost.page(&Look::PLAIN).contains("the secret is gone"));
     }
 }

@@ -1,0 +1,328 @@
+//! `rotator adopt`
+
+use std::collections::BTreeMap;
+
+use rotator::adoption::{Item, Selection, Terms, Verdict, adopt, plan};
+use rotator::failure::Stopped;
+use serde::Serialize;
+use state::name::CredentialName;
+use state::policy::PREFIX;
+
+use crate::context::Context;
+use crate::output::{Look, Out, View, harmless, listed, table};
+use crate::trouble::{ErrorBody, Outcome, Trouble};
+
+/// Takes existing API keys under management: each gets a secret that holds it, with tags that say how it is to be
+/// rotated, and a schedule. No key's value changes before its first rotation.
+///
+/// Shows the plan and changes nothing; with --yes it does what the plan says. Doing it twice is harmless.
+///
+/// Exits with 3 if any key is refused.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// What the secrets' names begin with; the rest is the key's name
+    #[arg(long, value_name = "PREFIX", default_value = "api-keys/")]
+    secret_prefix: String,
+    /// A wish of the owner's, for instance overlap=P3D; may be repeated
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = wish)]
+    tags: Vec<(String, String)>,
+    /// When to rotate: cron(..) or rate(..), in UTC, at least four hours apart
+    #[arg(long, value_name = "EXPRESSION", default_value = "cron(0 8 1 * ? *)")]
+    schedule: String,
+    /// Where a new key is tried before it is used, API/STAGE/PATH; may be repeated
+    #[arg(long = "probe", value_name = "PROBE")]
+    probes: Vec<String>,
+    /// Do it
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Every API key of this account and Region
+    #[arg(long)]
+    all: bool,
+    /// Keys whose name begins with this
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
+    /// The key with this id
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
+    let yes = args.yes;
+    let (selection, terms) = read(args, context.engine.config.function_arn.clone())?;
+    out.wait_for("reading API keys and usage plans");
+    let items = plan(&context.engine, &selection, &terms, &context.errand()).await;
+    let items = items.map_err(Trouble::stopped("could not plan the adoption"))?;
+    if let (Selection::Id(id), true) = (&selection, items.is_empty()) {
+        return Err(Trouble::Other {
+            what: format!("there is no API key {} in this account and Region", harmless(id)),
+            next: "`aws apigateway get-api-keys` lists them with their ids".into(),
+            source: None,
+        });
+    }
+    let mut view = AdoptView::planned(&items);
+    if yes {
+        let note = context.note("").await?;
+        let all = items.iter().filter(|item| item.verdict == Verdict::Adopt).count();
+        let mut begun = 0;
+        for (place, item) in items.iter().enumerate().filter(|(_, item)| item.verdict == Verdict::Adopt) {
+            begun += 1;
+            out.wait_for(&format!("adopting {begun} of {all}: {}", item.key.name));
+            let done = adopt(&context.engine, item, &terms, &context.errand(), Some(&note)).await;
+            let over = matches!(done, Err(Stopped::OutOfTime(_)));
+            view.finish(place, done.map_err(Trouble::stopped(format!("could not adopt {}", item.key.id))));
+            if over {
+                break;
+            }
+        }
+        view.applied = true;
+    }
+    out.show(&view)?;
+    Ok(view.outcome())
+}
+
+fn read(args: Args, function_arn: Option<String>) -> Result<(Selection, Terms), Trouble> {
+    let selection = match (args.which.prefix, args.which.id) {
+        (Some(prefix), _) => Selection::Prefix(prefix),
+        (None, Some(id)) => Selection::Id(id),
+        (None, None) => Selection::All,
+    };
+    let mut tags: BTreeMap<String, String> = BTreeMap::new();
+    let probe = (!args.probes.is_empty()).then(|| ("probe".to_owned(), args.probes.join(" ")));
+    for (name, value) in args.tags.into_iter().chain(probe) {
+        if let Some(before) = tags.insert(name.clone(), value) {
+            return Err(Trouble::Usage {
+                what: format!("{name} is given twice"),
+                next: format!("give it once: its first value was {before:?}"),
+            });
+        }
+    }
+    let function_arn = function_arn.ok_or_else(|| Trouble::Usage {
+        what: "nobody said which function rotates".into(),
+        next: "set ROTATOR_FUNCTION_ARN to the ARN of the function `rotation`: the stack has it as an output".into(),
+    })?;
+    Ok((selection, Terms { secret_prefix: args.secret_prefix, tags, schedule: args.schedule, function_arn }))
+}
+
+fn wish(raw: &str) -> Result<(String, String), String> {
+    let (name, value) = raw.split_once('=').ok_or("write NAME=VALUE, for instance overlap=P3D")?;
+    let name = name.trim();
+    let name = name.strip_prefix(PREFIX).unwrap_or(name);
+    match name {
+        "" => Err("the name before = is missing".into()),
+        "kind" => Err("the kind of an API key is always api-gateway-key".into()),
+        name => Ok((name.to_owned(), value.trim().to_owned())),
+    }
+}
+
+/// What `rotator adopt` prints.
+///
+/// ```json
+/// {"applied": false, "adopted": 0, "keys": [{
+///   "id": "k1a2b3", "name": "acme", "secret": "api-keys/acme", "plans": ["p1x2y3"],
+///   "tags": {"rotator:kind": "api-gateway-key"}, "verdict": "adopt", "why": null, "remedy": null,
+///   "adopted": false, "error": null}]}
+/// ```
+///
+/// `applied` is `false` for a plan. `verdict` is `adopt`, `managed` (it is already) or `refused`, then with `why` and
+/// `remedy`. `error` has `kind`, `message` and `next`, as errors on standard error have.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdoptView {
+    applied: bool,
+    adopted: usize,
+    keys: Vec<KeyView>,
+    #[serde(skip)]
+    failed: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyView {
+    id: String,
+    name: String,
+    secret: CredentialName,
+    plans: Vec<String>,
+    tags: BTreeMap<String, String>,
+    verdict: &'static str,
+    why: Option<String>,
+    remedy: Option<String>,
+    adopted: bool,
+    error: Option<ErrorBody>,
+}
+
+impl AdoptView {
+    /// What would be done.
+    pub fn planned(items: &[Item]) -> Self {
+        Self { applied: false, adopted: 0, keys: items.iter().map(KeyView::planned).collect(), failed: false }
+    }
+
+    fn finish(&mut self, place: usize, done: Result<(), Trouble>) {
+        match done {
+            Ok(()) => {
+                self.adopted += 1;
+                self.keys[place].adopted = true;
+            }
+            Err(trouble) => {
+                self.failed |= trouble.outcome() != Outcome::Attention;
+                self.keys[place].error = Some((&trouble).into());
+            }
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        let refused = self.keys.iter().any(|key| key.verdict == "refused" || key.error.is_some());
+        if self.failed { Outcome::Failed } else { Outcome::attention_if(refused) }
+    }
+}
+
+impl KeyView {
+    fn planned(item: &Item) -> Self {
+        let (verdict, why, remedy) = match &item.verdict {
+            Verdict::Adopt => ("adopt", None, None),
+            Verdict::Managed => ("managed", None, None),
+            Verdict::Refused { why, remedy } => ("refused", Some(why.clone()), Some(remedy.clone())),
+        };
+        Self {
+            id: item.key.id.clone(),
+            name: item.key.name.clone(),
+            secret: item.secret.clone(),
+            plans: item.plans.clone(),
+            tags: item.tags.clone(),
+            verdict,
+            why,
+            remedy,
+            adopted: false,
+            error: None,
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        match (self.adopted, &self.error) {
+            (true, _) => "adopted",
+            (false, Some(_)) => "failed",
+            (false, None) => self.verdict,
+        }
+    }
+}
+
+impl View for AdoptView {
+    fn page(&self, look: &Look) -> String {
+        if self.keys.is_empty() {
+            return "no API key has such a name: `aws apigateway get-api-keys` lists them all\n".into();
+        }
+        let mut page = table(
+            look,
+            ["KEY", "ID", "PLANS", "SECRET", "PROBE", "RESULT"],
+            self.keys.iter().map(|key| {
+                [
+                    key.name.clone(),
+                    key.id.clone(),
+                    listed(&key.plans),
+                    key.secret.to_string(),
+                    key.tags.get("rotator:probe").cloned().unwrap_or_default(),
+                    key.word().to_owned(),
+                ]
+            }),
+        );
+        page.push('\n');
+        for key in &self.keys {
+            let trouble = key.error.as_ref().map(|error| (&error.message, error.next.as_ref()));
+            let refusal = key.why.as_ref().map(|why| (why, key.remedy.as_ref()));
+            if let Some((why, next)) = trouble.or(refusal) {
+                page.push_str(&harmless(&format!("{} ({}): {why}", key.name, key.id)));
+                page.push('\n');
+                if let Some(next) = next {
+                    page.push_str(&format!("  next: {}\n", harmless(next)));
+                }
+            }
+        }
+        let count = |word| self.keys.iter().filter(|key| key.word() == word).count();
+        let (refused, managed) = (count("refused"), count("managed"));
+        page.push_str(&if self.applied {
+            let (failed, left) = (count("failed"), count("adopt"));
+            let left = if left > 0 { format!(", {left} not begun: run the same command again") } else { String::new() };
+            format!("adopted {}, already managed {managed}, refused {refused}, failed {failed}{left}\n", self.adopted)
+        } else {
+            let next = if count("adopt") > 0 { ": --yes does it" } else { "" };
+            format!(
+                "to adopt {}, already managed {managed}, refused {refused}; nothing was changed{next}\n",
+                count("adopt")
+            )
+        });
+        page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rotator::aws::api_keys::ApiKey;
+    use state::hold::{Hold, HoldReason};
+
+    fn items() -> Vec<Item> {
+        let refused =
+            Verdict::Refused { why: "the CloudFormation stack shop owns it".into(), remedy: "retain it first".into() };
+        [
+            ("acme", "k1", Verdict::Adopt),
+            ("\u{1b}[31mglobex\u{202e}", "k2", Verdict::Adopt),
+            ("initech", "k3", Verdict::Managed),
+            ("shop", "k4", refused),
+        ]
+        .map(|(name, id, verdict)| Item {
+            key: ApiKey { id: id.into(), name: name.into(), enabled: true, ..ApiKey::default() },
+            secret: CredentialName::parse(&format!("api-keys/{id}")).unwrap(),
+            plans: vec!["p1x2y3".into()],
+            tags: [("kind", "api-gateway-key"), ("probe", "a1b2c3/prod/ping")]
+                .map(|(name, value)| (format!("rotator:{name}"), value.to_owned()))
+                .into(),
+            verdict,
+        })
+        .to_vec()
+    }
+
+    fn applied() -> AdoptView {
+        let mut view = AdoptView::planned(&items());
+        view.applied = true;
+        view.finish(0, Ok(()));
+        let hold = Hold::new(HoldReason::Denied, "the role lacks secretsmanager:CreateSecret on api-keys/k2");
+        view.finish(1, Err(Trouble::stopped("could not adopt k2")(Stopped::Held(hold))));
+        view
+    }
+
+    #[test]
+    fn the_json() {
+        insta::assert_snapshot!("planned", crate::output::json(&AdoptView::planned(&items())));
+        insta::assert_snapshot!("applied", crate::output::json(&applied()));
+    }
+
+    #[test]
+    fn the_page() {
+        insta::assert_snapshot!("page_planned", AdoptView::planned(&items()).page(&Look::PLAIN));
+        insta::assert_snapshot!("page_applied", applied().page(&Look::PLAIN));
+    }
+
+    #[test]
+    fn a_script_sees_refusals_and_failures() {
+        assert_eq!(AdoptView::planned(&items()[..3]).outcome(), Outcome::Done);
+        assert_eq!(AdoptView::planned(&items()).outcome(), Outcome::Attention);
+        let mut failed = applied();
+        let why = Stopped::OutOfTime(None);
+        failed.finish(1, Err(Trouble::stopped("could not adopt k2")(why)));
+        assert_eq!(failed.outcome(), Outcome::Failed);
+    }
+
+    #[test]
+    fn wishes_are_read_with_and_without_their_prefix() {
+        assert_eq!(wish("overlap=P3D"), Ok(("overlap".into(), "P3D".into())));
+        assert_eq!(wish("rotator:overlap = P3D"), Ok(("overlap".into(), "P3D".into())));
+        assert!(wish("overlap").is_err() && wish("=P3D").is_err() && wish("kind=x").is_err());
+    }
+}

@@ -1,0 +1,224 @@
+//! What drives the demo: one clock, moved by hand; between two moves everybody does what is due.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use chrono::TimeDelta;
+use local_aws::{FunctionError, ManualClock};
+use rotator::failure::{Failure, chain};
+use serde_json::Value;
+use state::Time;
+use state::lifecycle::State;
+use state::name::CredentialName;
+
+use super::clients::Crowd;
+use crate::embedded::{Embedded, ROTATION, Watch};
+use crate::output::{Out, harmless};
+use crate::trouble::Trouble;
+
+/// How far the clock moves while nothing is under way.
+const BIG: TimeDelta = TimeDelta::minutes(30);
+/// The same while a function or a command works: less than anything that it waits for.
+const SMALL: TimeDelta = TimeDelta::seconds(5);
+
+/// Hears of every invocation; shared with the embedded AWS.
+#[derive(Clone, Default)]
+pub struct Ear(Arc<Mutex<Heard>>);
+
+#[derive(Default)]
+struct Heard {
+    running: usize,
+    /// Whether a function may have changed something since the last look.
+    news: bool,
+    lines: Vec<String>,
+    quiet: bool,
+}
+
+/// The stage with everybody on it.
+pub struct Stage<'a, 'o> {
+    /// The AWS with the service.
+    pub embedded: &'a Embedded,
+    /// Who calls.
+    pub crowd: Crowd,
+    /// Where it is told.
+    pub out: &'a mut Out<'o>,
+    clock: &'a ManualClock,
+    ear: Ear,
+    /// The states of the versions that are watched, as they were last told.
+    known: BTreeMap<CredentialName, BTreeMap<u32, State>>,
+}
+
+impl Ear {
+    /// What the embedded AWS is given.
+    pub fn watch(&self) -> Watch {
+        let ear = self.clone();
+        Arc::new(move |function, payload, done| ear.hear(function, payload, done))
+    }
+
+    /// Keeps a line for the next time that somebody listens.
+    pub fn say(&self, line: String) {
+        self.lock().lines.push(line);
+    }
+
+    fn hear(&self, function: &str, payload: &Value, done: Option<&Result<Value, FunctionError>>) {
+        let mut heard = self.lock();
+        let Some(done) = done else {
+            heard.running += 1;
+            return;
+        };
+        heard.running = heard.running.saturating_sub(1);
+        let looked_at = done.as_ref().ok().and_then(|answer| answer["lookedAt"].as_u64());
+        heard.news |= looked_at != Some(0);
+        let outcome = match done {
+            Ok(_) if function != ROTATION || heard.quiet => return,
+            Ok(_) => "done".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let what = payload["Step"].as_str().unwrap_or(function);
+        let whom = payload["SecretId"].as_str().and_then(|arn| CredentialName::from_arn(arn).ok());
+        let whom = whom.map(|name| name.to_string()).unwrap_or_default();
+        heard.lines.push(format!("{what:<14}{whom}  {outcome}"));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a, 'o> Stage<'a, 'o> {
+    /// An empty stage.
+    pub fn new(embedded: &'a Embedded, clock: &'a ManualClock, ear: Ear, crowd: Crowd, out: &'a mut Out<'o>) -> Self {
+        Self { embedded, crowd, out, clock, ear, known: BTreeMap::new() }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Time {
+        self.embedded.aws.now()
+    }
+
+    /// Begins to tell of a credential's versions, and lets clients use it.
+    pub fn follow(&mut self, name: &CredentialName) {
+        self.known.insert(name.clone(), BTreeMap::new());
+        self.crowd.join(name);
+        self.ear.lock().news = true;
+    }
+
+    /// Whether steps that went well are passed over.
+    pub fn quiet(&self, quiet: bool) {
+        self.ear.lock().quiet = quiet;
+    }
+
+    /// A heading.
+    pub fn act(&mut self, title: &str) -> Result<(), Trouble> {
+        let title = harmless(title);
+        let day = self.now().format("%a %-d %b %H:%M");
+        let title = if self.out.look.colour { format!("\u{1b}[1m{title}\u{1b}[0m") } else { title };
+        Ok(self.out.tell(&format!("\n{title}  ({day} UTC)"))?)
+    }
+
+    /// A line with the time.
+    pub fn tell(&mut self, line: &str) -> Result<(), Trouble> {
+        let at = self.now().format("%H:%M:%S");
+        Ok(self.out.tell(&format!("{at}  {}", harmless(line)))?)
+    }
+
+    /// Lets somebody work while time passes, in small steps.
+    pub async fn beside<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Trouble> {
+        let mut work = pin!(work);
+        loop {
+            if let Poll::Ready(done) = futures::poll!(&mut work) {
+                self.look().await?;
+                return Ok(done);
+            }
+            self.step(SMALL).await?;
+        }
+    }
+
+    /// Lets time pass until then, and as long after it as a function works.
+    pub async fn until(&mut self, at: Time) -> Result<(), Trouble> {
+        loop {
+            let ahead = at - self.now();
+            if self.ear.lock().running > 0 {
+                self.step(SMALL).await?;
+            } else if ahead > TimeDelta::zero() {
+                self.step(ahead.min(BIG)).await?;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lets time pass until every version that is watched is either current or destroyed; false if that is not so
+    /// by `at`.
+    pub async fn until_all_is_over(&mut self, at: Time) -> Result<bool, Trouble> {
+        loop {
+            let over = |state: &State| matches!(state, State::Active | State::Destroyed);
+            if self.known.values().all(|versions| versions.values().all(over)) {
+                return Ok(true);
+            }
+            if self.now() >= at {
+                return Ok(false);
+            }
+            self.until(self.now() + BIG).await?;
+        }
+    }
+
+    /// Moves the clock; then the AWS does what is due, every client calls once, and what happened is told.
+    async fn step(&mut self, by: TimeDelta) -> Result<(), Trouble> {
+        self.clock.advance(by.to_std().unwrap_or_default());
+        // Nothing in this process waits for anything but the clock: a few turns, and all that is due is done.
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
+        let refused = self.crowd.call(self.now()).await;
+        refused.into_iter().for_each(|line| self.ear.say(line));
+        self.look().await
+    }
+
+    async fn look(&mut self) -> Result<(), Trouble> {
+        let (lines, news) = {
+            let mut heard = self.ear.lock();
+            (std::mem::take(&mut heard.lines), std::mem::take(&mut heard.news))
+        };
+        for line in lines {
+            self.tell(&line)?;
+        }
+        if news {
+            self.tell_changes().await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_changes(&mut self) -> Result<(), Trouble> {
+        let names: Vec<CredentialName> = self.known.keys().cloned().collect();
+        for name in names {
+            let loaded = self.embedded.engine().records.load(&name).await;
+            let loaded = loaded.map_err(|failure: Failure| Trouble::Other {
+                what: format!("could not read the records of {name}: {}", chain(&failure)),
+                next: "this is a defect of the demo: report it".into(),
+                source: None,
+            })?;
+            let now: BTreeMap<u32, State> = loaded
+                .map(|credential| credential.versions.values().map(|v| (v.generation, v.state)).collect())
+                .unwrap_or_default();
+            let before = self.known.insert(name.clone(), now.clone()).unwrap_or_default();
+            let changed: Vec<String> = now
+                .iter()
+                // Its first key is where the story begins, and a candidate's steps are told one by one.
+                .filter(|(generation, state)| {
+                    before.get(generation) != Some(state) && !before.is_empty() && **state != State::PreActivation
+                })
+                .map(|(generation, state)| format!("v{generation} {state}"))
+                .collect();
+            if !changed.is_empty() {
+                self.tell(&format!("{:<14}{name}  {}", "", changed.join(", ")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often the others get a turn after the clock moved.
+const TURNS: usize = 8;

@@ -1,0 +1,208 @@
+//! `rotator local`: an AWS on this machine, with this service deployed, until Ctrl-C.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use local_aws::ScaledClock;
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use crate::embedded::{ACCESS_KEY_ID, Embedded, REGION, SECRET_ACCESS_KEY, Setup};
+use crate::output::{Look, Out, View, harmless};
+use crate::sample;
+use crate::trouble::{Outcome, Trouble};
+
+/// Keeps an AWS running on this machine, with this service deployed in it.
+///
+/// It prints what to export; then the `aws` command line, boto3 and `rotator` itself work against it. Scheduled
+/// rotations fire, retirement runs every minute. Only this machine can reach it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The port, on 127.0.0.1 only; 0 takes any that is free.
+    #[arg(long, default_value_t = 4566)]
+    port: u16,
+    /// How many times as fast as real time its clock runs.
+    #[arg(long, default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+    /// Invokes the functions `rotation` and `retirement` through Lambda's Invoke API at this URL, instead of the
+    /// built-in ones.
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    lambda_endpoint: Option<http::Uri>,
+    /// Keeps its state in this directory; without it, everything is gone at the end.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// API keys to start with, in API Gateway's key-file format; a sample of 25 by default.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+}
+
+/// What is printed once it answers. As JSON on one line with line breaks, the variables in `environment`:
+///
+/// ```json
+/// {"environment": {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "...": "..."}, "apiKeys": 25, "usagePlans": 3}
+/// ```
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LocalView {
+    /// What a client of it needs.
+    environment: Environment,
+    /// API keys that are there.
+    api_keys: usize,
+    /// Usage plans that are there.
+    usage_plans: usize,
+    #[serde(skip)]
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Environment {
+    aws_endpoint_url: String,
+    aws_access_key_id: &'static str,
+    aws_secret_access_key: &'static str,
+    aws_region: &'static str,
+    aws_default_region: &'static str,
+    rotator_table: String,
+    rotator_fingerprint_key: String,
+    rotator_execute_api: String,
+    rotator_function_arn: String,
+}
+
+/// Runs it.
+///
+/// # Errors
+///
+/// If the arguments contradict each other, the port is taken, or the state or the key file can't be used.
+pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
+    if args.lambda_endpoint.is_some() && args.speed != 1.0 {
+        return Err(Trouble::Usage {
+            what: format!("--speed {} and --lambda-endpoint exclude each other", args.speed),
+            next: "leave one of them out: the functions there run on real time, and there must be one clock only"
+                .into(),
+        });
+    }
+    let file = sample::read(args.keys.as_deref())?;
+    let listener = listen(args.port).await?;
+    let address = listener.local_addr()?;
+    let mut notes = Vec::new();
+    if let Some(endpoint) = &args.lambda_endpoint {
+        notes.push(format!("rotation and retirement are invoked at {endpoint}"));
+    }
+    if args.speed != 1.0 {
+        notes.push(format!("its clock runs {} times as fast as real time", args.speed));
+    }
+    let embedded = Setup {
+        clock: Arc::new(ScaledClock::new(args.speed)),
+        state: args.state.clone(),
+        execute_api: Some(format!("http://{address}/_aws/execute-api/{{api}}")),
+        lambda_endpoint: args.lambda_endpoint,
+        ..Setup::default()
+    }
+    .start()
+    .await
+    .map_err(not_started)?;
+    let aws = &embedded.aws;
+    if aws.inspect_usage_plans().is_empty() && aws.inspect_api_keys().is_empty() {
+        sample::load(aws, &embedded.config, file).await?;
+    } else if args.keys.is_some() {
+        notes.push("the key file was not loaded: the state has keys or plans already".into());
+    }
+    out.show(&LocalView::new(&embedded, format!("http://{address}"), notes))?;
+
+    let stopped = tokio::select! {
+        stopped = tokio::signal::ctrl_c() => stopped,
+        () = aws.serve(listener) => Ok(()),
+        () = aws.run() => Ok(()),
+    };
+    stopped?;
+    Ok(Outcome::Done)
+}
+
+impl LocalView {
+    fn new(embedded: &Embedded, url: String, notes: Vec<String>) -> Self {
+        let settings = &embedded.settings;
+        Self {
+            environment: Environment {
+                aws_endpoint_url: url,
+                aws_access_key_id: ACCESS_KEY_ID,
+                aws_secret_access_key: SECRET_ACCESS_KEY,
+                aws_region: REGION,
+                aws_default_region: REGION,
+                rotator_table: settings.table.clone(),
+                rotator_fingerprint_key: settings.fingerprint_key.clone().unwrap_or_default(),
+                rotator_execute_api: settings.execute_api.clone(),
+                rotator_function_arn: settings.function_arn.clone().unwrap_or_default(),
+            },
+            api_keys: embedded.aws.inspect_api_keys().len(),
+            usage_plans: embedded.aws.inspect_usage_plans().len(),
+            notes,
+        }
+    }
+}
+
+impl View for LocalView {
+    fn page(&self, _: &Look) -> String {
+        let Environment {
+            aws_endpoint_url,
+            aws_access_key_id,
+            aws_secret_access_key,
+            aws_region,
+            aws_default_region,
+            rotator_table,
+            rotator_fingerprint_key,
+            rotator_execute_api,
+            rotator_function_arn,
+        } = &self.environment;
+        let exports = [
+            ("AWS_ENDPOINT_URL", aws_endpoint_url.as_str()),
+            ("AWS_ACCESS_KEY_ID", aws_access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", aws_secret_access_key),
+            ("AWS_REGION", aws_region),
+            ("AWS_DEFAULT_REGION", aws_default_region),
+            ("ROTATOR_TABLE", rotator_table),
+            ("ROTATOR_FINGERPRINT_KEY", rotator_fingerprint_key),
+            ("ROTATOR_EXECUTE_API", rotator_execute_api),
+            ("ROTATOR_FUNCTION_ARN", rotator_function_arn),
+        ];
+        // Braces mean something to a shell, and nothing else here does.
+        let mut page: String = exports.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
+        page.push_str(&format!("\n# {} API keys in {} usage plans", self.api_keys, self.usage_plans));
+        for note in &self.notes {
+            page.push_str(&format!("\n# {}", harmless(note)));
+        }
+        page.push_str("\n# paste the lines above into another terminal, then try: rotator adopt --all\n");
+        page.push_str("# Ctrl-C ends it\n");
+        page
+    }
+}
+
+async fn listen(port: u16) -> Result<TcpListener, Trouble> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| Trouble::Other {
+        what: format!("could not listen on 127.0.0.1:{port}"),
+        next: "take another port with --port, or any free one with --port 0".into(),
+        source: Some(error.into()),
+    })
+}
+
+/// What to do when the embedded AWS does not start.
+pub(super) fn not_started(error: crate::embedded::StartError) -> Trouble {
+    Trouble::Other {
+        what: "could not start the embedded AWS".into(),
+        next: "name a directory that this version wrote, or a new one, with --state".into(),
+        source: Some(error.into()),
+    }
+}
+
+fn speed(raw: &str) -> Result<f64, String> {
+    let speed = raw.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
+    speed.ok_or_else(|| "write a number greater than 0, for instance 60 for an hour a minute".to_owned())
+}
+
+fn endpoint(raw: &str) -> Result<http::Uri, String> {
+    let url: http::Uri = raw.parse().map_err(|_| "write a URL, for instance http://127.0.0.1:9000".to_owned())?;
+    match url.scheme_str() {
+        Some("http") if url.host().is_some() => Ok(url),
+        Some(_) | None => Err("write a URL that begins with http:// and a host: it is called without TLS".into()),
+    }
+}

@@ -1,0 +1,195 @@
+//! `rotator rotate`
+
+use rotator::rotate::{Compromised, Milestone, Rotated, emergency, on_demand};
+use serde::Serialize;
+use state::Time;
+use state::name::{CredentialName, Token};
+
+use crate::context::Context;
+use crate::output::{Look, Out, View, harmless, listed, moment};
+use crate::trouble::{Outcome, Trouble};
+
+/// Rotates a credential now and follows the rotation to its end. A rotation that is pending is resumed.
+///
+/// In an emergency the compromised versions are refused as soon as a new one is current, whoever still uses them.
+/// The reason stands in the history, with your name.
+///
+/// Interrupting the command stops nothing: run it again to go on following. Exits with 3 if something holds.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The credential: its secret's name
+    name: String,
+    /// A stranger knows the key: refuse it as soon as there is a new one
+    #[arg(long, requires = "reason")]
+    emergency: bool,
+    /// Why, for the history
+    #[arg(long, requires = "emergency", value_name = "TEXT", value_parser = reason)]
+    reason: Option<String>,
+    /// Which versions a stranger knows: their numbers as `rotator show` has them, separated by commas, or all
+    #[arg(long, requires = "emergency", value_name = "VERSION|all", default_value = "all", value_parser = compromised)]
+    compromised: Compromised,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
+    let name = CredentialName::parse(&args.name)?;
+    let mut told = Vec::new();
+    let mut printed = Ok(());
+    let (engine, errand) = (&context.engine, context.errand());
+    let clock = engine.ports.clock.clone();
+    out.wait_for("looking for holds");
+    let kind = if args.emergency { Kind::Emergency } else { Kind::OnDemand };
+    let note = match kind {
+        Kind::Emergency => Some(context.note(args.reason.as_deref().unwrap_or_default()).await?),
+        Kind::OnDemand => None,
+    };
+    let mut tell = |milestone: Milestone| {
+        let at = clock.now();
+        let line = harmless(&milestone.to_string());
+        if let Err(error) = out.tell(&format!("{}  {line}", moment(at))) {
+            printed = Err(error);
+        }
+        out.wait_for(&line);
+        told.push(MilestoneView { told_at: at, milestone });
+    };
+    let done = match &note {
+        Some(note) => emergency(engine, &name, &args.compromised, note, &errand, &mut tell).await,
+        None => on_demand(engine, &name, &errand, &mut tell).await,
+    };
+    printed?;
+    out.show(&RotateView::new(&name, kind, told, done.as_ref().ok()))?;
+    done.map(|_| Outcome::Done).map_err(Trouble::stopped(match kind {
+        Kind::OnDemand => format!("could not rotate {name}"),
+        Kind::Emergency => format!("the emergency rotation of {name} is not over"),
+    }))
+}
+
+fn reason(raw: &str) -> Result<String, String> {
+    let reason = raw.trim();
+    match reason.chars().count() {
+        0 => Err("say why: whoever reads the history needs it".into()),
+        1..=1_000 => Ok(reason.to_owned()),
+        _ => Err("say it in at most 1,000 characters".into()),
+    }
+}
+
+fn compromised(raw: &str) -> Result<Compromised, String> {
+    if raw == "all" {
+        return Ok(Compromised::All);
+    }
+    let generations = raw.split(',').map(|part| part.trim().parse().ok().filter(|generation| *generation > 0));
+    let generations: Option<Vec<u32>> = generations.collect();
+    generations.map(Compromised::Generations).ok_or_else(|| "write all, or numbers of versions such as 2 or 1,2".into())
+}
+
+/// What `rotator rotate` prints.
+///
+/// ```json
+/// {"name": "partner/acme", "kind": "emergency", "done": true, "generation": 3, "token": "...", "compromised": [2],
+///  "milestones": [{"toldAt": "...", "milestone": "promoted", "generation": 3, "at": "..."}]}
+/// ```
+///
+/// `kind` is `on-demand` or `emergency`. With `done: false`, `generation` and `token` are `null`, and standard error
+/// says why. `milestones` is what happened, in order, with what belongs to it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RotateView {
+    name: CredentialName,
+    kind: Kind,
+    done: bool,
+    generation: Option<u32>,
+    token: Option<Token>,
+    compromised: Vec<u32>,
+    milestones: Vec<MilestoneView>,
+}
+
+/// Which kind of rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Nothing is wrong: the old version is accepted for its overlap.
+    OnDemand,
+    /// The old version is refused at once.
+    Emergency,
+}
+
+/// Something that happened, and when the person heard of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MilestoneView {
+    told_at: Time,
+    #[serde(flatten)]
+    milestone: Milestone,
+}
+
+impl RotateView {
+    /// Of what was told on the way, and what it came to, if it did.
+    pub fn new(name: &CredentialName, kind: Kind, milestones: Vec<MilestoneView>, rotated: Option<&Rotated>) -> Self {
+        Self {
+            name: name.clone(),
+            kind,
+            done: rotated.is_some(),
+            generation: rotated.map(|rotated| rotated.generation),
+            token: rotated.map(|rotated| rotated.token.clone()),
+            compromised: rotated.map(|rotated| rotated.compromised.clone()).unwrap_or_default(),
+            milestones,
+        }
+    }
+}
+
+impl View for RotateView {
+    /// Only the end: the milestones were told when they happened.
+    fn page(&self, _: &Look) -> String {
+        let Some(generation) = self.generation else { return String::new() };
+        let old = match self.kind {
+            Kind::OnDemand => "the old key is accepted until its overlap is over".into(),
+            Kind::Emergency => format!("compromised versions suspended: {}", listed(&self.compromised)),
+        };
+        format!("{}: generation {generation} is current; {old} (`rotator show {}`)\n", self.name, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::specimens;
+
+    fn view() -> RotateView {
+        let name = CredentialName::parse("partner/acme").unwrap();
+        let token = Token::parse("00000003-0000-4000-8000-000000000000").unwrap();
+        let milestones = [
+            Milestone::Ordered { token: token.clone(), compromised: vec![2] },
+            Milestone::Begun { token: token.clone() },
+            Milestone::Reached { generation: 3, place: "pre-activation/proving".into() },
+            Milestone::Promoted { generation: 3, at: specimens::at(4) },
+            Milestone::Suspended { generation: 2, at: specimens::at(5) },
+            Milestone::Refused { generation: 2, at: specimens::at(6) },
+        ];
+        let told = (1..).zip(milestones).map(|(n, milestone)| MilestoneView { told_at: specimens::at(n), milestone });
+        let rotated = Rotated { credential: name.clone(), generation: 3, token, compromised: vec![2] };
+        RotateView::new(&name, Kind::Emergency, told.collect(), Some(&rotated))
+    }
+
+    #[test]
+    fn the_json() {
+        insta::assert_snapshot!(crate::output::json(&view()));
+    }
+
+    #[test]
+    fn the_page() {
+        insta::assert_snapshot!(view().page(&Look::PLAIN));
+    }
+
+    #[test]
+    fn versions_are_read_as_show_writes_them() {
+        assert_eq!(compromised("all"), Ok(Compromised::All));
+        assert_eq!(compromised("1, 2"), Ok(Compromised::Generations(vec![1, 2])));
+        assert!(["", "0", "1,", "some", "-1"].iter().all(|raw| compromised(raw).is_err()));
+    }
+
+    #[test]
+    fn a_reason_says_something() {
+        assert!(reason("  ").is_err() && reason(&"x".repeat(1_001)).is_err());
+        assert_eq!(reason(" leaked in a log "), Ok("leaked in a log".into()));
+    }
+}

@@ -1,0 +1,329 @@
+//! Taking existing API keys under management: a secret with the owner's wishes, a record, a schedule. A key's value is
+//! never changed, and nothing rotates before its schedule says so.
+//!
+//! Every part converges when it is repeated: names and tokens are derived from the key's id.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use state::credential::Credential;
+use state::decide::{AWSCURRENT, Refusal};
+use state::hold::{Hold, HoldReason};
+use state::ledger::{Change, Note};
+use state::name::{CredentialName, Token};
+use state::policy::{PREFIX, Policy, Schedule};
+use uuid::Uuid;
+
+use crate::aws::api_keys::ApiKey;
+use crate::aws::probe::Probe;
+use crate::aws::secrets::NewSecret;
+use crate::engine::{Engine, Errand};
+use crate::failure::{BadInput, Failure, Fault, Stopped};
+use crate::kind::Case;
+use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
+use crate::patience::patiently;
+use crate::secret::SecretValue;
+
+/// Which keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// Those whose name begins so.
+    Prefix(String),
+    /// The one with that id.
+    Id(String),
+}
+
+/// On which terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What the secrets' names begin with, for instance `api-keys/`.
+    pub secret_prefix: String,
+    /// The owner's wishes, without `rotator:`. The kind is ours to say; probes are kept for the keys that are in a
+    /// plan with their stage.
+    pub tags: BTreeMap<String, String>,
+    /// `cron(..)` or `rate(..)`, at least four hours apart.
+    pub schedule: String,
+    /// The rotation function's ARN.
+    pub function_arn: String,
+}
+
+/// One key and what is to become of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The key.
+    pub key: ApiKey,
+    /// The secret that will hold it, or does.
+    pub secret: CredentialName,
+    /// The ids of its plans.
+    pub plans: Vec<String>,
+    /// The tags that its secret gets.
+    pub tags: BTreeMap<String, String>,
+    /// Whether it can be adopted.
+    pub verdict: Verdict,
+}
+
+/// What is to become of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It will be taken under management.
+    Adopt,
+    /// It is already.
+    Managed,
+    /// It can't be.
+    Refused {
+        /// Why.
+        why: String,
+        /// What to do about it.
+        remedy: String,
+    },
+}
+
+/// Says what would be done. Changes nothing.
+pub async fn plan(
+    engine: &Engine,
+    selection: &Selection,
+    terms: &Terms,
+    errand: &Errand<'_>,
+) -> Result<Vec<Item>, Stopped> {
+    check_terms(engine, terms)?;
+    let keys = patiently(&engine.ports, errand.deadline, async || {
+        Ok(match selection {
+            Selection::All => engine.api_keys.list("").await?,
+            Selection::Prefix(prefix) => engine.api_keys.list(prefix).await?,
+            Selection::Id(id) => engine.api_keys.get(id).await?.into_iter().collect(),
+        })
+    })
+    .await?;
+    let mut taken = BTreeSet::new();
+    let mut items = Vec::new();
+    for key in keys {
+        let item =
+            patiently(&engine.ports, errand.deadline, async || consider(engine, &key, terms, &taken).await).await?;
+        taken.insert(item.secret.clone());
+        items.push(item);
+    }
+    Ok(items)
+}
+
+/// Does what was planned for one key. Repeating it is fine, after a crash as well.
+pub async fn adopt(
+    engine: &Engine,
+    item: &Item,
+    terms: &Terms,
+    errand: &Errand<'_>,
+    note: Option<&Note>,
+) -> Result<(), Stopped> {
+    if item.verdict != Verdict::Adopt {
+        return Ok(());
+    }
+    patiently(&engine.ports, errand.deadline, async || take(engine, item, terms, errand, note).await).await
+}
+
+fn check_terms(engine: &Engine, terms: &Terms) -> Result<Policy, Stopped> {
+    let refused = |bad| Stopped::Refused(Refusal::Policy(bad));
+    let policy = engine.wishes(&prefixed(&terms.tags)).map_err(refused)?;
+    let schedule = Schedule { expression: Some(terms.schedule.clone()), after_days: None };
+    policy.check_schedule(&schedule, engine.ports.clock.now()).map_err(refused)?;
+    for probe in probes(terms) {
+        let bad = |rule| Stopped::Input(BadInput::Tag { tag: "probe", found: probe.to_owned(), rule });
+        Probe::parse(probe).map_err(bad)?;
+    }
+    Ok(policy)
+}
+
+fn probes(terms: &Terms) -> impl Iterator<Item = &str> {
+    terms.tags.get("probe").map_or("", String::as_str).split_whitespace().filter(|probe| *probe != "none")
+}
+
+fn prefixed(tags: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut tags: BTreeMap<String, String> =
+        tags.iter().map(|(tag, value)| (format!("{PREFIX}{tag}"), value.clone())).collect();
+    tags.insert(format!("{PREFIX}kind"), "api-gateway-key".into());
+    tags
+}
+
+async fn consider(
+    engine: &Engine,
+    key: &ApiKey,
+    terms: &Terms,
+    taken: &BTreeSet<CredentialName>,
+) -> Result<Item, Failure> {
+    let plain = secret_name(&terms.secret_prefix, &key.name, None);
+    let unique = secret_name(&terms.secret_prefix, &key.name, Some(&key.id));
+    let mut managed = false;
+    let mut secret = plain;
+    for name in [secret.clone(), unique.clone()] {
+        let recorded = engine.records.load(&name).await?;
+        let holds = recorded.as_ref().is_some_and(|credential| holds(credential, &key.id));
+        if holds {
+            (managed, secret) = (true, name);
+            break;
+        }
+        if recorded.is_some() || taken.contains(&name) {
+            secret.clone_from(&unique);
+        }
+    }
+    let plans = engine.api_keys.plans_of(&key.id).await?;
+    let stages: BTreeSet<String> = plans.iter().flat_map(|plan| plan.stages.iter().cloned()).collect();
+    let mut wishes = terms.tags.clone();
+    let mine: Vec<&str> = probes(terms)
+        .filter(|probe| Probe::parse(probe).is_ok_and(|probe| stages.contains(&probe.stage_key())))
+        .collect();
+    wishes.insert("probe".into(), if mine.is_empty() { "none".into() } else { mine.join(" ") });
+    let refused = |why: String, remedy: &str| Verdict::Refused { why, remedy: remedy.to_owned() };
+    let verdict = if managed || key.tags.contains_key(VERSION_TAG) || key.tags.contains_key(CREDENTIAL_TAG) {
+        Verdict::Managed
+    } else if let Some(stack) = key.tags.get("aws:cloudformation:stack-name") {
+        refused(
+            format!("the CloudFormation stack {stack} owns it: the stack's next update would undo a rotation"),
+            "set DeletionPolicy: Retain on it, remove it from the stack's template, then adopt it",
+        )
+    } else if !key.enabled {
+        refused("it is disabled: nobody can be using it".into(), "delete it, or enable it and adopt it then")
+    } else {
+        match unmet(engine, key, &secret, &prefixed(&wishes)).await? {
+            Some(hold) => refused(hold.to_string(), hold.reason.remedy()),
+            None => Verdict::Adopt,
+        }
+    };
+    Ok(Item {
+        key: key.clone(),
+        secret,
+        plans: plans.into_iter().map(|plan| plan.id).collect(),
+        tags: prefixed(&wishes),
+        verdict,
+    })
+}
+
+/// Why the wishes can't be met for this key, if they can't.
+async fn unmet(
+    engine: &Engine,
+    key: &ApiKey,
+    secret: &CredentialName,
+    tags: &BTreeMap<String, String>,
+) -> Result<Option<Hold>, Failure> {
+    let policy = engine.wishes(tags).map_err(|bad| BadInput::Event { field: "tags", rule: bad.to_string() })?;
+    if !policy.wishes.contains_key("usage-plans") {
+        return Ok(None);
+    }
+    let facts = BTreeMap::from([("id".to_owned(), key.id.clone())]);
+    let credential = Credential::empty(secret.clone(), "");
+    let case = Case {
+        credential: &credential,
+        version: None,
+        incumbent: Some(&facts),
+        policy: &policy,
+        now: engine.ports.clock.now(),
+    };
+    match engine.kind(&policy.kind)?.check(&case).await {
+        Ok(()) => Ok(None),
+        Err(Failure::Held(hold)) => Ok(Some(hold)),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn holds(credential: &Credential, key: &str) -> bool {
+    credential.versions.values().any(|version| version.provider.get("id").is_some_and(|id| id == key))
+}
+
+/// A secret's name from a key's: what Secrets Manager does not allow becomes `-`; the id makes it unique.
+fn secret_name(prefix: &str, key: &str, id: Option<&str>) -> CredentialName {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || "/_+=.@-".contains(c) { c } else { '-' };
+    let mut name: String = prefix.chars().chain(key.chars()).map(allowed).take(480).collect();
+    if let Some(id) = id {
+        name = format!("{name}-{}", id.chars().map(allowed).take(24).collect::<String>());
+    }
+    // Six characters after the last hyphen could be taken for the random end of an ARN.
+    if name.rsplit_once('-').is_some_and(|(_, end)| end.len() == 6) {
+        name.push_str(".key");
+    }
+    if name.is_empty() {
+        name.push_str("api-key");
+    }
+    CredentialName::parse(&name).expect("made of allowed characters, and neither empty nor too long")
+}
+
+async fn take(
+    engine: &Engine,
+    item: &Item,
+    terms: &Terms,
+    errand: &Errand<'_>,
+    note: Option<&Note>,
+) -> Result<(), Failure> {
+    let vanished = || Hold::new(HoldReason::KeyVanished, format!("key {} was deleted", item.key.id));
+    let value = engine.api_keys.value(&item.key.id).await?.ok_or_else(vanished)?;
+    let wishes = engine.wishes(&item.tags).map_err(|bad| BadInput::Event { field: "tags", rule: bad.to_string() })?;
+    let endpoint = wishes
+        .wishes
+        .get("probe")
+        .and_then(|probes| probes.split_whitespace().find_map(|probe| Probe::parse(probe).ok()));
+    let mut document = json!({"provider": "api-gateway", "apiKey": value.expose()});
+    if let Some(probe) = endpoint {
+        document["endpoint"] = engine.prober.endpoint(&probe).into();
+    }
+    let document = SecretValue::new(document.to_string());
+    let carrier = derived(&item.key.id, "adopt");
+    let name = item.secret.as_str();
+    let description = format!(
+        "API key {}, rotated by rotator",
+        item.key.name.chars().filter(|c| !c.is_control()).take(200).collect::<String>()
+    );
+    let new = NewSecret { name, token: &carrier, description: &description, document: &document, tags: &item.tags };
+    match engine.secrets.create(&new).await {
+        Ok(_) => {}
+        // Ours from before a crash, or somebody else's: its current version tells.
+        Err(failed) if failed.fault == Fault::Conflict => {}
+        Err(failed) => return Err(failed.into()),
+    }
+    let secret = engine.describe(name).await?;
+    if secret.holder(AWSCURRENT) != Some(&carrier) {
+        let rule = format!("the secret {name} exists and holds something else: choose another --secret-prefix");
+        return Err(BadInput::Event { field: "secret name", rule }.into());
+    }
+    if engine.records.load(&item.secret).await?.is_none() {
+        let kind = engine.kind(&wishes.kind)?;
+        let change = Change::Adopted {
+            generation: 1,
+            carrier,
+            provider: BTreeMap::from([
+                ("id".into(), item.key.id.clone()),
+                ("base".into(), item.key.name.clone()),
+                ("name".into(), item.key.name.clone()),
+            ]),
+            policy: wishes,
+            fingerprint: engine.fingerprint(kind, &document).await?,
+        };
+        let commit =
+            Credential::empty(item.secret.clone(), &secret.arn).apply(change, &engine.stamp(errand, note.cloned()));
+        engine.store(commit.expect("the first generation of a credential without any")).await?;
+    }
+    if !secret.rotation_enabled {
+        engine
+            .secrets
+            .schedule(&secret.arn, &derived(&item.key.id, "schedule"), &terms.function_arn, &terms.schedule)
+            .await?;
+    }
+    Ok(())
+}
+
+fn derived(key: &str, what: &str) -> Token {
+    let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{what} api key {key}").as_bytes());
+    Token::parse(&id.to_string()).expect("a UUID has 36 characters of [0-9a-f-]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secrets_name_is_made_of_allowed_characters_and_never_looks_like_an_arn() {
+        let name = |key: &str, id| secret_name("api-keys/", key, id).as_str().to_owned();
+        assert_eq!(name("Acme Corp <script>\u{1b}[31m", None), "api-keys/Acme-Corp--script---31m");
+        assert_eq!(name("acme", Some("k1a2b3c4d5")), "api-keys/acme-k1a2b3c4d5");
+        assert_eq!(name("acme-abcdef", None), "api-keys/acme-abcdef.key");
+        assert_eq!(secret_name("", "", None).as_str(), "api-key");
+        assert!(name(&"x".repeat(2_000), Some("k1")).len() <= 512);
+    }
+}

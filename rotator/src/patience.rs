@@ -1,0 +1,79 @@
+//! How long to wait after a failure, and when to give up. The only place that knows.
+
+use chrono::TimeDelta;
+use state::Time;
+
+use crate::failure::{Disposition, Failure, Stopped};
+use crate::ports::Ports;
+
+/// How long before its caller's deadline a run stops, so that its error still gets out.
+const MARGIN: TimeDelta = TimeDelta::seconds(10);
+/// Between two looks at something that is not true yet.
+const POLL: TimeDelta = TimeDelta::seconds(5);
+/// The longest wait after failures in a row.
+const LONGEST: TimeDelta = TimeDelta::seconds(20);
+
+/// Counts failures in a row.
+#[derive(Debug, Default)]
+pub struct Patience {
+    failures: u32,
+}
+
+impl Patience {
+    /// How many failures there were in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Something went well.
+    pub fn renew(&mut self) {
+        self.failures = 0;
+    }
+
+    /// How long to wait before another look; `None`: no look will help.
+    pub fn after(&mut self, failure: &Failure) -> Option<TimeDelta> {
+        self.failures += 1;
+        match failure {
+            Failure::NotYet(_) => Some(POLL),
+            Failure::Held(_) | Failure::Input(_) => None,
+            Failure::Call(call) => match call.fault.disposition() {
+                // A conflict that stays is waited out too, or the loop would spin.
+                Disposition::Reload if self.failures <= 2 => Some(TimeDelta::zero()),
+                Disposition::Reload => Some(self.backoff()),
+                Disposition::Wait(asked) => {
+                    Some(asked.and_then(|time| TimeDelta::from_std(time).ok()).unwrap_or_else(|| self.backoff()))
+                }
+                Disposition::Hold | Disposition::Fail => None,
+            },
+        }
+    }
+
+    fn backoff(&self) -> TimeDelta {
+        TimeDelta::seconds(1 << self.failures.min(5)).min(LONGEST)
+    }
+}
+
+/// Whether the caller's time is nearly over.
+pub fn is_over(ports: &Ports, deadline: Time) -> bool {
+    ports.clock.now() + MARGIN >= deadline
+}
+
+/// Tries something that converges until it succeeds, can't succeed, or the time is over.
+pub async fn patiently<T>(
+    ports: &Ports,
+    deadline: Time,
+    mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
+) -> Result<T, Stopped> {
+    let mut patience = Patience::default();
+    loop {
+        let failure = match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        let Some(wait) = patience.after(&failure) else { return Err(failure.into()) };
+        if is_over(ports, deadline - wait) {
+            return Err(Stopped::OutOfTime(Some(Box::new(failure))));
+        }
+        ports.clock.sleep(wait).await;
+    }
+}

@@ -1,0 +1,497 @@
+//! Rotations that a person starts: on demand, and in an emergency.
+//!
+//! Secrets Manager and the functions do the work; this only starts it, clears the way for it, and follows it. Every
+//! part can be repeated: whoever comes back finds the standing order and the token that it is bound to.
+
+use std::fmt;
+
+use chrono::TimeDelta;
+use serde::Serialize;
+use state::Time;
+use state::credential::{Credential, Version};
+use state::decide::{AWSCURRENT, AWSPENDING, Refusal, Secret};
+use state::hold::Hold;
+use state::ledger::{Abandonment, Change, Note};
+use state::lifecycle::{Phase, State};
+use state::name::{CredentialName, Token};
+use uuid::Uuid;
+
+use crate::aws::probe::{Probe, Recognition};
+use crate::engine::{Engine, Errand};
+use crate::failure::{BadInput, Failure, Fault, Stopped};
+use crate::kind::Case;
+use crate::patience::patiently;
+use crate::secret::SecretValue;
+
+/// Between two looks at the records.
+const LOOK: TimeDelta = TimeDelta::seconds(2);
+/// How long a pending rotation may show no sign of life before it counts as stuck: longer than its function may run.
+const SILENCE: TimeDelta = TimeDelta::minutes(15);
+
+/// Something that a person waits for, told when it happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "milestone", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Milestone {
+    /// Something holds already; the rotation may be held by it again.
+    Holding {
+        /// What.
+        hold: Hold,
+    },
+    /// A rotation was pending: it is carried to its end first.
+    Pending {
+        /// Its token.
+        token: Token,
+    },
+    /// A pending rotation did not come to its end: it was fenced off and its label taken away.
+    Fenced {
+        /// Its token.
+        token: Token,
+    },
+    /// The emergency stands in the records.
+    Ordered {
+        /// The token that its rotation uses.
+        token: Token,
+        /// The generations that are compromised.
+        compromised: Vec<u32>,
+    },
+    /// Secrets Manager has begun.
+    Begun {
+        /// The rotation's token.
+        token: Token,
+    },
+    /// The new version is so far.
+    Reached {
+        /// Which version.
+        generation: u32,
+        /// Where it is.
+        place: String,
+    },
+    /// Consumers read the new version.
+    Promoted {
+        /// Which version.
+        generation: u32,
+        /// When.
+        at: Time,
+    },
+    /// A compromised version's key was told off at the provider.
+    Suspended {
+        /// Which version.
+        generation: u32,
+        /// When.
+        at: Time,
+    },
+    /// A request with a compromised version's key was refused.
+    Refused {
+        /// Which version.
+        generation: u32,
+        /// When.
+        at: Time,
+    },
+    /// Nobody can see whether a compromised version's key is refused: it has no probe, or its value is gone.
+    Unseen {
+        /// Which version.
+        generation: u32,
+    },
+}
+
+impl fmt::Display for Milestone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |at: &Time| at.format("%H:%M:%S UTC").to_string();
+        match self {
+            Self::Holding { hold } => write!(f, "held by {hold}; trying again"),
+            Self::Pending { token } => {
+                write!(f, "a rotation is pending ({}): carrying it to its end first", token.short())
+            }
+            Self::Fenced { token } => write!(f, "the pending rotation {} was stuck: fenced off", token.short()),
+            Self::Ordered { token, compromised } => {
+                write!(f, "emergency ordered ({}), compromised: {compromised:?}", token.short())
+            }
+            Self::Begun { token } => write!(f, "rotation begun ({})", token.short()),
+            Self::Reached { generation, place } => write!(f, "generation {generation}: {place}"),
+            Self::Promoted { generation, at } => write!(f, "generation {generation} is current since {}", time(at)),
+            Self::Suspended { generation, at } => write!(f, "generation {generation} suspended at {}", time(at)),
+            Self::Refused { generation, at } => {
+                write!(f, "generation {generation} refused at {}: its key is dead", time(at))
+            }
+            Self::Unseen { generation } => {
+                write!(
+                    f,
+                    "generation {generation}: no probe can show that its key is refused; look at the API's access log"
+                )
+            }
+        }
+    }
+}
+
+/// Who is told.
+pub type Tell<'a> = &'a mut (dyn FnMut(Milestone) + Send);
+
+/// What a rotation came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotated {
+    /// The credential.
+    pub credential: CredentialName,
+    /// The version that is current now.
+    pub generation: u32,
+    /// Its token.
+    pub token: Token,
+    /// Compromised versions, all of them suspended.
+    pub compromised: Vec<u32>,
+}
+
+/// Which versions a stranger knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compromised {
+    /// Every one that is accepted when the emergency is declared.
+    All,
+    /// These.
+    Generations(Vec<u32>),
+}
+
+/// Rotates once, now, and follows to the end. A rotation that is pending is resumed instead of doubled.
+pub async fn on_demand(
+    engine: &Engine,
+    name: &CredentialName,
+    errand: &Errand<'_>,
+    tell: Tell<'_>,
+) -> Result<Rotated, Stopped> {
+    let (credential, secret) = look(engine, name, errand).await?;
+    usable(&credential, &secret)?;
+    check(engine, &credential, &secret, errand).await?;
+    let held = credential.head.held.iter().chain(credential.candidate().and_then(|version| version.held.as_ref()));
+    for held in held {
+        tell(Milestone::Holding { hold: held.hold.clone() });
+    }
+    let token = match pending(&secret) {
+        Some(token) => {
+            tell(Milestone::Pending { token: token.clone() });
+            nudge(engine, &credential, errand).await?;
+            token.clone()
+        }
+        None => {
+            let wanted = derived(&credential, "on demand");
+            let begun = begin(engine, &credential, &wanted, errand).await?;
+            tell(Milestone::Begun { token: begun.clone() });
+            begun
+        }
+    };
+    let version = follow(engine, name, &token, errand, tell).await?;
+    Ok(Rotated { credential: name.clone(), generation: version.generation, token, compromised: Vec::new() })
+}
+
+/// Rotates now and lets the compromised versions be refused at once; returns when requests with them are.
+pub async fn emergency(
+    engine: &Engine,
+    name: &CredentialName,
+    compromised: &Compromised,
+    note: &Note,
+    errand: &Errand<'_>,
+    tell: Tell<'_>,
+) -> Result<Rotated, Stopped> {
+    let (token, compromised) = loop {
+        clear_the_way(engine, name, note, errand, tell).await?;
+        let (token, compromised) = order(engine, name, compromised, note, errand, tell).await?;
+        let (credential, secret) = look(engine, name, errand).await?;
+        if pending(&secret) == Some(&token) || secret.holder(AWSCURRENT) == Some(&token) {
+            break (token, compromised);
+        }
+        match begin(engine, &credential, &token, errand).await {
+            Ok(_) => break (token, compromised),
+            // Somebody's rotation came between: it goes first.
+            Err(Stopped::Failed(Failure::Call(call))) if call.fault == Fault::Rejected => {
+                engine.ports.clock.sleep(LOOK).await
+            }
+            Err(stopped) => return Err(stopped),
+        }
+    };
+    tell(Milestone::Begun { token: token.clone() });
+    let version = follow(engine, name, &token, errand, tell).await?;
+    for generation in &compromised {
+        see_dead(engine, name, *generation, errand, tell).await?;
+    }
+    Ok(Rotated { credential: name.clone(), generation: version.generation, token, compromised })
+}
+
+async fn look(engine: &Engine, name: &CredentialName, errand: &Errand<'_>) -> Result<(Credential, Secret), Stopped> {
+    patiently(&engine.ports, errand.deadline, async || {
+        let secret = engine.describe(name.as_str()).await?;
+        let credential =
+            engine.records.load(name).await?.unwrap_or_else(|| Credential::empty(name.clone(), &secret.arn));
+        Ok((credential, secret))
+    })
+    .await
+}
+
+fn usable(credential: &Credential, secret: &Secret) -> Result<(), Stopped> {
+    if secret.arn != credential.head.arn {
+        let detail = format!("the records are about {}, the secret is {}", credential.head.arn, secret.arn);
+        return Err(Stopped::Held(Hold::new(state::hold::HoldReason::SecretReplaced, detail)));
+    }
+    if secret.deleted {
+        return Err(Stopped::Held(Hold::new(
+            state::hold::HoldReason::SecretDeleted,
+            "the secret is scheduled for deletion",
+        )));
+    }
+    if !secret.rotation_enabled {
+        return Err(Stopped::Refused(Refusal::RotationDisabled));
+    }
+    Ok(())
+}
+
+/// What would hold the rotation holds it here already, before anything is begun.
+async fn check(engine: &Engine, credential: &Credential, secret: &Secret, errand: &Errand<'_>) -> Result<(), Stopped> {
+    let policy = secret.wishes.as_ref().map_err(|bad| Stopped::Refused(Refusal::Policy(bad.clone())))?;
+    policy
+        .check_schedule(&secret.schedule, engine.ports.clock.now())
+        .map_err(|bad| Stopped::Refused(Refusal::Policy(bad)))?;
+    let kind = engine.kind(&policy.kind).map_err(Stopped::Input)?;
+    let incumbent = credential.current().map(|version| &version.provider);
+    patiently(&engine.ports, errand.deadline, async || {
+        let case = Case { credential, version: None, incumbent, policy, now: engine.ports.clock.now() };
+        // Without a record, nobody knows yet in which plans the key is: the rotation finds out.
+        if incumbent.is_some() { kind.check(&case).await } else { Ok(()) }
+    })
+    .await
+}
+
+fn pending(secret: &Secret) -> Option<&Token> {
+    secret.holder(AWSPENDING).filter(|token| !secret.has(token, AWSCURRENT))
+}
+
+fn derived(credential: &Credential, what: &str) -> Token {
+    let name = format!("{what} {} {}", credential.head.arn, credential.head.ledger.seq + 1);
+    Token::parse(&Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string())
+        .expect("a UUID has 36 characters of [0-9a-f-]")
+}
+
+/// `RotateSecret` with a token of ours: repeating it after a lost answer is the same request.
+async fn begin(engine: &Engine, credential: &Credential, token: &Token, errand: &Errand<'_>) -> Result<Token, Stopped> {
+    patiently(&engine.ports, errand.deadline, async || {
+        Ok(engine.secrets.rotate(&credential.head.arn, Some(token)).await?.unwrap_or_else(|| token.clone()))
+    })
+    .await
+}
+
+/// `RotateSecret` while a rotation is pending is refused, but makes Secrets Manager try that one again.
+async fn nudge(engine: &Engine, credential: &Credential, errand: &Errand<'_>) -> Result<(), Stopped> {
+    patiently(&engine.ports, errand.deadline, async || match engine.secrets.rotate(&credential.head.arn, None).await {
+        Ok(_) => Ok(()),
+        Err(failed) if failed.fault == Fault::Rejected => Ok(()),
+        Err(failed) => Err(failed.into()),
+    })
+    .await
+}
+
+/// Looks at the records until the version with that token is current.
+async fn follow(
+    engine: &Engine,
+    name: &CredentialName,
+    token: &Token,
+    errand: &Errand<'_>,
+    tell: Tell<'_>,
+) -> Result<Version, Stopped> {
+    let (mut place, mut since) = (None, None);
+    loop {
+        let (credential, secret) = look(engine, name, errand).await?;
+        let since = *since.get_or_insert(credential.head.revision);
+        let version = credential.by_carrier(token);
+        // Secrets Manager may have come back with another token: whatever it makes is what was asked for.
+        let version = version.filter(|version| !is_lost(version)).or_else(|| {
+            let newer = credential.candidate().or_else(|| credential.current())?;
+            version.is_some_and(|lost| newer.generation > lost.generation).then_some(newer)
+        });
+        if let Some(version) = version {
+            let now = version.place().to_string();
+            if version.state.is_accepted() {
+                tell(Milestone::Promoted { generation: version.generation, at: version.activated.unwrap_or_default() });
+                return Ok(version.clone());
+            }
+            if place.as_ref() != Some(&now) {
+                tell(Milestone::Reached { generation: version.generation, place: now.clone() });
+                place = Some(now);
+            }
+        }
+        // A hold from before may be over by now; one that is met again is recorded again.
+        let held = version.and_then(|version| version.held.as_ref()).or(credential.head.held.as_ref());
+        if let Some(held) = held.filter(|_| credential.head.revision > since) {
+            return Err(Stopped::Held(held.hold.clone()));
+        }
+        if version.is_none() && secret.holder(AWSPENDING) != Some(token) {
+            return Err(Stopped::Failed(Failure::NotYet(format!(
+                "the rotation {} was given up by Secrets Manager; the rotation function's log says why",
+                token.short()
+            ))));
+        }
+        rest(engine, errand, "the rotation function has not finished; its log says why").await?;
+    }
+}
+
+fn is_lost(version: &Version) -> bool {
+    match version.state {
+        State::PreActivation => version.phase == Some(Phase::Suspending),
+        State::Suspended | State::Destroyed => true,
+        State::Active | State::Deactivated => false,
+    }
+}
+
+async fn rest(engine: &Engine, errand: &Errand<'_>, why: &str) -> Result<(), Stopped> {
+    if engine.ports.clock.now() + LOOK >= errand.deadline {
+        return Err(Stopped::OutOfTime(Some(Box::new(Failure::NotYet(why.to_owned())))));
+    }
+    engine.ports.clock.sleep(LOOK).await;
+    Ok(())
+}
+
+/// Carries a pending rotation to its end; one that is stuck is fenced off after its function's time is over.
+async fn clear_the_way(
+    engine: &Engine,
+    name: &CredentialName,
+    note: &Note,
+    errand: &Errand<'_>,
+    tell: Tell<'_>,
+) -> Result<(), Stopped> {
+    let since = engine.ports.clock.now();
+    let mut told = None;
+    loop {
+        let (credential, secret) = look(engine, name, errand).await?;
+        usable(&credential, &secret)?;
+        let now = engine.ports.clock.now();
+        let Some(token) = pending(&secret).cloned() else { return Ok(()) };
+        if credential.head.order.as_ref().is_some_and(|order| order.token == token) {
+            return Ok(());
+        }
+        if told.as_ref() != Some(&token) {
+            tell(Milestone::Pending { token: token.clone() });
+            nudge(engine, &credential, errand).await?;
+            told = Some(token.clone());
+        }
+        let stuck = match credential.by_carrier(&token) {
+            Some(version) => version.open_until.is_none_or(|until| until <= now),
+            None => since + SILENCE <= now,
+        };
+        if !stuck {
+            rest(engine, errand, "a pending rotation has not come to its end").await?;
+            continue;
+        }
+        if let Some(version) = credential.by_carrier(&token).filter(|version| !is_lost(version)) {
+            let change = Change::Abandoned { generation: version.generation, why: Abandonment::Fenced };
+            match engine.commit(&credential, change, &engine.stamp(errand, Some(note.clone()))).await {
+                Ok(_) => {}
+                // It moved after all.
+                Err(Stopped::Failed(_)) => continue,
+                Err(stopped) => return Err(stopped),
+            }
+        }
+        let taken = patiently(&engine.ports, errand.deadline, async || {
+            let fresh = engine.describe(name.as_str()).await?;
+            if pending(&fresh) == Some(&token) {
+                engine.secrets.unpend(&credential.head.arn, &token).await?;
+            }
+            Ok(())
+        });
+        taken.await?;
+        tell(Milestone::Fenced { token });
+    }
+}
+
+/// Writes the order first, bound to the token that its rotation will use; or finds the one that stands.
+async fn order(
+    engine: &Engine,
+    name: &CredentialName,
+    wanted: &Compromised,
+    note: &Note,
+    errand: &Errand<'_>,
+    tell: Tell<'_>,
+) -> Result<(Token, Vec<u32>), Stopped> {
+    let ordered = patiently(&engine.ports, errand.deadline, async || {
+        let credential = engine.records.load(name).await?.ok_or_else(|| not_recorded(name))?;
+        if let Some(order) = &credential.head.order
+            && credential.by_carrier(&order.token).is_none_or(|version| !is_lost(version))
+        {
+            return Ok((order.token.clone(), order.compromised.clone()));
+        }
+        let compromised = match wanted {
+            Compromised::All => credential.accepted(),
+            Compromised::Generations(generations) => {
+                let known =
+                    |g: &&u32| credential.versions.get(*g).is_some_and(|version| version.state != State::Destroyed);
+                if let Some(unknown) = generations.iter().find(|g| !known(g)) {
+                    let rule = format!(
+                        "{name} has no generation {unknown} that is not destroyed: `rotator show {name}` lists them"
+                    );
+                    return Err(BadInput::Event { field: "--compromised", rule }.into());
+                }
+                generations.clone()
+            }
+        };
+        let token = credential.order_token();
+        let change = Change::Ordered { token: token.clone(), compromised: compromised.clone() };
+        let commit = credential.apply(change, &engine.stamp(errand, Some(note.clone())));
+        let commit = commit.expect("an order names versions that were just seen");
+        engine.store(commit).await?;
+        Ok((token, compromised))
+    })
+    .await?;
+    tell(Milestone::Ordered { token: ordered.0.clone(), compromised: ordered.1.clone() });
+    Ok(ordered)
+}
+
+fn not_recorded(name: &CredentialName) -> BadInput {
+    let rule = format!("nothing is recorded of {name} yet: rotate it once without --emergency, or adopt its key");
+    BadInput::Event { field: "NAME", rule }
+}
+
+/// Waits until retirement has suspended a version, and then until a request with its key is refused.
+async fn see_dead(
+    engine: &Engine,
+    name: &CredentialName,
+    generation: u32,
+    errand: &Errand<'_>,
+    tell: Tell<'_>,
+) -> Result<(), Stopped> {
+    let version = loop {
+        let (credential, _) = look(engine, name, errand).await?;
+        let Some(version) = credential.versions.get(&generation) else { return Ok(()) };
+        if let Some(held) = &version.held {
+            return Err(Stopped::Held(held.hold.clone()));
+        }
+        if let Some(at) = version.suspended {
+            tell(Milestone::Suspended { generation, at });
+            break version.clone();
+        }
+        rest(engine, errand, "the retirement function has not suspended the old version; its log says why").await?;
+    };
+    let Some((probe, key)) = known_key(engine, name, &version, errand).await? else {
+        tell(Milestone::Unseen { generation });
+        return Ok(());
+    };
+    loop {
+        if engine.prober.send(&probe, &key).await == Recognition::Refused {
+            tell(Milestone::Refused { generation, at: engine.ports.clock.now() });
+            return Ok(());
+        }
+        rest(engine, errand, "requests with the old key still get through; the stage has not heard of it yet").await?;
+    }
+}
+
+async fn known_key(
+    engine: &Engine,
+    name: &CredentialName,
+    version: &Version,
+    errand: &Errand<'_>,
+) -> Result<Option<(Probe, SecretValue)>, Stopped> {
+    let probes = version.policy.wishes.get("probe").map_or("", String::as_str);
+    let Some(probe) = probes.split_whitespace().find_map(|probe| Probe::parse(probe).ok()) else { return Ok(None) };
+    patiently(&engine.ports, errand.deadline, async || {
+        let document = match version.carriers.last() {
+            Some(carrier) => engine.secrets.value(name.as_str(), carrier).await?,
+            None => None,
+        };
+        let kind = engine.kind(&version.policy.kind)?;
+        let key = document.as_ref().map(|document| kind.key(document)).transpose()?.flatten();
+        Ok(key.map(|key| (probe.clone(), key)))
+    })
+    .await
+}
