@@ -5,6 +5,7 @@ use aws_sdk_sts::config::ProvideCredentials;
 use chrono::TimeDelta;
 use rotator::config::Config;
 use rotator::engine::{Engine, Errand};
+use rotator::failure::chain;
 use rotator::ports::Ports;
 use state::Time;
 use state::ledger::{Actor, Note};
@@ -28,11 +29,12 @@ impl Context {
         let settings = Config::from_env()?;
         let ports = Ports::real();
         let aws = rotator::aws::load_config(&ports.wire).await;
-        if aws.region().is_none() {
+        if aws.region().is_none_or(|region| region.as_ref().is_empty()) {
             return Err(Trouble::NoRegion);
         }
         if let Some(provider) = aws.credentials_provider() {
-            provider.provide_credentials().await.map_err(|error| Trouble::NoCredentials(error.into()))?;
+            let found = provider.provide_credentials().await;
+            found.map_err(|error| Trouble::NoCredentials(on_one_line(&chain(&error))))?;
         }
         Ok(Self::new(aws, settings, ports))
     }
@@ -64,4 +66,9 @@ impl Context {
             reason: reason.to_owned(),
         })
     }
+}
+
+/// The SDK tells of each place where it looked on a line of its own.
+fn on_one_line(said: &str) -> String {
+    said.lines().map(str::trim).collect::<Vec<_>>().join("; ").replace(":; ", ": ")
 }

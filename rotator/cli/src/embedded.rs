@@ -4,8 +4,8 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -149,7 +149,11 @@ impl Setup {
             function_arn: Some(format!("arn:aws:lambda:{}:{}:function:{ROTATION}", aws.region(), aws.account())),
             ..Config::default()
         };
-        Engine::new(&direct, settings.clone(), ports.clone()).records.create_table().await.map_err(StartError::Table)?;
+        Engine::new(&direct, settings.clone(), ports.clone())
+            .records
+            .create_table()
+            .await
+            .map_err(StartError::Table)?;
 
         let engine = Arc::new(Engine::new(&config, settings.clone(), ports.clone()));
         let retirement = Arc::new(Engine::paced(&config, settings.clone(), ports.clone()));
@@ -217,8 +221,7 @@ async fn fingerprint_key(config: &SdkConfig) -> Result<String, aws_sdk_kms::Erro
         Err(error) if error.as_service_error().is_some_and(|e| e.is_not_found_exception()) => {}
         Err(error) => return Err(error.into()),
     }
-    let made =
-        kms.create_key().key_spec(KeySpec::Hmac256).key_usage(KeyUsageType::GenerateVerifyMac).send().await?;
+    let made = kms.create_key().key_spec(KeySpec::Hmac256).key_usage(KeyUsageType::GenerateVerifyMac).send().await?;
     let arn = made.key_metadata.and_then(|key| key.arn).unwrap_or_default();
     kms.create_alias().alias_name(FINGERPRINT_ALIAS).target_key_id(&arn).send().await?;
     Ok(arn)
@@ -271,10 +274,10 @@ impl local_aws::Function for Builtin {
         let number = self.invocations.fetch_add(1, Ordering::Relaxed) + 1;
         let deadline = engine.ports.clock.now() + FUNCTION_TIMEOUT;
         self.tell(&payload, None);
-        let invocation =
-            Invocation { payload: payload.clone(), request_id: format!("embedded-{number}"), deadline };
+        let invocation = Invocation { payload: payload.clone(), request_id: format!("embedded-{number}"), deadline };
         let done = (self.make)(engine).handle(invocation).await;
-        let done = done.map_err(|failed| FunctionError { error_type: failed.error_type, error_message: failed.message });
+        let done =
+            done.map_err(|failed| FunctionError { error_type: failed.error_type, error_message: failed.message });
         self.tell(&payload, Some(&done));
         done
     }

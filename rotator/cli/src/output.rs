@@ -14,6 +14,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use state::Time;
 
+/// The narrowest terminal that a table is fitted into.
+const NARROWEST: u16 = 40;
+
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -63,6 +66,8 @@ impl<'a> Out<'a> {
         let terminal = stdout.is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let width = if terminal { crossterm::terminal::size().ok().map(|(width, _)| width) } else { None };
+        // Some terminals say that they have none.
+        let width = width.filter(|width| *width >= NARROWEST);
         let live = format == Format::Table && stderr.is_terminal();
         Self { format, look: Look { colour, width }, live, stdout, stderr, spinner: None }
     }

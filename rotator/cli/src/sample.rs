@@ -72,10 +72,16 @@ pub async fn load(aws: &LocalAws, config: &SdkConfig, mut file: KeyFile) -> Resu
     aws.create_rest_api(RestApi {
         id: Some(API.into()),
         name: "partners".into(),
-        stages: ["prod".to_owned(), "beta".to_owned()].into_iter().chain(strange.iter().copied().filter_map(own_stage)).collect(),
+        stages: ["prod".to_owned(), "beta".to_owned()]
+            .into_iter()
+            .chain(strange.iter().copied().filter_map(own_stage))
+            .collect(),
         methods: vec![Method::protected(format!("/{PATH}")), Method::open("/health")],
     });
 
+    // The control plane's limits are for what comes later: nobody waits here who could be told to.
+    let mut limits = false;
+    aws.settings(|settings| limits = std::mem::replace(&mut settings.control_plane_limits, false));
     let client = Client::new(config);
     for name in &named {
         let known = PLANS.iter().find(|plan| plan.name == name);
@@ -106,7 +112,15 @@ pub async fn load(aws: &LocalAws, config: &SdkConfig, mut file: KeyFile) -> Resu
         .send()
         .await
         .map_err(|error| refused("the keys were refused".into(), &error))?;
+    aws.settings(|settings| settings.control_plane_limits = limits);
     Ok(Loaded { keys: file.rows.len(), plans: named.len() })
+}
+
+/// One for each stage that any plan opens, as `rotator:probe` and `rotator adopt --probe` take them.
+pub fn probes(aws: &LocalAws) -> Vec<String> {
+    let stages = aws.inspect_usage_plans().into_iter().flat_map(|plan| plan.stages);
+    let probes: BTreeSet<String> = stages.map(|(api, stage)| format!("{api}/{stage}/{PATH}")).collect();
+    probes.into_iter().collect()
 }
 
 fn parse(shown: &str, bytes: &[u8]) -> Result<KeyFile, Trouble> {

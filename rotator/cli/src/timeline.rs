@@ -1,9 +1,10 @@
 //! A credential's history as a picture: a line for each version, a column for each slice of time.
 //!
 //! ```text
-//! partner/acme          3 Jan 12:00                          6 Jan 10:00
-//!   v1  ████████████████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒░░░░░░░░░░░░░░×
-//!   v2                 ·███████████████████████████████████████████████
+//! partner/acme
+//!       3 Jan 12:00                                  6 Jan 12:00
+//!   v1  ██████████▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒░░░░░░░░░░░░░░░░░░░×
+//!   v2            ·█████████████████████████████████████████████
 //! ```
 
 use std::collections::BTreeMap;
@@ -17,8 +18,8 @@ use crate::output::harmless;
 
 /// What the signs mean, as one line.
 pub fn legend(colour: bool) -> String {
-    let signs = State::ALL.map(|state| format!("{} {}", painted(Cell::In(state), colour), state.word()));
-    format!("{}   {} declared compromised", signs.join("   "), painted(Cell::Compromised, colour))
+    let signs = State::ALL.map(|state| format!("{} {}", painted(Cell::In(state), 1, colour), state.word()));
+    format!("{}   {} declared compromised", signs.join("   "), painted(Cell::Compromised, 1, colour))
 }
 
 /// Draws a history up to `until`, at most `width` columns wide (but never less than 40), with a line break at its end.
@@ -34,7 +35,8 @@ pub fn draw(name: &str, history: &[Event], until: Time, width: usize, colour: bo
 
     let mut page = heading(name, label, columns, first.at, until);
     for (generation, life) in &lives {
-        let cells: String = (0..columns).map(|column| painted(life.cell(&axis, column), colour)).collect();
+        let cells: Vec<Cell> = (0..columns).map(|column| life.cell(&axis, column)).collect();
+        let cells: String = cells.chunk_by(|a, b| a == b).map(|run| painted(run[0], run.len(), colour)).collect();
         let line = format!("  v{generation:<width$}{cells}", width = label - 3);
         page.push_str(line.trim_end());
         page.push('\n');
@@ -75,8 +77,8 @@ impl Life {
         if self.compromised.is_some_and(inside) {
             return Cell::Compromised;
         }
-        let reached = self.steps.iter().filter(|(at, _)| axis.column(*at) <= column);
-        match (reached.last(), self.steps.first()) {
+        let mut reached = self.steps.iter().filter(|(at, _)| axis.column(*at) <= column);
+        match (reached.next_back(), self.steps.first()) {
             (None, _) | (_, None) => Cell::Nothing,
             (Some((at, State::Destroyed)), _) if !inside(*at) => Cell::Nothing,
             (Some(_), Some((begun, State::PreActivation))) if inside(*begun) => Cell::In(State::PreActivation),
@@ -144,9 +146,10 @@ fn heading(name: &str, label: usize, columns: usize, from: Time, until: Time) ->
     format!("{name}\n{:label$}{from}{:between$}{until}\n", "", "")
 }
 
-fn painted(cell: Cell, colour: bool) -> String {
+/// The same sign several times, in its colour.
+fn painted(cell: Cell, times: usize, colour: bool) -> String {
     let (sign, code) = match cell {
-        Cell::Nothing => return " ".into(),
+        Cell::Nothing => return " ".repeat(times),
         Cell::In(State::PreActivation) => ("·", "36"),
         Cell::In(State::Active) => ("█", "32"),
         Cell::In(State::Deactivated) => ("▒", "33"),
@@ -154,7 +157,8 @@ fn painted(cell: Cell, colour: bool) -> String {
         Cell::In(State::Destroyed) => ("×", "90"),
         Cell::Compromised => ("!", "31"),
     };
-    if colour { format!("\u{1b}[{code}m{sign}\u{1b}[0m") } else { sign.into() }
+    let signs = sign.repeat(times);
+    if colour { format!("\u{1b}[{code}m{signs}\u{1b}[0m") } else { signs }
 }
 
 #[cfg(test)]
@@ -204,9 +208,9 @@ mod tests {
     const EXPECTED: &str = "
 partner/acme
       3 Jan 12:00                                  6 Jan 12:00
-  v1  ██████████▒▒▒▒▒▒▒▒▒!░░░░░░░░░░░░░░░░░░×
-  v2            ·████████!░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░
-  v3                     ·█████████████████████████████████████
+  v1  ██████████▒▒▒▒▒▒▒▒▒▒!░░░░░░░░░░░░░░░░░×
+  v2            ·█████████!░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░
+  v3                      ·███████████████████████████████████
 ";
 
     fn at(hours: i64) -> Time {

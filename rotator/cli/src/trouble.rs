@@ -65,8 +65,8 @@ pub enum Trouble {
     #[error("no AWS Region is configured")]
     NoRegion,
     /// No credentials anywhere.
-    #[error("no AWS credentials were found")]
-    NoCredentials(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no AWS credentials were found: {0}")]
+    NoCredentials(String),
     /// AWS does not say who we are.
     #[error("AWS did not say who you are, and the history must name you")]
     Nobody(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rotator::adoption::{Item, Selection, Terms, Verdict, adopt, plan};
-use rotator::failure::Stopped;
+use rotator::failure::{BadInput, Stopped, chain};
 use serde::Serialize;
 use state::name::CredentialName;
 use state::policy::PREFIX;
@@ -12,8 +12,10 @@ use crate::context::Context;
 use crate::output::{Look, Out, View, harmless, listed, table};
 use crate::trouble::{ErrorBody, Outcome, Trouble};
 
-/// Takes existing API keys under management: each gets a secret that holds it, with tags that say how it is to be
-/// rotated, and a schedule. No key's value changes before its first rotation.
+/// Take existing API keys under management
+///
+/// Each gets a secret that holds it, with tags that say how it is to be rotated, and a schedule. No key's value
+/// changes before its first rotation.
 ///
 /// Shows the plan and changes nothing; with --yes it does what the plan says. Doing it twice is harmless.
 ///
@@ -59,7 +61,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     let (selection, terms) = read(args, context.engine.config.function_arn.clone())?;
     out.wait_for("reading API keys and usage plans");
     let items = plan(&context.engine, &selection, &terms, &context.errand()).await;
-    let items = items.map_err(Trouble::stopped("could not plan the adoption"))?;
+    let items = items.map_err(unplanned)?;
     if let (Selection::Id(id), true) = (&selection, items.is_empty()) {
         return Err(Trouble::Other {
             what: format!("there is no API key {} in this account and Region", harmless(id)),
@@ -109,6 +111,19 @@ fn read(args: Args, function_arn: Option<String>) -> Result<(Selection, Terms), 
         next: "set ROTATOR_FUNCTION_ARN to the ARN of the function `rotation`: the stack has it as an output".into(),
     })?;
     Ok((selection, Terms { secret_prefix: args.secret_prefix, tags, schedule: args.schedule, function_arn }))
+}
+
+/// Terms that can't be met were written on the command line.
+fn unplanned(stopped: Stopped) -> Trouble {
+    match stopped {
+        Stopped::Refused(_) | Stopped::Input(BadInput::Tag { .. }) => Trouble::Usage {
+            what: format!("could not plan the adoption: {}", chain(&stopped)),
+            next: "correct --tag, --probe or --schedule; nothing was changed".into(),
+        },
+        Stopped::Held(_) | Stopped::Input(_) | Stopped::OutOfTime(_) | Stopped::Failed(_) | Stopped::Illegal(_) => {
+            Trouble::stopped("could not plan the adoption")(stopped)
+        }
+    }
 }
 
 fn wish(raw: &str) -> Result<(String, String), String> {

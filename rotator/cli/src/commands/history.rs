@@ -13,8 +13,9 @@ use crate::trouble::{Outcome, Trouble};
 /// How often a history is read that grows meanwhile.
 const TRIES: u32 = 3;
 
-/// Shows everything that ever happened to a credential, and verifies that nobody changed it afterwards: every event
-/// carries the hash of the one before.
+/// Show everything that ever happened to a credential, and verify it
+///
+/// Every event carries the hash of the one before, so a history that was changed afterwards shows.
 ///
 /// Exits with 3 if the chain is broken.
 #[derive(Debug, clap::Args)]

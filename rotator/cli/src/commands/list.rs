@@ -13,8 +13,9 @@ use crate::trouble::{Outcome, Trouble};
 /// How many credentials are read at once.
 const AT_ONCE: usize = 16;
 
-/// Lists every secret with a rotator:kind tag and what is recorded of it. A secret that was created in the last five
-/// minutes may be missing.
+/// List every credential under management
+///
+/// That is every secret with a tag rotator:kind. One that was created in the last five minutes may be missing.
 ///
 /// Exits with 3 if any of them is held or has an emergency open.
 #[derive(Debug, clap::Args)]

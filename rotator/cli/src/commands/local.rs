@@ -1,11 +1,12 @@
 //! `rotator local`: an AWS on this machine, with this service deployed, until Ctrl-C.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use local_aws::ScaledClock;
+use local_aws::{Clock, ScaledClock};
 use serde::Serialize;
+use state::Time;
 use tokio::net::TcpListener;
 
 use crate::embedded::{ACCESS_KEY_ID, Embedded, REGION, SECRET_ACCESS_KEY, Setup};
@@ -37,11 +38,18 @@ pub struct Args {
     keys: Option<PathBuf>,
 }
 
-/// What is printed once it answers. As JSON on one line with line breaks, the variables in `environment`:
+/// What is printed once it answers. As JSON:
 ///
 /// ```json
-/// {"environment": {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "...": "..."}, "apiKeys": 25, "usagePlans": 3}
+/// {
+///   "environment": {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566", "AWS_REGION": "eu-west-1", "...": "..."},
+///   "apiKeys": 25,
+///   "usagePlans": 3,
+///   "probes": ["partners01/beta/ping", "partners01/prod/ping"]
+/// }
 /// ```
+///
+/// `environment` holds every variable that a client, or `rotator` itself, needs.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LocalView {
@@ -51,6 +59,8 @@ struct LocalView {
     api_keys: usize,
     /// Usage plans that are there.
     usage_plans: usize,
+    /// Where a key can be tried, as `rotator adopt --probe` takes it.
+    probes: Vec<String>,
     #[serde(skip)]
     notes: Vec<String>,
 }
@@ -93,7 +103,7 @@ pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
         notes.push(format!("its clock runs {} times as fast as real time", args.speed));
     }
     let embedded = Setup {
-        clock: Arc::new(ScaledClock::new(args.speed)),
+        clock: Arc::new(clock(args.speed, args.state.as_deref())),
         state: args.state.clone(),
         execute_api: Some(format!("http://{address}/_aws/execute-api/{{api}}")),
         lambda_endpoint: args.lambda_endpoint,
@@ -111,11 +121,14 @@ pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     out.show(&LocalView::new(&embedded, format!("http://{address}"), notes))?;
 
     let stopped = tokio::select! {
-        stopped = tokio::signal::ctrl_c() => stopped,
+        stopped = told_to_stop() => stopped,
         () = aws.serve(listener) => Ok(()),
         () = aws.run() => Ok(()),
     };
     stopped?;
+    if let Some(dir) = &args.state {
+        std::fs::write(dir.join(CLOCK), aws.now().to_rfc3339())?;
+    }
     Ok(Outcome::Done)
 }
 
@@ -136,6 +149,7 @@ impl LocalView {
             },
             api_keys: embedded.aws.inspect_api_keys().len(),
             usage_plans: embedded.aws.inspect_usage_plans().len(),
+            probes: sample::probes(&embedded.aws),
             notes,
         }
     }
@@ -171,10 +185,29 @@ impl View for LocalView {
         for note in &self.notes {
             page.push_str(&format!("\n# {}", harmless(note)));
         }
-        page.push_str("\n# paste the lines above into another terminal, then try: rotator adopt --all\n");
+        let probes: String = self.probes.iter().map(|probe| format!(" --probe {probe}")).collect();
+        page.push_str("\n# paste the lines above into another terminal, then try:\n");
+        page.push_str(&format!("#   rotator adopt --all{probes} --yes\n"));
         page.push_str("# Ctrl-C ends it\n");
         page
     }
+}
+
+/// Ctrl-C, or the signal that ends a process politely.
+async fn told_to_stop() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Goes on where it stopped, if that is later than now: a fast clock runs ahead, and time must not run back.
+fn clock(speed: f64, state: Option<&Path>) -> ScaledClock {
+    let now = ScaledClock::new(1.0).now();
+    let stopped = state.and_then(|dir| std::fs::read_to_string(dir.join(CLOCK)).ok());
+    let stopped = stopped.and_then(|text| text.trim().parse::<Time>().ok());
+    ScaledClock::starting_at(stopped.map_or(now, |stopped| stopped.max(now)), speed)
 }
 
 async fn listen(port: u16) -> Result<TcpListener, Trouble> {
@@ -204,5 +237,65 @@ fn endpoint(raw: &str) -> Result<http::Uri, String> {
     match url.scheme_str() {
         Some("http") if url.host().is_some() => Ok(url),
         Some(_) | None => Err("write a URL that begins with http:// and a host: it is called without TLS".into()),
+    }
+}
+
+/// The file in the state directory that holds the time at which it was stopped.
+const CLOCK: &str = "clock";
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use clap::Parser;
+
+    use super::*;
+    use crate::commands::Cli;
+
+    #[tokio::test]
+    async fn one_clock_only() {
+        let cli = Cli::parse_from(["rotator", "local", "--speed", "60", "--lambda-endpoint", "http://127.0.0.1:9000"]);
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut out = Out::plain(cli.output, &mut stdout, &mut stderr);
+        let trouble = crate::commands::run(cli.command, &mut out).await.unwrap_err();
+        assert_eq!(trouble.outcome(), Outcome::BadUsage);
+        assert!(trouble.to_string().contains("--lambda-endpoint"), "{trouble}");
+    }
+
+    #[test]
+    fn bad_numbers_and_addresses_are_bad_usage() {
+        for bad in [["--speed", "0"], ["--speed", "fast"], ["--lambda-endpoint", "https://x"], ["--port", "65536"]] {
+            let error = Cli::try_parse_from(["rotator", "local"].iter().chain(&bad)).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_variable_is_printed() {
+        let embedded = Setup::default().start().await.unwrap();
+        let view = LocalView::new(&embedded, "http://127.0.0.1:1".into(), vec!["a\u{1b}note".into()]);
+        let page = view.page(&Look::PLAIN);
+        let serde_json::Value::Object(variables) = serde_json::to_value(&view.environment).unwrap() else {
+            panic!("the environment is an object")
+        };
+        for (name, value) in variables {
+            let line = format!("export {name}='{}'\n", value.as_str().unwrap());
+            assert!(page.contains(&line), "{line} is missing in {page}");
+        }
+        assert!(!page.contains('\u{1b}'), "{page}");
+    }
+
+    #[tokio::test]
+    async fn time_goes_on_where_it_stopped_and_never_runs_back() {
+        let dir = std::env::temp_dir().join(format!("rotator-local-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let now = clock(1.0, Some(&dir)).now();
+        for (stopped, expected) in
+            [(now + TimeDelta::days(9), now + TimeDelta::days(9)), (now - TimeDelta::days(9), now)]
+        {
+            std::fs::write(dir.join(CLOCK), stopped.to_rfc3339()).unwrap();
+            let shown = clock(1.0, Some(&dir)).now();
+            assert!(shown >= expected && shown < expected + TimeDelta::hours(1), "{shown}");
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

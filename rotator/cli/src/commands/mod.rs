@@ -23,7 +23,7 @@ use crate::trouble::{Outcome, Trouble};
 #[command(name = "rotator", version, propagate_version = true)]
 pub struct Cli {
     /// How results are printed
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", display_order = 100)]
     pub output: Format,
     /// What to do.
     #[command(subcommand)]
@@ -31,21 +31,15 @@ pub struct Cli {
 }
 
 /// What there is to do.
+#[expect(missing_docs, reason = "each command's help is the documentation of its arguments")]
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Watch rotations from end to end on an AWS in this process
     Demo(demo::Args),
-    /// Keep an AWS running on this machine, to try everything on
     Local(local::Args),
-    /// Take existing API keys under management
     Adopt(adopt::Args),
-    /// List every credential under management
     List(list::Args),
-    /// Show a credential with its versions
     Show(show::Args),
-    /// Rotate a credential now
     Rotate(rotate::Args),
-    /// Show and verify the history of a credential
     History(history::Args),
 }
 

@@ -9,7 +9,9 @@ use crate::context::Context;
 use crate::output::{Look, Out, View, harmless, listed, moment};
 use crate::trouble::{Outcome, Trouble};
 
-/// Rotates a credential now and follows the rotation to its end. A rotation that is pending is resumed.
+/// Rotate a credential now and follow the rotation to its end
+///
+/// A rotation that is pending is resumed.
 ///
 /// In an emergency the compromised versions are refused as soon as a new one is current, whoever still uses them.
 /// The reason stands in the history, with your name.

@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::output::{Look, Out, View, dash, harmless, listed, moment, table};
 use crate::trouble::{Outcome, Trouble};
 
-/// Shows a credential: its secret's labels, its versions, what is due, what holds.
+/// Show a credential: its labels, its versions, what is due, what holds
 ///
 /// Exits with 3 if it is held, has an emergency open, or its tags can't be used.
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client as SecretsManager;
 use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::byte_stream::ByteStream;
 use chrono::TimeDelta;
 use futures::future::join_all;
 use rotator::ports::Wire;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use state::Time;
 use state::name::CredentialName;
 
+use super::stage::line;
 use crate::sample::PATH;
 
 /// How a client reads its secret.
@@ -67,6 +69,8 @@ struct Client {
     name: CredentialName,
     habit: Habit,
     held: Option<Held>,
+    /// Whether its last call was refused.
+    shut_out: bool,
     tally: Tally,
 }
 
@@ -92,15 +96,15 @@ impl Crowd {
 
     /// The clients of one more credential.
     pub fn join(&mut self, name: &CredentialName) {
-        let client = |habit| Client { name: name.clone(), habit, held: None, tally: Tally::default() };
+        let client = |habit| Client { name: name.clone(), habit, held: None, shut_out: false, tally: Tally::default() };
         self.clients.extend(Habit::ALL.map(client));
     }
 
-    /// Everybody calls once. Answers a line for each that was refused.
+    /// Everybody calls once. Answers a line for each that is refused for the first time, or gets through again.
     pub async fn call(&mut self, now: Time) -> Vec<String> {
         let Self { clients, net } = self;
-        let refused = join_all(clients.iter_mut().map(|client| client.call(net, now))).await;
-        refused.into_iter().flatten().collect()
+        let told = join_all(clients.iter_mut().map(|client| client.call(net, now))).await;
+        told.into_iter().flatten().collect()
     }
 
     /// What the clients of one credential met, together.
@@ -121,23 +125,28 @@ impl Client {
         if self.held.as_ref().is_none_or(|held| held.read + self.habit.cache() <= now) {
             self.read(net, "AWSCURRENT", now).await;
         }
-        if self.got_through(net).await {
-            return None;
-        }
-        let said = |then: &str| Some(format!("{:<14}{}  {}, {then}", "403", self.name, self.habit.word()));
-        match self.habit {
-            Habit::Prompt => said("refused"),
-            Habit::Late => said("keeps its key until it reads again"),
-            Habit::Fallback => {
+        let through = self.got_through(net).await;
+        let was_shut_out = std::mem::replace(&mut self.shut_out, !through);
+        match (through, self.habit) {
+            (true, _) => was_shut_out.then(|| self.said("has read the new key, gets through again")),
+            (false, _) if was_shut_out => None,
+            (false, Habit::Prompt) => Some(self.said("403")),
+            (false, Habit::Late) => Some(self.said("403, keeps the old key until it reads again")),
+            (false, Habit::Fallback) => {
                 for label in ["AWSCURRENT", "AWSPREVIOUS"] {
                     self.read(net, label, now).await;
                     if self.got_through(net).await {
-                        return Some(format!("{:<14}{}  fallback, got through with {label}", "403", self.name));
+                        self.shut_out = false;
+                        return Some(self.said(&format!("403, read {label}, got through")));
                     }
                 }
-                Some(format!("{:<14}{}  fallback, refused with AWSCURRENT and AWSPREVIOUS", "403", self.name))
+                Some(self.said("403 with AWSCURRENT and AWSPREVIOUS"))
             }
         }
+    }
+
+    fn said(&self, what: &str) -> String {
+        line("call", &self.name, &format!("client {}: {what}", self.habit.word()))
     }
 
     async fn got_through(&mut self, net: &Net) -> bool {
@@ -159,7 +168,8 @@ impl Client {
         let Ok(found) = net.secrets.get_secret_value().secret_id(name).version_stage(label).send().await else {
             return;
         };
-        let document: Value = found.secret_string().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let document: Value =
+            found.secret_string().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let text = |field: &str| document[field].as_str().map(str::to_owned);
         if let (Some(key), Some(endpoint), Some(version)) = (text("apiKey"), text("endpoint"), found.version_id) {
             self.held = Some(Held { key: SecretValue::new(key), endpoint, version, read: now });
@@ -174,8 +184,7 @@ impl Net {
         let response = self.connection.call(request).await.ok()?;
         let status = response.status().as_u16();
         // A connection is used again only once its answer was read to the end.
-        let body = aws_smithy_types::body::SdkBody::from(response.into_body());
-        aws_smithy_types::byte_stream::ByteStream::new(body).collect().await.ok()?;
+        ByteStream::new(response.into_body()).collect().await.ok()?;
         Some(status)
     }
 }

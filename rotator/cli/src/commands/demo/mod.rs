@@ -4,7 +4,7 @@ mod clients;
 mod report;
 mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 
 use self::clients::Crowd;
 use self::report::Report;
-use self::stage::{Ear, Stage};
+use self::stage::{Ear, Stage, WHAT};
 use super::local::not_started;
 use crate::embedded::{Embedded, Setup};
 use crate::output::Out;
@@ -84,6 +84,7 @@ async fn play(mut stage: Stage<'_, '_>, ear: &Ear, file: KeyFile) -> Result<Repo
     stage.act("Existing API keys are taken under management")?;
     let loaded = sample::load(&embedded.aws, &embedded.config, file).await?;
     stage.tell(&format!("{} keys in {} usage plans imported from the key file", loaded.keys, loaded.plans))?;
+    let before = values(embedded);
     stage.quiet(true);
     let adopted = stage.beside(adopt_all(embedded)).await??;
     let Cast { scheduled, on_demand: wanted, leaked, managed } = Cast::of(&adopted)?;
@@ -91,22 +92,27 @@ async fn play(mut stage: Stage<'_, '_>, ear: &Ear, file: KeyFile) -> Result<Repo
     stage.quiet(false);
     let refused = adopted.iter().filter(|(item, _)| item.verdict != Verdict::Adopt).count();
     let but = if refused == 0 { String::new() } else { format!(" ({refused} can't be)") };
-    stage.tell(&format!("{} keys adopted{but}; not one value was changed", managed.len()))?;
+    let untouched = values(embedded) == before;
+    let values = if untouched { "not one value was changed" } else { "VALUES WERE CHANGED" };
+    stage.tell(&format!("{} keys adopted{but}; {values}", managed.len()))?;
     let mut rotated = scheduled.clone();
     rotated.extend([wanted.clone()].into_iter().filter(|name| !scheduled.contains(name)));
     rotated.iter().for_each(|name| stage.follow(name));
     let clients = rotated.len() * 3;
-    stage.tell(&format!("{clients} clients call over HTTP: one prompt, one late, one with a fallback for each of {} keys", rotated.len()))?;
+    stage.tell(&format!(
+        "{clients} clients call over HTTP: one prompt, one late, one with a fallback for each of {} keys",
+        rotated.len()
+    ))?;
 
     let night = start() + TimeDelta::hours(14);
-    stage.until(night - TimeDelta::minutes(1)).await?;
+    stage.until(night - TimeDelta::seconds(5)).await?;
     stage.act(&format!("A schedule fires: {} credentials rotate", scheduled.len()))?;
-    stage.until(night + TimeDelta::minutes(5)).await?;
+    stage.until(night).await?;
 
     stage.until(start() + TimeDelta::hours(21)).await?;
     stage.act(&format!("Somebody asks: rotator rotate {wanted}"))?;
     let say = ear.clone();
-    let mut tell = move |milestone: rotator::rotate::Milestone| say.say(format!("{:<14}{milestone}", "rotate"));
+    let mut tell = move |milestone: rotator::rotate::Milestone| say.say(format!("{:<WHAT$}{milestone}", "rotate"));
     let errand = errand(engine);
     let done = stage.beside(on_demand(engine, &wanted, &errand, &mut tell)).await?;
     done.map_err(Trouble::stopped(format!("could not rotate {wanted}")))?;
@@ -121,7 +127,10 @@ async fn play(mut stage: Stage<'_, '_>, ear: &Ear, file: KeyFile) -> Result<Repo
     stage.act("Retirement: old keys are refused after their overlap, deleted after their soak")?;
     let all_over = stage.until_all_is_over(start() + TimeDelta::days(6)).await?;
     stage.act("All is over")?;
-    Report::of(&stage, &managed, &rotated, &leaked, all_over).await
+    let mut report = Report::of(&stage, &managed, &rotated, &leaked).await?;
+    report.expect(all_over, "every old key is destroyed in time");
+    report.expect(untouched, "adoption changes no value");
+    Ok(report)
 }
 
 /// Who plays which part.
@@ -140,8 +149,10 @@ impl Cast {
     /// Only keys that get through somewhere can be seen to work. A small file makes one key play several parts.
     fn of(adopted: &[(Item, Terms)]) -> Result<Self, Trouble> {
         let items = || adopted.iter().map(|(item, _)| item).filter(|item| item.verdict == Verdict::Adopt);
-        let usable: Vec<CredentialName> = items().filter(|item| is_usable(item)).map(|item| item.secret.clone()).collect();
-        let (Some(first), Some(last)) = (usable.first(), usable.get(SCHEDULED.min(usable.len().saturating_sub(1)))) else {
+        let usable: Vec<CredentialName> =
+            items().filter(|item| is_usable(item)).map(|item| item.secret.clone()).collect();
+        let (Some(first), Some(last)) = (usable.first(), usable.get(SCHEDULED.min(usable.len().saturating_sub(1))))
+        else {
             return Err(Trouble::Usage {
                 what: "no key of the file is enabled and in a usage plan".into(),
                 next: "name plans in the column UsagePlanIds: a key without one gets through nowhere".into(),
@@ -163,7 +174,7 @@ fn is_usable(item: &Item) -> bool {
 /// Adopts every key that can be: the first few to rotate weekly, at night, the others monthly.
 async fn adopt_all(embedded: &Embedded) -> Result<Vec<(Item, Terms)>, Trouble> {
     let engine = embedded.engine();
-    let probes = probes(embedded);
+    let probes = sample::probes(&embedded.aws).join(" ");
     let terms = |schedule: &str| Terms {
         secret_prefix: "partner/".into(),
         tags: BTreeMap::from(WISHES.map(|(tag, value)| (tag.to_owned(), value.to_owned())))
@@ -190,17 +201,13 @@ async fn adopt_all(embedded: &Embedded) -> Result<Vec<(Item, Terms)>, Trouble> {
     Ok(adopted)
 }
 
-/// One for each stage that any plan opens; adoption keeps those that fit a key.
-fn probes(embedded: &Embedded) -> String {
-    let plans = embedded.aws.inspect_usage_plans();
-    let mut stages: Vec<String> = plans.into_iter().flat_map(|plan| plan.stages).map(|(api, stage)| format!("{api}/{stage}/{}", sample::PATH)).collect();
-    stages.sort_unstable();
-    stages.dedup();
-    stages.join(" ")
+/// The values of all keys. They stay here.
+fn values(embedded: &Embedded) -> BTreeSet<String> {
+    embedded.aws.inspect_api_keys().into_iter().map(|key| key.value).collect()
 }
 
 fn errand(engine: &Engine) -> Errand<'static> {
-    Errand { actor: Actor::Operator, deadline: engine.ports.clock.now() + TimeDelta::minutes(30), rotation_token: None }
+    Errand { actor: Actor::Operator, deadline: engine.ports.clock.now() + TimeDelta::hours(6), rotation_token: None }
 }
 
 fn note(engine: &Engine) -> Note {
@@ -225,3 +232,34 @@ const SCHEDULED: usize = 4;
 const WISHES: [(&str, &str); 3] = [("overlap", "P1D"), ("soak", "P1D"), ("consumer-cache", "PT12H")];
 /// How long the API takes to hear of a new key: a rotation that did not wait for it would be seen.
 const PROPAGATION: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::commands::Cli;
+
+    async fn demo(arguments: &[&str]) -> (Outcome, String) {
+        let cli = Cli::parse_from(["rotator", "demo"].iter().chain(arguments));
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let done = {
+            let mut out = Out::plain(cli.output, &mut stdout, &mut stderr);
+            crate::commands::run(cli.command, &mut out).await
+        };
+        let shown = String::from_utf8(stdout).unwrap();
+        (done.unwrap_or_else(|trouble| panic!("{trouble:?}\n{shown}")), shown)
+    }
+
+    #[tokio::test]
+    async fn nobody_is_refused_but_with_a_leaked_key_and_everything_comes_to_its_end() {
+        let (outcome, shown) = demo(&["--output", "json"]).await;
+        let report: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!((outcome, &report["ok"]), (Outcome::Done, &true.into()), "{shown}");
+        assert_eq!((&report["adopted"], &report["refusedCalls"]), (&25.into(), &0.into()), "{shown}");
+        assert!(report["clientCalls"].as_u64() > Some(1_000), "{shown}");
+        assert!(report["refusedInEmergency"].as_u64() > Some(0), "{shown}");
+        let rotations = report["credentials"].as_array().unwrap().iter().map(|one| one["rotations"].as_u64().unwrap());
+        assert_eq!(rotations.collect::<Vec<_>>(), [2, 1, 1, 1, 1], "{shown}");
+    }
+}

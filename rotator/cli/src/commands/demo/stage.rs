@@ -78,8 +78,10 @@ impl Ear {
         };
         let what = payload["Step"].as_str().unwrap_or(function);
         let whom = payload["SecretId"].as_str().and_then(|arn| CredentialName::from_arn(arn).ok());
-        let whom = whom.map(|name| name.to_string()).unwrap_or_default();
-        heard.lines.push(format!("{what:<14}{whom}  {outcome}"));
+        heard.lines.push(match whom {
+            Some(name) => line(what, &name, &outcome),
+            None => format!("{what:<WHAT$}{outcome}"),
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Heard> {
@@ -113,14 +115,14 @@ impl<'a, 'o> Stage<'a, 'o> {
     /// A heading.
     pub fn act(&mut self, title: &str) -> Result<(), Trouble> {
         let title = harmless(title);
-        let day = self.now().format("%a %-d %b %H:%M");
+        let day = self.now().format("%a %-d %b %Y");
         let title = if self.out.look.colour { format!("\u{1b}[1m{title}\u{1b}[0m") } else { title };
-        Ok(self.out.tell(&format!("\n{title}  ({day} UTC)"))?)
+        Ok(self.out.tell(&format!("\n{title}  ({day})"))?)
     }
 
     /// A line with the time.
     pub fn tell(&mut self, line: &str) -> Result<(), Trouble> {
-        let at = self.now().format("%H:%M:%S");
+        let at = self.now().format("%a %H:%M:%S");
         Ok(self.out.tell(&format!("{at}  {}", harmless(line)))?)
     }
 
@@ -172,8 +174,8 @@ impl<'a, 'o> Stage<'a, 'o> {
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
         }
-        let refused = self.crowd.call(self.now()).await;
-        refused.into_iter().for_each(|line| self.ear.say(line));
+        let told = self.crowd.call(self.now()).await;
+        told.into_iter().for_each(|line| self.ear.say(line));
         self.look().await
     }
 
@@ -213,12 +215,19 @@ impl<'a, 'o> Stage<'a, 'o> {
                 .map(|(generation, state)| format!("v{generation} {state}"))
                 .collect();
             if !changed.is_empty() {
-                self.tell(&format!("{:<14}{name}  {}", "", changed.join(", ")))?;
+                self.tell(&line("", &name, &changed.join(", ")))?;
             }
         }
         Ok(())
     }
 }
 
+/// What happened, to whom, and how it went.
+pub fn line(what: &str, whom: &CredentialName, how: &str) -> String {
+    format!("{what:<WHAT$}{:<24}  {how}", whom.as_str())
+}
+
+/// How wide the first column is.
+pub const WHAT: usize = 14;
 /// How often the others get a turn after the clock moved.
 const TURNS: usize = 8;
