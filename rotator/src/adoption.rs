@@ -150,21 +150,11 @@ async fn consider(
     terms: &Terms,
     taken: &BTreeSet<CredentialName>,
 ) -> Result<Item, Failure> {
-    let plain = secret_name(&terms.secret_prefix, &key.name, None);
-    let unique = secret_name(&terms.secret_prefix, &key.name, Some(&key.id));
-    let mut managed = false;
-    let mut secret = plain;
-    for name in [secret.clone(), unique.clone()] {
-        let recorded = engine.records.load(&name).await?;
-        let holds = recorded.as_ref().is_some_and(|credential| holds(credential, &key.id));
-        if holds {
-            (managed, secret) = (true, name);
-            break;
-        }
-        if recorded.is_some() || taken.contains(&name) {
-            secret.clone_from(&unique);
-        }
-    }
+    let claim = claim(engine, key).await?;
+    let (secret, managed) = match &claim {
+        Some((name, true)) => (name.clone(), true),
+        Some((_, false)) | None => place(engine, key, terms, taken).await?,
+    };
     let plans = engine.api_keys.plans_of(&key.id).await?;
     let stages: BTreeSet<String> = plans.iter().flat_map(|plan| plan.stages.iter().cloned()).collect();
     let mut wishes = terms.tags.clone();
@@ -173,8 +163,13 @@ async fn consider(
         .collect();
     wishes.insert("probe".into(), if mine.is_empty() { "none".into() } else { mine.join(" ") });
     let refused = |why: String, remedy: &str| Verdict::Refused { why, remedy: remedy.to_owned() };
-    let verdict = if managed || key.tags.contains_key(VERSION_TAG) || key.tags.contains_key(CREDENTIAL_TAG) {
+    let verdict = if managed {
         Verdict::Managed
+    } else if let Some((name, _)) = claim {
+        refused(
+            format!("its tag {CREDENTIAL_TAG} says that it belongs to {name}, whose records do not know it"),
+            "find out who tagged it; without its tags rotator:credential and rotator:version it can be adopted",
+        )
     } else if let Some(stack) = key.tags.get("aws:cloudformation:stack-name") {
         refused(
             format!("the CloudFormation stack {stack} owns it: the stack's next update would undo a rotation"),
@@ -195,6 +190,37 @@ async fn consider(
         tags: prefixed(&wishes),
         verdict,
     })
+}
+
+/// The credential that the key's own tags name, and whether its records know the key: tags alone prove nothing.
+async fn claim(engine: &Engine, key: &ApiKey) -> Result<Option<(CredentialName, bool)>, Failure> {
+    let Some(name) = key.tags.get(CREDENTIAL_TAG).and_then(|name| CredentialName::parse(name).ok()) else {
+        return Ok(None);
+    };
+    let recorded = engine.records.load(&name).await?;
+    Ok(Some((name, recorded.is_some_and(|credential| holds(&credential, key)))))
+}
+
+/// The secret for a key that no rotation made, and whether it is the key's already.
+async fn place(
+    engine: &Engine,
+    key: &ApiKey,
+    terms: &Terms,
+    taken: &BTreeSet<CredentialName>,
+) -> Result<(CredentialName, bool), Failure> {
+    let plain = secret_name(&terms.secret_prefix, &key.name, None);
+    let unique = secret_name(&terms.secret_prefix, &key.name, Some(&key.id));
+    let mut free = plain.clone();
+    for name in [plain, unique.clone()] {
+        let recorded = engine.records.load(&name).await?;
+        if recorded.as_ref().is_some_and(|credential| holds(credential, key)) {
+            return Ok((name, true));
+        }
+        if recorded.is_some() || taken.contains(&name) {
+            free.clone_from(&unique);
+        }
+    }
+    Ok((free, false))
 }
 
 /// Why the wishes can't be met for this key, if they can't.
@@ -224,8 +250,12 @@ async fn unmet(
     }
 }
 
-fn holds(credential: &Credential, key: &str) -> bool {
-    credential.versions.values().any(|version| version.provider.get("id").is_some_and(|id| id == key))
+/// By its id, or by the version that it was being made for when the records last heard of it.
+fn holds(credential: &Credential, key: &ApiKey) -> bool {
+    let made_for = key.tags.get(VERSION_TAG);
+    credential.versions.values().any(|version| {
+        version.provider.get("id") == Some(&key.id) || made_for.is_some_and(|id| *id == version.id.to_string())
+    })
 }
 
 /// A secret's name from a key's: what Secrets Manager does not allow becomes `-`; the id makes it unique.

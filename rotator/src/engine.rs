@@ -296,8 +296,9 @@ impl Run<'_> {
         let engine = self.engine;
         match question {
             Question::Secret => {
-                self.observed.secret =
-                    Some(engine.describe(&credential.head.arn).await.or_else(|failure| gone(credential, failure))?)
+                // By name: of a secret that was created anew, only the name is the same.
+                let found = engine.describe(self.name.as_str()).await;
+                self.observed.secret = Some(found.or_else(|failure| gone(credential, failure))?);
             }
             Question::Current(carrier) => {
                 let kind = self.wished_kind(credential)?;

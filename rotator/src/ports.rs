@@ -68,19 +68,7 @@ pub struct Wire {
 impl Wire {
     /// TLS by rustls over aws-lc-rs, with the machine's trusted roots.
     pub fn tls() -> Self {
-        Self::new(|| {
-            let settings = HttpConnectorSettings::builder()
-                .connect_timeout(Duration::from_secs(3))
-                .read_timeout(Duration::from_secs(20))
-                .build();
-            SharedHttpConnector::new(
-                aws_smithy_http_client::Connector::builder()
-                    .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-                    .connector_settings(settings)
-                    .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
-                    .build(),
-            )
-        })
+        Self::new(tls_connector)
     }
 
     /// Any other way, for instance to an AWS in this process. Called once for each new connection.
@@ -105,6 +93,21 @@ impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Wire(..)")
     }
+}
+
+/// A connector of its own over TLS. Plain HTTP works as well, for an endpoint on this machine.
+pub fn tls_connector() -> SharedHttpConnector {
+    let settings = HttpConnectorSettings::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .read_timeout(Duration::from_secs(20))
+        .build();
+    SharedHttpConnector::new(
+        aws_smithy_http_client::Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .connector_settings(settings)
+            .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
+            .build(),
+    )
 }
 
 /// Everything that is not AWS.

@@ -290,6 +290,7 @@ impl Credential {
 
     /// Applies a change, or says why it can't be. Nothing is stored.
     pub fn apply(&self, change: Change, stamp: &Stamp) -> Result<Commit, Illegal> {
+        let stamp = &Stamp { at: self.head.ledger.at.map_or(stamp.at, |last| last.max(stamp.at)), ..stamp.clone() };
         let mut after = self.clone();
         let touched = after.change(&change, stamp)?;
         if let Some(order) = &after.head.order
@@ -300,7 +301,7 @@ impl Credential {
         }
         let event = Event::chained(&self.head, change, stamp);
         after.head.revision += 1;
-        after.head.ledger = Link { seq: event.seq, hash: event.hash.clone() };
+        after.head.ledger = Link { seq: event.seq, hash: event.hash.clone(), at: Some(event.at) };
         after.head.schema = SCHEMA;
         Ok(Commit { credential: after, expected: self.head.revision, touched, event, note: stamp.note.clone() })
     }

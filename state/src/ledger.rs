@@ -27,12 +27,14 @@ pub struct Link {
     pub seq: u64,
     /// 64 hexadecimal digits.
     pub hash: String,
+    /// When the last event happened: the next one is never earlier, whichever machine's clock it comes from.
+    pub at: Option<Time>,
 }
 
 impl Link {
     /// What the first event of a credential is chained to: the hash of its name, so that no chain fits another name.
     pub fn genesis(name: &CredentialName) -> Self {
-        Self { seq: 0, hash: digest(name.as_str().as_bytes()) }
+        Self { seq: 0, hash: digest(name.as_str().as_bytes()), at: None }
     }
 }
 
@@ -347,7 +349,7 @@ pub fn verify(name: &CredentialName, events: &[Event], head: &Link) -> Result<()
         if event.hash != event.digest() {
             return Err(Broken::Hash { credential: credential(), seq: event.seq });
         }
-        link = Link { seq: event.seq, hash: event.hash.clone() };
+        link = Link { seq: event.seq, hash: event.hash.clone(), at: Some(event.at) };
     }
     if link == *head {
         Ok(())

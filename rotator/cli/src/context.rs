@@ -1,5 +1,7 @@
 //! What a command works with: the engine over the ordinary AWS configuration, and who the person is.
 
+use std::sync::OnceLock;
+
 use aws_config::SdkConfig;
 use aws_sdk_sts::config::ProvideCredentials;
 use chrono::TimeDelta;
@@ -10,6 +12,7 @@ use rotator::ports::Ports;
 use state::Time;
 use state::ledger::{Actor, Note};
 
+use crate::clock::AwsClock;
 use crate::trouble::Trouble;
 
 /// How long a command follows what it began: longer than a function may run.
@@ -21,13 +24,15 @@ pub struct Context {
     /// The engine, at API Gateway's full speed: somebody waits for it.
     pub engine: Engine,
     aws: SdkConfig,
+    /// The person's ARN, once AWS was asked.
+    who: OnceLock<String>,
 }
 
 impl Context {
     /// From the environment: `ROTATOR_*` and the ordinary AWS configuration.
     pub async fn load() -> Result<Self, Trouble> {
         let settings = Config::from_env()?;
-        let ports = Ports::real();
+        let ports = AwsClock::ports();
         let aws = rotator::aws::load_config(&ports.wire).await;
         if aws.region().is_none_or(|region| region.as_ref().is_empty()) {
             return Err(Trouble::NoRegion);
@@ -36,12 +41,15 @@ impl Context {
             let found = provider.provide_credentials().await;
             found.map_err(|error| Trouble::NoCredentials(on_one_line(&chain(&error))))?;
         }
-        Ok(Self::new(aws, settings, ports))
+        let context = Self::new(aws, settings, ports);
+        // First of all: its answer sets the clock by which everything else goes.
+        context.who().await?;
+        Ok(context)
     }
 
     /// Over any AWS.
     pub fn new(aws: SdkConfig, settings: Config, ports: Ports) -> Self {
-        Self { engine: Engine::new(&aws, settings, ports), aws }
+        Self { engine: Engine::new(&aws, settings, ports), aws, who: OnceLock::new() }
     }
 
     /// Now.
@@ -56,15 +64,22 @@ impl Context {
 
     /// What stands in the history beside what this person does: their ARN, as STS gives it, and why.
     pub async fn note(&self, reason: &str) -> Result<Note, Trouble> {
-        let identity = aws_sdk_sts::Client::new(&self.aws).get_caller_identity().send().await;
-        let identity = identity.map_err(|error| Trouble::Nobody(error.into()))?;
         let mut salt = [0; 16];
         self.engine.ports.entropy.fill(&mut salt);
         Ok(Note {
             salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
-            who: identity.arn.unwrap_or_else(|| "unknown".into()),
+            who: self.who().await?,
             reason: reason.to_owned(),
         })
+    }
+
+    async fn who(&self) -> Result<String, Trouble> {
+        if let Some(who) = self.who.get() {
+            return Ok(who.clone());
+        }
+        let identity = aws_sdk_sts::Client::new(&self.aws).get_caller_identity().send().await;
+        let identity = identity.map_err(|error| Trouble::Nobody(error.into()))?;
+        Ok(self.who.get_or_init(|| identity.arn.unwrap_or_else(|| "unknown".into())).clone())
     }
 }
 

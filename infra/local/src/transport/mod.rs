@@ -64,6 +64,8 @@ impl LocalAws {
         }
         let request_id = uuid::Uuid::from_u128(u128::from(number)).to_string();
         response.headers.push(("x-amzn-requestid", request_id));
+        // This AWS's own clock, as AWS tells its own: clients correct theirs by it.
+        response.headers.push(("date", self.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string()));
         to_http(response)
     }
 

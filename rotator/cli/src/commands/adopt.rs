@@ -14,29 +14,29 @@ use crate::trouble::{ErrorBody, Outcome, Trouble};
 
 /// Take existing API keys under management
 ///
-/// Each gets a secret that holds it, with tags that say how it is to be rotated, and a schedule. No key's value
-/// changes before its first rotation.
+/// Creates a secret for each key, with tags that say how it is to be rotated, and a schedule. No key's value changes
+/// before its first rotation.
 ///
-/// Shows the plan and changes nothing; with --yes it does what the plan says. Doing it twice is harmless.
+/// Shows the plan and changes nothing; with --yes, does what the plan says. Doing it twice is harmless.
 ///
 /// Exits with 3 if any key is refused.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     which: Which,
-    /// What the secrets' names begin with; the rest is the key's name
+    /// Begin the secrets' names with this; the rest is the key's name
     #[arg(long, value_name = "PREFIX", default_value = "api-keys/")]
     secret_prefix: String,
-    /// A wish of the owner's, for instance overlap=P3D; may be repeated
+    /// Tag the secrets with this wish, for instance overlap=P3D; README.md lists the tags; may be repeated
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = wish)]
     tags: Vec<(String, String)>,
-    /// When to rotate: cron(..) or rate(..), in UTC, at least four hours apart
+    /// Rotate at these times: cron(..) or rate(..), in UTC, at least four hours apart
     #[arg(long, value_name = "EXPRESSION", default_value = "cron(0 8 1 * ? *)")]
     schedule: String,
-    /// Where a new key is tried before it is used, API/STAGE/PATH; may be repeated
+    /// Try new keys here before they are used: API/STAGE/PATH, a GET that needs an API key; may be repeated
     #[arg(long = "probe", value_name = "PROBE")]
     probes: Vec<String>,
-    /// Do it
+    /// Do what the plan says
     #[arg(long)]
     yes: bool,
 }
@@ -44,13 +44,13 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// Every API key of this account and Region
+    /// Take every API key of this account and Region
     #[arg(long)]
     all: bool,
-    /// Keys whose name begins with this
+    /// Take the keys whose name begins with this
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// The key with this id
+    /// Take the key with this id
     #[arg(long, value_name = "ID")]
     id: Option<String>,
 }

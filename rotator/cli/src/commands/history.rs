@@ -15,7 +15,7 @@ const TRIES: u32 = 3;
 
 /// Show everything that ever happened to a credential, and verify it
 ///
-/// Every event carries the hash of the one before, so a history that was changed afterwards shows.
+/// Follows the chain: every event carries the hash of the one before, so a change that was made afterwards shows.
 ///
 /// Exits with 3 if the chain is broken.
 #[derive(Debug, clap::Args)]

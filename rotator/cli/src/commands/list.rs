@@ -15,12 +15,12 @@ const AT_ONCE: usize = 16;
 
 /// List every credential under management
 ///
-/// That is every secret with a tag rotator:kind. One that was created in the last five minutes may be missing.
+/// Shows every secret with a tag rotator:kind. One that was created in the last five minutes may be missing.
 ///
 /// Exits with 3 if any of them is held or has an emergency open.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only names that begin with this
+    /// Show only names that begin with this
     #[arg(long, value_name = "PREFIX", default_value = "")]
     pub prefix: String,
 }

@@ -14,26 +14,28 @@ use crate::output::{Look, Out, View, harmless};
 use crate::sample;
 use crate::trouble::{Outcome, Trouble};
 
-/// Keeps an AWS running on this machine, with this service deployed in it.
+/// Keep an AWS running on this machine, with this service deployed in it
 ///
-/// It prints what to export; then the `aws` command line, boto3 and `rotator` itself work against it. Scheduled
-/// rotations fire, retirement runs every minute. Only this machine can reach it.
+/// Prints what to export; then the `aws` command line, boto3 and `rotator` itself work against it. Scheduled rotations
+/// fire, and retirement runs every minute. Only this machine can reach it.
+///
+/// Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The port, on 127.0.0.1 only; 0 takes any that is free.
+    /// Listen on this port of 127.0.0.1; 0 takes any that is free
     #[arg(long, default_value_t = 4566)]
     port: u16,
-    /// How many times as fast as real time its clock runs.
+    /// Run its clock this many times as fast as real time
     #[arg(long, default_value_t = 1.0, value_parser = speed)]
     speed: f64,
-    /// Invokes the functions `rotation` and `retirement` through Lambda's Invoke API at this URL, instead of the
-    /// built-in ones.
+    /// Invoke the functions `rotation` and `retirement` through Lambda's Invoke API at this URL, instead of the
+    /// built-in ones
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     lambda_endpoint: Option<http::Uri>,
-    /// Keeps its state in this directory; without it, everything is gone at the end.
+    /// Keep its state in this directory; without it, everything is gone at the end
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// API keys to start with, in API Gateway's key-file format; a sample of 25 by default.
+    /// Start with the API keys of this CSV file, in API Gateway's key-file format, instead of the sample's 25
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
 }

@@ -14,18 +14,19 @@ use crate::context::Context;
 use crate::output::{Format, Out};
 use crate::trouble::{Outcome, Trouble};
 
-/// Rotates API keys without an outage, and shows what it did.
+/// Rotate API keys without an outage, and see what was done
 ///
-/// Credentials, Region and endpoint come from the ordinary AWS configuration; ROTATOR_* variables say the rest.
+/// To try it, run `rotator demo`; it needs no AWS account. The other commands work on the account, Region and endpoint
+/// of your ordinary AWS configuration. README.md lists the ROTATOR_* variables.
 ///
 /// Exit codes: 0 done, 1 failed, 2 bad usage, 3 held or in need of attention.
 #[derive(Debug, Parser)]
 #[command(name = "rotator", version, propagate_version = true)]
 pub struct Cli {
-    /// How results are printed
+    /// Print results in this format
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", display_order = 100)]
     pub output: Format,
-    /// What to do.
+    /// What to do
     #[command(subcommand)]
     pub command: Command,
 }

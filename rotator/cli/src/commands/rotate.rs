@@ -11,9 +11,9 @@ use crate::trouble::{Outcome, Trouble};
 
 /// Rotate a credential now and follow the rotation to its end
 ///
-/// A rotation that is pending is resumed.
+/// Resumes a rotation that is pending, or begins one. The old key is accepted until its overlap is over.
 ///
-/// In an emergency the compromised versions are refused as soon as a new one is current, whoever still uses them.
+/// With --emergency, the compromised versions are refused as soon as a new one is current, whoever still uses them.
 /// The reason stands in the history, with your name.
 ///
 /// Interrupting the command stops nothing: run it again to go on following. Exits with 3 if something holds.
@@ -21,13 +21,13 @@ use crate::trouble::{Outcome, Trouble};
 pub struct Args {
     /// The credential: its secret's name
     name: String,
-    /// A stranger knows the key: refuse it as soon as there is a new one
+    /// Refuse the old key as soon as there is a new one, because a stranger knows it
     #[arg(long, requires = "reason")]
     emergency: bool,
-    /// Why, for the history
+    /// Say why, for the history
     #[arg(long, requires = "emergency", value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
-    /// Which versions a stranger knows: their numbers as `rotator show` has them, separated by commas, or all
+    /// Refuse these versions: their numbers as `rotator show` has them, separated by commas, or all
     #[arg(long, requires = "emergency", value_name = "VERSION|all", default_value = "all", value_parser = compromised)]
     compromised: Compromised,
 }

@@ -29,14 +29,17 @@ use crate::output::Out;
 use crate::sample;
 use crate::trouble::{Outcome, Trouble};
 
-/// Shows rotations from end to end on an AWS in this process: nothing to install, nothing to configure, nothing left
-/// behind.
+/// Watch API keys rotate from end to end, on an AWS in this process
+///
+/// Needs no AWS account and no network, and leaves nothing behind.
 ///
 /// API keys are imported and adopted; some rotate on schedule, one on demand, one in an emergency; their old keys are
-/// retired, while simulated clients call a REST API with them all the time. Exits with 0 only if all of it held.
+/// retired. Simulated clients call a REST API with the keys all the time.
+///
+/// Exits with 0 only if no call was refused outside the emergency and every old key came to its end.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// API keys to take instead of the sample's 25, in API Gateway's key-file format
+    /// Take the API keys of this CSV file, in API Gateway's key-file format, instead of the sample's 25
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
 }
