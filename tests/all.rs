@@ -1,6 +1,10 @@
 //! Everything that is tested through the real SDK against the embedded AWS, in one binary.
 
+mod actors;
 mod conformance;
 mod crash_matrix;
+mod docs;
 mod harness;
+mod leaks;
+mod properties;
 mod stories;

@@ -1,6 +1,8 @@
 //! Every call of every scenario, hurt in every way, once and again and again; then AWS goes on as AWS does. All must
 //! end with the work done, every invariant true, no orphan and no outage.
 
+use std::io::Write;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::TimeDelta;
@@ -113,7 +115,7 @@ async fn run(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> usize {
 }
 
 /// AWS and the clock go on until nothing is under way any more.
-async fn go_on(stage: &Stage, name: &str, rotations: u32, what: &str) {
+pub async fn go_on(stage: &Stage, name: &str, rotations: u32, what: &str) {
     let begun = stage.clock.now();
     loop {
         stage.aws.settle().await;
@@ -135,7 +137,7 @@ async fn go_on(stage: &Stage, name: &str, rotations: u32, what: &str) {
 }
 
 /// After every overlap and soak, exactly the current key is left.
-async fn retire(stage: &Stage, name: &str, what: &str) {
+pub async fn retire(stage: &Stage, name: &str, what: &str) {
     for _ in 0..3 {
         stage.pass(TimeDelta::hours(25)).await;
         stage.tick().await;
@@ -217,55 +219,48 @@ async fn declare_emergency(stage: &Stage, what: &str) {
     panic!("{what}: never done\n{}", stage.story(ACME).await);
 }
 
-static DONE: AtomicUsize = AtomicUsize::new(0);
+const SCENARIOS: [Scenario; 6] = [
+    Scenario::Rotation(Retry::SameToken),
+    Scenario::Rotation(Retry::NewToken),
+    Scenario::Rotation(Retry::Never),
+    Scenario::Adoption,
+    Scenario::Emergency,
+    Scenario::Retirement,
+];
 
-fn matrix(scenario: Scenario) {
-    let one = |hurt| {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-        runtime.block_on(run(scenario, hurt))
-    };
-    let calls = one(None);
-    let mut runs = 0;
-    for at in 0..calls {
-        for fault in Fault::ALL {
-            for often in [Often::Once, Often::Again] {
-                one(Some((often, at, fault)));
-                runs += 1;
+fn alone(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(run(scenario, hurt))
+}
+
+#[test]
+fn crash_matrix() {
+    let mut runs = Vec::new();
+    // Past libtest's capture: the count is to be seen whenever the tests are run.
+    let mut out = std::io::stdout();
+    for scenario in SCENARIOS {
+        let calls = alone(scenario, None);
+        for at in 0..calls {
+            for fault in Fault::ALL {
+                runs.extend([Often::Once, Often::Again].map(|often| (scenario, (often, at, fault))));
             }
         }
+        writeln!(out, "crash matrix: {scenario:?}: {calls} calls").expect("standard output");
     }
-    let expected = calls * Fault::ALL.len() * 2;
-    let total = DONE.fetch_add(runs, Ordering::Relaxed) + runs;
-    println!("crash matrix: {scenario:?}: {runs} of {expected} ({calls} calls); so far {total}");
-}
-
-#[test]
-fn crash_matrix_of_a_rotation_retried_with_the_same_token() {
-    matrix(Scenario::Rotation(Retry::SameToken));
-}
-
-#[test]
-fn crash_matrix_of_a_rotation_retried_with_a_new_token() {
-    matrix(Scenario::Rotation(Retry::NewToken));
-}
-
-#[test]
-fn crash_matrix_of_a_rotation_that_only_retirement_goes_on_with() {
-    matrix(Scenario::Rotation(Retry::Never));
-}
-
-#[test]
-fn crash_matrix_of_an_adoption() {
-    matrix(Scenario::Adoption);
-}
-
-#[test]
-fn crash_matrix_of_an_emergency() {
-    matrix(Scenario::Emergency);
-}
-
-#[test]
-fn crash_matrix_of_a_retirement() {
-    matrix(Scenario::Retirement);
+    let (next, good, bad) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((scenario, hurt)) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match std::panic::catch_unwind(|| alone(*scenario, Some(*hurt))) {
+                        Ok(_) => _ = good.fetch_add(1, Ordering::Relaxed),
+                        Err(_) => bad.lock().expect("not poisoned").push(format!("{scenario:?} {hurt:?}")),
+                    }
+                }
+            });
+        }
+    });
+    writeln!(out, "crash matrix: {} of {}", good.into_inner(), runs.len()).expect("standard output");
+    let bad = bad.into_inner().expect("not poisoned");
+    assert!(bad.is_empty(), "{} runs ended badly, among them {:#?}", bad.len(), &bad[..bad.len().min(20)]);
 }

@@ -296,10 +296,10 @@ async fn take(
     let document = SecretValue::new(document.to_string());
     let carrier = derived(&item.key.id, "adopt");
     let name = item.secret.as_str();
-    let description = format!(
-        "API key {}, rotated by rotator",
-        item.key.name.chars().filter(|c| !c.is_control()).take(200).collect::<String>()
-    );
+    // A stranger may have named the key: nothing of it may turn text around in somebody's console.
+    let visible = |c: &char| c.is_alphanumeric() || c.is_ascii_graphic() || *c == ' ';
+    let description =
+        format!("API key {}, rotated by rotator", item.key.name.chars().filter(visible).take(200).collect::<String>());
     let new = NewSecret { name, token: &carrier, description: &description, document: &document, tags: &item.tags };
     match engine.secrets.create(&new).await {
         Ok(_) => {}

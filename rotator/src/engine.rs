@@ -193,10 +193,7 @@ impl Run<'_> {
             }
             match self.turn(&mut credential).await {
                 Ok(Turn::Over) => return Ok(()),
-                Ok(Turn::On(next)) => {
-                    credential = next;
-                    self.patience.renew();
-                }
+                Ok(Turn::On(next)) => credential = next,
                 Err(Stopped::Failed(failure)) => {
                     let wait = self.patience.after(&failure);
                     let gives_up = matches!(self.goal, Goal::Retire) && self.patience.failures() > TRIES;
@@ -234,6 +231,8 @@ impl Run<'_> {
                 }
                 let stamp = self.engine.stamp(self.errand, None);
                 let credential = self.engine.commit(&credential, change, &stamp).await?;
+                // Only now: a look that goes well between two failures is no progress.
+                self.patience.renew();
                 self.observed = std::mem::take(&mut self.observed).after_commit();
                 Ok(Turn::On(Some(credential)))
             }
@@ -412,6 +411,10 @@ impl Run<'_> {
                 }
                 self.observed.preflighted = true;
             }
+            Action::Unpend(token) => {
+                engine.secrets.unpend(arn, &token).await?;
+                self.observed.secret = None;
+            }
             Action::Suspend(generation) => {
                 let (kind, case) = self.case(credential, version(credential, generation), now)?;
                 self.observed.suspended = Some((generation, kind.suspend(&case).await?));
@@ -475,7 +478,7 @@ fn version(credential: &Credential, generation: u32) -> &Version {
 
 fn about(action: &Action) -> Option<u32> {
     match action {
-        Action::Check(_) | Action::Preflight => None,
+        Action::Check(_) | Action::Preflight | Action::Unpend(_) => None,
         Action::Draft(generation)
         | Action::Admit(generation)
         | Action::Prove(generation)

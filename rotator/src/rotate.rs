@@ -158,6 +158,7 @@ pub async fn on_demand(
 ) -> Result<Rotated, Stopped> {
     let (credential, secret) = look(engine, name, errand).await?;
     usable(&credential, &secret)?;
+    let secret = tidy(engine, &credential, secret, errand).await?;
     check(engine, &credential, &secret, errand).await?;
     let held = credential.head.held.iter().chain(credential.candidate().and_then(|version| version.held.as_ref()));
     for held in held {
@@ -260,6 +261,21 @@ fn pending(secret: &Secret) -> Option<&Token> {
     secret.holder(AWSPENDING).filter(|token| !secret.has(token, AWSCURRENT))
 }
 
+/// Takes the label off a version whose rotation is over: left there, it blocks the next one once somebody made another
+/// version current by hand.
+async fn tidy(
+    engine: &Engine,
+    credential: &Credential,
+    secret: Secret,
+    errand: &Errand<'_>,
+) -> Result<Secret, Stopped> {
+    let is_over = |token: &&Token| credential.by_carrier(token).is_some_and(|version| version.state == State::Active);
+    let Some(token) = pending(&secret).filter(is_over) else { return Ok(secret) };
+    patiently(&engine.ports, errand.deadline, async || Ok(engine.secrets.unpend(&secret.arn, token).await?)).await?;
+    let (_, fresh) = look(engine, &credential.head.name, errand).await?;
+    Ok(fresh)
+}
+
 fn derived(credential: &Credential, what: &str) -> Token {
     let name = format!("{what} {} {}", credential.head.arn, credential.head.ledger.seq + 1);
     Token::parse(&Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string())
@@ -357,6 +373,7 @@ async fn clear_the_way(
     loop {
         let (credential, secret) = look(engine, name, errand).await?;
         usable(&credential, &secret)?;
+        let secret = tidy(engine, &credential, secret, errand).await?;
         let now = engine.ports.clock.now();
         let Some(token) = pending(&secret).cloned() else { return Ok(()) };
         if credential.head.order.as_ref().is_some_and(|order| order.token == token) {
@@ -375,7 +392,8 @@ async fn clear_the_way(
             rest(engine, errand, "a pending rotation has not come to its end").await?;
             continue;
         }
-        if let Some(version) = credential.by_carrier(&token).filter(|version| !is_lost(version)) {
+        let candidate = credential.candidate().filter(|version| version.carriers.contains(&token));
+        if let Some(version) = candidate {
             let change = Change::Abandoned { generation: version.generation, why: Abandonment::Fenced };
             match engine.commit(&credential, change, &engine.stamp(errand, Some(note.clone()))).await {
                 Ok(_) => {}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Time;
-use crate::hold::{Held, Hold};
+use crate::hold::{Held, Hold, HoldReason};
 use crate::ledger::{Actor, Change, Event, Link, Note};
 use crate::lifecycle::{Phase, Place, State, Transition, next};
 use crate::name::{CredentialName, Token};
@@ -426,6 +426,10 @@ impl Credential {
                 };
                 let version = self.version(*generation)?;
                 version.held = Some(hold_again(version.held.as_ref(), hold, stamp));
+                // Whoever reads a replica may have seen the new value only now: their overlap begins when it is there.
+                if hold.reason == HoldReason::ReplicaBehind {
+                    version.suspend_at = version.suspend_at.map(|at| at.max(stamp.at + version.policy.overlap.delta()));
+                }
                 Ok(vec![*generation])
             }
         }

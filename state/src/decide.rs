@@ -194,6 +194,8 @@ pub enum Action {
     Promote(u32),
     /// Test the configuration with the current value.
     Preflight,
+    /// Take `AWSPENDING` off a version whose rotation is over.
+    Unpend(Token),
     /// Let the provider refuse the key.
     Suspend(u32),
     /// Delete the key.
@@ -261,8 +263,13 @@ fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Ob
                 Decision::Refuse(Refusal::Abandoned(token.clone()))
             }
             (State::PreActivation, _) => advance(version, credential, secret, observed, step),
-            // A version that was current once and is being made current again by hand.
-            (State::Active | State::Deactivated, _) => hold(
+            // Its rotation left the label behind, and then somebody made another version current by hand.
+            (State::Active, _) => match incumbent(credential, secret, observed) {
+                Ok(_) => Decision::Perform(Action::Unpend(token.clone())),
+                Err(decision) => *decision,
+            },
+            // It was current once, and somebody wants it to be again.
+            (State::Deactivated, _) => hold(
                 Some(version.generation),
                 HoldReason::LabelMoved,
                 format!("AWSPENDING is on version {token}, which is {}", version.state),
@@ -452,13 +459,17 @@ fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Dec
     if let Some(Decision::Hold(None, hold)) = wrong_secret(credential, secret) {
         return due.first().map_or(Decision::Done, |version| Decision::Hold(Some(version.generation), hold));
     }
-    if let Some(decision) = label_already_moved(credential, secret) {
-        return decision;
+    let moved = label_already_moved(credential, secret);
+    if let Some(commit @ Decision::Commit(_)) = moved {
+        return commit;
     }
     for version in due {
         let generation = version.generation;
         if let Some(decision) = guard(version, secret) {
             return decision;
+        }
+        if let Some(hold) = moved.clone().filter(|_| credential.head.candidate == Some(generation)) {
+            return hold;
         }
         match (version.state, version.phase) {
             (State::PreActivation, Some(Phase::Drafting | Phase::Admitting | Phase::Proving | Phase::Promoting)) => {

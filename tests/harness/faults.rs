@@ -1,5 +1,6 @@
-//! Faults by number: the n-th call of a scenario is hurt, in one of seven ways.
+//! Faults by number: the n-th call of a scenario is hurt, in one of seven ways. And permissions that are missing.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
@@ -50,6 +51,8 @@ struct Plan {
     met: usize,
     /// Processes that ended badly since.
     failed: usize,
+    /// Operations that AWS does not allow.
+    denied: BTreeSet<String>,
 }
 
 /// Counts calls and hurts the one that it is told to, in whichever process it is made.
@@ -95,6 +98,16 @@ impl Faults {
         *self.plan() = Plan::default();
     }
 
+    /// From now on AWS answers `AccessDeniedException` to that operation, named as in [`Faults::calls`].
+    pub fn deny(&self, operation: &str) {
+        self.plan().denied.insert(operation.to_owned());
+    }
+
+    /// From now on that operation is allowed again.
+    pub fn allow(&self, operation: &str) {
+        self.plan().denied.remove(operation);
+    }
+
     /// A process ended badly. What hurts again and again hurts two processes, then it stops.
     pub fn a_process_failed(&self) {
         let mut plan = self.plan();
@@ -120,10 +133,13 @@ impl Faults {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self, operation: String) -> Option<Fault> {
+    fn next(&self, operation: String) -> Option<Hurt> {
         let mut plan = self.plan();
         let number = plan.calls.len();
         plan.calls.push(operation.clone());
+        if plan.denied.contains(&operation) {
+            return Some(Hurt::Denied);
+        }
         let (when, fault) = plan.armed?;
         let hit = match when {
             When::Once(at) => at == number,
@@ -136,8 +152,15 @@ impl Faults {
         if hit {
             plan.met += 1;
         }
-        hit.then_some(fault)
+        hit.then_some(Hurt::By(fault))
     }
+}
+
+/// What becomes of one call.
+#[derive(Clone, Copy, Debug)]
+enum Hurt {
+    By(Fault),
+    Denied,
 }
 
 /// One process's way to AWS.
@@ -180,21 +203,22 @@ impl HttpConnector for Line {
         HttpConnectorFuture::new(async move {
             match fault {
                 None => inner.call(request).await,
-                Some(Fault::Throttled) => {
+                Some(Hurt::Denied) => Ok(refusal(403, "AccessDeniedException")),
+                Some(Hurt::By(Fault::Throttled)) => {
                     Ok(refusal(429, if probe { "TooManyRequestsException" } else { "ThrottlingException" }))
                 }
-                Some(Fault::ServerError) => Ok(refusal(500, "InternalServiceError")),
-                Some(Fault::RefusedConnection) => Err(ConnectorError::io("connection refused".into())),
-                Some(Fault::NoAnswerApplied) => {
+                Some(Hurt::By(Fault::ServerError)) => Ok(refusal(500, "InternalServiceError")),
+                Some(Hurt::By(Fault::RefusedConnection)) => Err(ConnectorError::io("connection refused".into())),
+                Some(Hurt::By(Fault::NoAnswerApplied)) => {
                     let _ = inner.call(request).await;
                     std::future::pending().await
                 }
-                Some(Fault::NoAnswerNotApplied) => std::future::pending().await,
-                Some(Fault::KilledBefore) => {
+                Some(Hurt::By(Fault::NoAnswerNotApplied)) => std::future::pending().await,
+                Some(Hurt::By(Fault::KilledBefore)) => {
                     kill.send_replace(true);
                     std::future::pending().await
                 }
-                Some(Fault::KilledAfter) => {
+                Some(Hurt::By(Fault::KilledAfter)) => {
                     let _ = inner.call(request).await;
                     kill.send_replace(true);
                     std::future::pending().await

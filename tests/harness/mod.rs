@@ -1,6 +1,7 @@
 //! A stage on which the real functions play against the embedded AWS, in paused time.
 
 pub mod faults;
+pub mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -317,6 +318,24 @@ impl Stage {
     }
 }
 
+/// The functions call the AWS that holds them: thousands of stages would never be freed.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for name in ["rotation", "retirement"] {
+            self.aws.register(name, Arc::new(Nobody));
+        }
+    }
+}
+
+struct Nobody;
+
+#[async_trait]
+impl Function for Nobody {
+    async fn invoke(&self, _: Value) -> Result<Value, FunctionError> {
+        Err(FunctionError { error_type: "Nobody".into(), error_message: "the stage is gone".into() })
+    }
+}
+
 /// What a consumer reads.
 pub fn document(value: &str) -> String {
     json!({"provider": "api-gateway", "apiKey": value, "endpoint": format!("https://{API}.execute-api.eu-west-1.amazonaws.com/prod")})
@@ -340,7 +359,8 @@ pub enum Which {
     Retirement,
 }
 
-fn engine(settings: &Config, clock: PausedClock, connector: SharedHttpConnector) -> Engine {
+/// An engine over any way to AWS.
+pub fn engine(settings: &Config, clock: PausedClock, connector: SharedHttpConnector) -> Engine {
     let config = plain(sdk_config(connector.clone()));
     let wire = Wire::new(move || connector.clone());
     Engine::new(&config, settings.clone(), Ports { clock: Arc::new(clock), entropy: Arc::new(OsEntropy), wire })

@@ -1,3 +1,169 @@
 //! Stories that read like the runbook.
 
+mod adoption;
+mod bad_input;
+mod emergency;
+mod holds;
 mod rotation;
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use local_aws::{Function, FunctionError, Method, RestApi, RotationOutcome};
+use rotator::ports::Clock;
+use serde_json::Value;
+use state::decide::{AWSCURRENT, AWSPENDING};
+
+use crate::harness::{API, Host, Stage, Which};
+
+/// Everything that a refused request must leave as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct World {
+    /// ARN, versions with their labels, tags: by the secret's name.
+    secrets: BTreeMap<String, String>,
+    /// Whether and when they rotate, by the secret's name.
+    schedules: BTreeMap<String, String>,
+    /// By id, without their values.
+    keys: BTreeMap<String, String>,
+    /// Every item of the records' table.
+    items: Vec<String>,
+}
+
+impl Stage {
+    async fn world(&self) -> World {
+        let client = self.secrets_manager();
+        let (mut secrets, mut schedules) = (BTreeMap::new(), BTreeMap::new());
+        let listed = client.list_secrets().include_planned_deletion(true).send().await.expect("listed");
+        for name in listed.secret_list().iter().filter_map(|secret| secret.name()) {
+            let found = client.describe_secret().secret_id(name).send().await.expect("described");
+            let versions: BTreeMap<_, _> = found.version_ids_to_stages().into_iter().flatten().collect();
+            let tags: BTreeMap<_, _> = found.tags().iter().map(|tag| (tag.key(), tag.value())).collect();
+            secrets.insert(name.to_owned(), format!("{:?} {versions:?} {tags:?}", found.arn()));
+            schedules.insert(name.to_owned(), format!("{:?} {:?}", found.rotation_enabled(), found.rotation_rules()));
+        }
+        let keys = self.aws.inspect_api_keys().into_iter().map(|key| (key.id.clone(), format!("{key:?}"))).collect();
+        let table = aws_sdk_dynamodb::Client::new(&self.observer).scan().table_name("rotator").send().await;
+        let mut items: Vec<String> = table
+            .expect("scanned")
+            .items()
+            .iter()
+            .map(|item| format!("{:?}", item.iter().collect::<BTreeMap<_, _>>()))
+            .collect();
+        items.sort_unstable();
+        World { secrets, schedules, keys, items }
+    }
+
+    /// A function, called with whatever a test likes.
+    async fn call(&self, which: Which, payload: Value) -> Result<Value, FunctionError> {
+        Host::new(self, which).invoke(payload).await
+    }
+
+    /// One step, as Secrets Manager would call it.
+    async fn step(&self, step: &str, arn: &str, token: &str) -> Result<Value, FunctionError> {
+        let event = serde_json::json!({"Step": step, "SecretId": arn, "ClientRequestToken": token});
+        self.call(Which::Rotation, event).await
+    }
+
+    fn last(&self) -> RotationOutcome {
+        self.aws.rotations().pop().expect("a rotation was attempted")
+    }
+
+    /// What the last attempt failed with.
+    fn failure(&self) -> FunctionError {
+        self.last().error.expect("the last attempt failed")
+    }
+
+    fn assert_rotated(&self) {
+        assert_eq!(self.last().error, None);
+        assert_eq!(self.last().step, "finishSecret");
+    }
+
+    /// What the runbook says after every remedy: `RotateSecret`. It begins a rotation, or is refused because one is
+    /// pending, which is then tried again: at once, or after Secrets Manager's own minute.
+    async fn again(&self, arn: &str) {
+        let _ = self.secrets_manager().rotate_secret().secret_id(arn).send().await;
+        self.aws.settle().await;
+        self.wait(TimeDelta::minutes(1)).await;
+        self.aws.settle().await;
+    }
+
+    /// Everybody's clock, without anybody being woken.
+    async fn wait(&self, time: TimeDelta) {
+        Clock::sleep(&self.clock, time).await;
+    }
+
+    async fn retag(&self, arn: &str, tag: &str, value: &str) {
+        let tag = aws_sdk_secretsmanager::types::Tag::builder().key(format!("rotator:{tag}")).value(value).build();
+        self.secrets_manager().tag_resource().secret_id(arn).tags(tag).send().await.expect("tagged");
+    }
+
+    /// Somebody puts a value by hand. The version that holds it.
+    async fn put(&self, arn: &str, value: &str) -> String {
+        let put = self.secrets_manager().put_secret_value().secret_id(arn).secret_string(value).send().await;
+        put.expect("put").version_id.expect("an id")
+    }
+
+    /// The version that has a label.
+    async fn holder(&self, arn: &str, label: &str) -> Option<String> {
+        let found = self.secrets_manager().describe_secret().secret_id(arn).send().await.expect("described");
+        let versions = found.version_ids_to_stages.unwrap_or_default();
+        versions.into_iter().find(|(_, labels)| labels.iter().any(|has| has == label)).map(|(version, _)| version)
+    }
+
+    /// Somebody moves a label by hand.
+    async fn move_label(&self, arn: &str, label: &str, to: Option<&str>) {
+        let from = self.holder(arn, label).await;
+        let moved = self
+            .secrets_manager()
+            .update_secret_version_stage()
+            .secret_id(arn)
+            .version_stage(label)
+            .set_remove_from_version_id(from)
+            .set_move_to_version_id(to.map(str::to_owned))
+            .send()
+            .await;
+        moved.expect("moved");
+    }
+
+    async fn arn_of(&self, name: &str) -> String {
+        let found = self.secrets_manager().describe_secret().secret_id(name).send().await.expect("described");
+        found.arn.expect("an ARN")
+    }
+
+    async fn current(&self, arn: &str) -> String {
+        self.holder(arn, AWSCURRENT).await.expect("some version is current")
+    }
+
+    async fn pending(&self, arn: &str) -> String {
+        self.holder(arn, AWSPENDING).await.expect("some version is pending")
+    }
+
+    async fn attach(&self, key: &str, plan: &str) {
+        let client = self.api_gateway();
+        client.create_usage_plan_key().usage_plan_id(plan).key_id(key).key_type("API_KEY").send().await.expect("in");
+    }
+
+    async fn detach(&self, key: &str, plan: &str) {
+        self.api_gateway().delete_usage_plan_key().usage_plan_id(plan).key_id(key).send().await.expect("out");
+    }
+
+    /// Deploys the stage's API anew.
+    fn deploy(&self, stages: &[&str], methods: Vec<Method>) {
+        self.aws.create_rest_api(RestApi {
+            id: Some(API.into()),
+            name: "partners".into(),
+            stages: stages.iter().map(ToString::to_string).collect(),
+            methods,
+        });
+    }
+
+    /// What is left of a key's quota in a plan, as API Gateway tells it.
+    async fn left(&self, plan: &str, key: &str) -> Option<i64> {
+        let engine = self.engine_unhurt();
+        engine.api_keys.remaining(plan, key, self.clock.now()).await.expect("told")
+    }
+
+    fn api_key(&self, id: &str) -> local_aws::ApiKeyView {
+        self.aws.inspect_api_keys().into_iter().find(|key| key.id == id).expect("it is there")
+    }
+}

@@ -4,17 +4,19 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rotator::functions::telemetry::filter;
 use rotator_cli::commands::{Cli, run};
 use rotator_cli::output::Out;
 use rotator_cli::trouble::{ErrorView, Outcome, Trouble};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     // A person is told what matters; the log is for who asks for it.
-    let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt().with_env_filter(wanted).with_writer(io::stderr).init();
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_filter(filter("off"));
+    tracing_subscriber::registry().with(log).init();
 
     let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
     let mut out = Out::standard(cli.output, &mut stdout, &mut stderr);

@@ -101,7 +101,7 @@ impl ApiKeys {
         self.turn().await;
         match self.client.get_api_key().api_key(id).include_value(true).send().await {
             Ok(found) => Ok(found.value.map(SecretValue::new)),
-            Err(error) => none_if_missing(failed("apigateway:GET", &format!("/apikeys/{id}"), Answer::Open, error)),
+            Err(error) => none_if_missing(failed("apigateway:GET", &format!("/apikeys/{id}"), Answer::Veiled, error)),
         }
     }
 
@@ -151,7 +151,10 @@ impl ApiKeys {
                 .set_position(position)
                 .send()
                 .await
-                .map_err(|error| failed("apigateway:GET", "/apikeys", Answer::Open, error))?;
+                .map_err(|error| {
+                    let answer = if values { Answer::Veiled } else { Answer::Open };
+                    failed("apigateway:GET", "/apikeys", answer, error)
+                })?;
             keys.extend(page.items.unwrap_or_default().into_iter().map(|key| {
                 let value = key.value.map(SecretValue::new);
                 let key = ApiKey {
@@ -257,7 +260,7 @@ impl ApiKeys {
     pub async fn remaining(&self, plan: &str, key: &str, today: Time) -> Result<Option<i64>, CallFailed> {
         self.turn().await;
         let day = today.format("%Y-%m-%d").to_string();
-        let usage = self
+        let told = self
             .client
             .get_usage()
             .usage_plan_id(plan)
@@ -266,7 +269,13 @@ impl ApiKeys {
             .end_date(&day)
             .send()
             .await
-            .map_err(|error| failed("apigateway:GET", &format!("/usageplans/{plan}/usage"), Answer::Open, error))?;
+            .map_err(|error| failed("apigateway:GET", &format!("/usageplans/{plan}/usage"), Answer::Open, error));
+        let usage = match told {
+            Ok(usage) => usage,
+            // Of a key that is gone, nothing is known.
+            Err(failed) if failed.fault == Fault::NotFound => return Ok(None),
+            Err(failed) => return Err(failed),
+        };
         // The documents disagree on whether the map goes by the key's id or by its value; only one key was asked for.
         let days = usage.items.unwrap_or_default().into_values().next();
         Ok(days.and_then(|days| days.last().and_then(|day| day.get(1)).copied()))

@@ -51,7 +51,7 @@ struct Said {
 enum Answer {
     /// All of it.
     Open,
-    /// Only the code: the request carried a value, and the message might quote it.
+    /// Only the code: the request or the answer carries a value, and the message might quote it.
     Veiled,
 }
 

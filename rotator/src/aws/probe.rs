@@ -124,8 +124,11 @@ fn recognise(status: u16, error: &str) -> Recognition {
         (403, "ForbiddenException") => Recognition::Refused,
         // The key got through to a back end that has an opinion of its own.
         (400 | 401 | 404 | 405 | 409 | 410 | 415 | 422, "") => Recognition::Recognised,
-        (_, "") => Recognition::Inconclusive(format!("the answer was {status}")),
-        (_, error) => Recognition::Inconclusive(format!("the answer was {status} {error}")),
+        (_, error) if error.ends_with("Exception") => {
+            Recognition::Inconclusive(format!("the answer was {status} {error}"))
+        }
+        // Whatever a back end says may quote the key.
+        (_, _) => Recognition::Inconclusive(format!("the answer was {status}")),
     }
 }
 

@@ -96,7 +96,7 @@ impl Secrets {
                 None => Err(BadInput::Value("is binary: this service reads JSON text").into()),
             },
             Err(error) => {
-                let failed = failed("secretsmanager:GetSecretValue", id, Answer::Open, error);
+                let failed = failed("secretsmanager:GetSecretValue", id, Answer::Veiled, error);
                 if failed.fault == Fault::NotFound { Ok(None) } else { Err(failed.into()) }
             }
         }

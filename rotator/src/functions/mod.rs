@@ -4,6 +4,7 @@ pub mod retirement;
 pub mod rotation;
 pub mod telemetry;
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,7 +21,6 @@ use crate::failure::{Stopped, chain};
 use crate::ports::Ports;
 
 /// One call of a function.
-#[derive(Debug)]
 pub struct Invocation {
     /// The event, as AWS sends it.
     pub payload: Value,
@@ -28,6 +28,16 @@ pub struct Invocation {
     pub request_id: String,
     /// When Lambda stops the function.
     pub deadline: Time,
+}
+
+/// Without the payload: Secrets Manager's holds a `RotationToken`.
+impl fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invocation")
+            .field("request_id", &self.request_id)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What AWS is told when a call did not go well. It reaches Secrets Manager's own log, so it names and never quotes.

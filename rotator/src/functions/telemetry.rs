@@ -3,24 +3,35 @@
 use std::io;
 
 use metrics_cloudwatch_embedded::{Builder, Collector};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
+use tracing_subscriber::layer::{Filter, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Collects metrics until they are flushed.
 #[derive(Clone, Copy)]
 pub struct Telemetry(&'static Collector);
 
-/// Starts logs and metrics for this process. `RUST_LOG` filters as usual; the default is `info`.
+/// Starts logs and metrics for this process.
 pub fn start(function: &'static str) -> Result<Telemetry, lambda_runtime::Error> {
-    // The SDK's own debug events may show requests: they stay off whatever RUST_LOG says.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let silent =
-        ["aws_smithy_runtime", "aws_smithy_runtime_api", "aws_sdk_secretsmanager", "aws_sdk_apigateway", "hyper"];
-    let filter = silent.into_iter().try_fold(filter, |filter, target| {
-        Ok::<_, lambda_runtime::Error>(filter.add_directive(format!("{target}=warn").parse()?))
-    })?;
-    tracing_subscriber::fmt().json().flatten_event(true).with_current_span(true).with_env_filter(filter).try_init()?;
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(filter("info"));
+    tracing_subscriber::registry().with(lines).try_init()?;
     let collector = Builder::new().cloudwatch_namespace("Rotator").with_dimension("function", function).init()?;
     Ok(Telemetry(collector))
+}
+
+/// What is logged: as `RUST_LOG` says, or by default from that level on; of other crates never more than warnings,
+/// because what the SDK and the HTTP client tell of a request may hold a value.
+pub fn filter<S: Subscriber + for<'a> LookupSpan<'a>>(default: &str) -> impl Filter<S> + use<S> {
+    let wanted = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    wanted.and(filter_fn(may_be_logged))
+}
+
+fn may_be_logged(metadata: &Metadata<'_>) -> bool {
+    const OURS: [&str; 6] = ["rotator", "rotator_cli", "rotation", "retirement", "state", "local_aws"];
+    let root = metadata.target().split("::").next().unwrap_or_default();
+    OURS.contains(&root) || *metadata.level() <= Level::WARN
 }
 
 impl Telemetry {

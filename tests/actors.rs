@@ -1,0 +1,306 @@
+//! Two actors on one credential: every schedule with at most two preemptions, at every call. Then AWS goes on as AWS
+//! does; all must end with the work done, every invariant true, no orphan and no outage.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chrono::TimeDelta;
+use rotator::functions::{Handle, Invocation, retirement::Retirement, rotation::Rotation};
+use rotator::ports::Clock;
+use rotator::rotate::{Compromised, emergency};
+use serde_json::{Value, json};
+use state::decide::Step;
+use state::ledger::Note;
+use state::name::CredentialName;
+
+use crate::crash_matrix::{go_on, retire};
+use crate::harness::turns::{Schedule, Side, Turns};
+use crate::harness::{ACME, Stage, Terms};
+
+/// How long a process lives here. Whoever is stopped in the middle for longer is gone.
+const PROCESS: TimeDelta = TimeDelta::minutes(1);
+/// From this call on, an emergency only looks whether the rotation has come to its end.
+const WAITING: usize = 12;
+
+const FIRST: &str = "11111111-0000-4000-8000-000000000000";
+const SECOND: &str = "22222222-0000-4000-8000-000000000000";
+
+/// Who meets whom.
+#[derive(Clone, Copy, Debug)]
+enum Meeting {
+    /// AWS calls a step again while its first process still runs.
+    SameToken(Step),
+    /// AWS comes back with another token while a step of the first one still runs.
+    OtherToken(Step),
+    /// A step, and the retirement of the version before last.
+    Retirement(Step),
+    /// A step that comes late, and retirement, which completes what nobody came back for.
+    Completion(Step),
+    /// The beginning of a rotation and of an emergency.
+    EmergencyAtTheBeginning,
+    /// The last step of a rotation, and an emergency.
+    EmergencyAtTheEnd,
+}
+
+impl Meeting {
+    fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for step in Step::ALL {
+            all.extend([Self::SameToken(step), Self::OtherToken(step), Self::Retirement(step)]);
+        }
+        all.extend([Self::Completion(Step::Set), Self::Completion(Step::Finish)]);
+        all.extend([Self::EmergencyAtTheBeginning, Self::EmergencyAtTheEnd]);
+        all
+    }
+
+    /// Who may be first: two that do the same need no second order.
+    fn orders(self) -> &'static [Side] {
+        match self {
+            Self::SameToken(_) => &[Side::A],
+            Self::OtherToken(_)
+            | Self::Retirement(_)
+            | Self::Completion(_)
+            | Self::EmergencyAtTheBeginning
+            | Self::EmergencyAtTheEnd => &[Side::A, Side::B],
+        }
+    }
+
+    /// After how many calls that actor only waits, if it does.
+    fn cap(self, side: Side) -> usize {
+        match (self, side) {
+            (Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd, Side::B) => WAITING,
+            (Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd, Side::A)
+            | (Self::SameToken(_) | Self::OtherToken(_) | Self::Retirement(_) | Self::Completion(_), _) => usize::MAX,
+        }
+    }
+}
+
+#[test]
+fn two_actors() {
+    let meetings: Vec<(Meeting, Side)> = Meeting::all()
+        .into_iter()
+        .flat_map(|meeting| meeting.orders().iter().map(move |side| (meeting, *side)))
+        .collect();
+    let (next, runs, bad) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((meeting, first)) = meetings.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let made = every_schedule(*meeting, *first, &bad);
+                    runs.fetch_add(made, Ordering::Relaxed);
+                    say(&format!("two actors: {meeting:?}, {first:?} first: {made} schedules"));
+                }
+            });
+        }
+    });
+    let (runs, bad) = (runs.into_inner(), bad.into_inner().expect("not poisoned"));
+    say(&format!("two actors: {} of {runs}", runs - bad.len()));
+    assert!(bad.is_empty(), "{} schedules ended badly, among them {:#?}", bad.len(), &bad[..bad.len().min(20)]);
+}
+
+/// Past libtest's capture: the count is to be seen whenever the tests are run.
+fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").expect("standard output");
+}
+
+/// How many schedules there are: as many as the actors make calls, which only trying tells.
+fn every_schedule(meeting: Meeting, first: Side, bad: &Mutex<Vec<String>>) -> usize {
+    let mut runs = 0;
+    for calls in 0..=meeting.cap(first) {
+        let mut first_was_stopped = false;
+        for others_calls in 0..=meeting.cap(first.other()) {
+            let schedule = Schedule { first, calls, others_calls };
+            runs += 1;
+            let Ok(stopped) = std::panic::catch_unwind(|| alone(meeting, schedule)) else {
+                bad.lock().expect("not poisoned").push(format!("{meeting:?} {schedule:?}"));
+                continue;
+            };
+            first_was_stopped |= stopped.contains(&first);
+            if stopped != [first, first.other()] {
+                break;
+            }
+        }
+        if !first_was_stopped {
+            break;
+        }
+    }
+    runs
+}
+
+fn alone(meeting: Meeting, schedule: Schedule) -> Vec<Side> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(meet(meeting, schedule))
+}
+
+/// One schedule, and whatever follows from it. Who was stopped in the middle.
+async fn meet(meeting: Meeting, schedule: Schedule) -> Vec<Side> {
+    let what = format!("{meeting:?} {schedule:?}");
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    let turns = match meeting {
+        Meeting::SameToken(at) => {
+            begin(&stage, &arn, FIRST).await;
+            before(&stage, &arn, at).await;
+            let turns = Turns::new(&stage, schedule);
+            let once = step(&stage, &turns, Side::A, &arn, at, FIRST);
+            let again = step(&stage, &turns, Side::B, &arn, at, FIRST);
+            tokio::join!(once, again);
+            turns
+        }
+        Meeting::OtherToken(at) => {
+            begin(&stage, &arn, FIRST).await;
+            before(&stage, &arn, at).await;
+            let turns = Turns::new(&stage, schedule);
+            let old = step(&stage, &turns, Side::A, &arn, at, FIRST);
+            // The label moves to a fresh placeholder when AWS comes back, not before.
+            let new = turns.act(Side::B, async {
+                turns.wait_for(Side::B).await;
+                repend(&stage, &arn, SECOND).await;
+                unfinished_step(&stage, &turns, Side::B, &arn, Step::Create, SECOND).await;
+            });
+            tokio::join!(old, new);
+            turns
+        }
+        Meeting::Retirement(at) => {
+            stage.rotate(&arn).await;
+            begin(&stage, &arn, FIRST).await;
+            Clock::sleep(&stage.clock, TimeDelta::hours(25)).await;
+            before(&stage, &arn, at).await;
+            let turns = Turns::new(&stage, schedule);
+            let rotating = step(&stage, &turns, Side::A, &arn, at, FIRST);
+            let retiring = turns.act(Side::B, retirement(&stage, &turns));
+            tokio::join!(rotating, retiring);
+            turns
+        }
+        Meeting::Completion(at) => {
+            begin(&stage, &arn, FIRST).await;
+            before(&stage, &arn, at).await;
+            Clock::sleep(&stage.clock, PROCESS).await;
+            let turns = Turns::new(&stage, schedule);
+            let late = step(&stage, &turns, Side::A, &arn, at, FIRST);
+            let completing = turns.act(Side::B, retirement(&stage, &turns));
+            tokio::join!(late, completing);
+            turns
+        }
+        Meeting::EmergencyAtTheBeginning | Meeting::EmergencyAtTheEnd => {
+            // Something to compromise is on record.
+            stage.rotate(&arn).await;
+            stage.aws.on_label_event("retirement");
+            let at_the_end = matches!(meeting, Meeting::EmergencyAtTheEnd);
+            if at_the_end {
+                begin(&stage, &arn, FIRST).await;
+                before(&stage, &arn, Step::Finish).await;
+            }
+            let turns = Turns::new(&stage, schedule);
+            let rotating = turns.act(Side::A, async {
+                if at_the_end {
+                    unfinished_step(&stage, &turns, Side::A, &arn, Step::Finish, FIRST).await;
+                } else if turns.engine(&stage, Side::A).secrets.rotate(&arn, Some(&token(FIRST))).await.is_ok() {
+                    unfinished_step(&stage, &turns, Side::A, &arn, Step::Create, FIRST).await;
+                }
+            });
+            let declaring = async {
+                let declared = turns.act(Side::B, declare(&turns.engine(&stage, Side::B), &stage)).await;
+                // A person who repeats a command that failed.
+                declared
+                    || declare(&stage.engine_unhurt(), &stage).await
+                    || declare(&stage.engine_unhurt(), &stage).await
+            };
+            let world = async {
+                loop {
+                    if turns.has_ended(Side::A) {
+                        stage.aws.settle().await;
+                        stage.tick().await;
+                    }
+                    Clock::sleep(&stage.clock, TimeDelta::seconds(10)).await;
+                }
+            };
+            let declared = tokio::select! {
+                ((), declared) = async { tokio::join!(rotating, declaring) } => declared,
+                () = world => unreachable!("it never ends"),
+            };
+            assert!(declared, "{what}: the emergency was never done\n{}", stage.story(ACME).await);
+            let credential = stage.load(ACME).await;
+            let versions = &credential.versions;
+            assert!(credential.head.order.is_none(), "{what}: the order still stands\n{}", stage.story(ACME).await);
+            assert!(versions[&2].compromised.is_some() && !versions[&2].state.is_accepted(), "{what}");
+            turns
+        }
+    };
+    stage.assert_sound(ACME, &what).await;
+    let rotations = match meeting {
+        Meeting::SameToken(_) | Meeting::OtherToken(_) | Meeting::Completion(_) => 1,
+        Meeting::Retirement(_) | Meeting::EmergencyAtTheBeginning | Meeting::EmergencyAtTheEnd => 2,
+    };
+    go_on(&stage, ACME, rotations, &what).await;
+    retire(&stage, ACME, &what).await;
+    turns.stopped()
+}
+
+fn token(raw: &str) -> state::name::Token {
+    state::name::Token::parse(raw).expect("a token")
+}
+
+/// `RotateSecret`, but nothing that follows from it yet.
+async fn begin(stage: &Stage, arn: &str, token: &str) {
+    let client = stage.secrets_manager();
+    client.rotate_secret().secret_id(arn).client_request_token(token).send().await.expect("begun");
+}
+
+/// A retry with a new token: `AWSPENDING` moves to its placeholder.
+async fn repend(stage: &Stage, arn: &str, token: &str) {
+    let client = stage.secrets_manager();
+    let moved = client.update_secret_version_stage().secret_id(arn).version_stage("AWSPENDING");
+    moved.remove_from_version_id(FIRST).send().await.expect("taken off");
+    begin(stage, arn, token).await;
+}
+
+/// The steps before that one, undisturbed.
+async fn before(stage: &Stage, arn: &str, step: Step) {
+    for earlier in Step::ALL.into_iter().filter(|earlier| *earlier < step) {
+        let function = Rotation::new(Arc::new(stage.engine_unhurt()));
+        let done = function.handle(invocation(stage, event(arn, earlier, FIRST))).await;
+        done.expect("an undisturbed step");
+    }
+}
+
+fn event(arn: &str, step: Step, token: &str) -> Value {
+    json!({"Step": step.word(), "SecretId": arn, "ClientRequestToken": token})
+}
+
+fn invocation(stage: &Stage, payload: Value) -> Invocation {
+    Invocation { payload, request_id: "test".into(), deadline: stage.clock.now() + PROCESS }
+}
+
+async fn step(stage: &Stage, turns: &Turns, side: Side, arn: &str, step: Step, token: &str) {
+    turns.act(side, unfinished_step(stage, turns, side, arn, step, token)).await;
+}
+
+async fn unfinished_step(stage: &Stage, turns: &Turns, side: Side, arn: &str, step: Step, token: &str) {
+    let function = Rotation::new(Arc::new(turns.engine(stage, side)));
+    process(stage, &function, event(arn, step, token)).await;
+}
+
+async fn retirement(stage: &Stage, turns: &Turns) {
+    let function = Retirement::new(Arc::new(turns.engine(stage, Side::B)));
+    // By the label's event: a tick's look at the index disturbs nobody.
+    let event = json!({"detail-type": "Secret Label Updated", "detail": {"name": ACME}});
+    process(stage, &function, event).await;
+}
+
+/// A process: gone when its time is over. How it ended is its caller's to know; here, what it left counts.
+async fn process(stage: &Stage, function: &dyn Handle, payload: Value) {
+    tokio::select! {
+        _ = function.handle(invocation(stage, payload)) => {}
+        () = Clock::sleep(&stage.clock, PROCESS) => {}
+    }
+}
+
+async fn declare(engine: &rotator::engine::Engine, stage: &Stage) -> bool {
+    let name = CredentialName::parse(ACME).expect("a name");
+    let note = Note { salt: "00".into(), who: "somebody".into(), reason: "a test".into() };
+    let (compromised, errand) = (Compromised::Generations(vec![2]), stage.errand());
+    emergency(engine, &name, &compromised, &note, &errand, &mut |_| {}).await.is_ok()
+}

@@ -1,0 +1,219 @@
+//! What the documents say is what the code does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rotator::adoption::{self, Selection};
+use state::decide::AWSCURRENT;
+use state::hold::HoldReason;
+use state::policy::COMMON_TAGS;
+
+use crate::harness::{ACME, API, Stage};
+
+/// Service and operation, as the documents write them.
+type Called = (String, String);
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_makes_exactly_the_documented_calls() {
+    let stage = Stage::new().await;
+    let (_, value) = stage.key("acme").await;
+    assert!(stage.gets_through(&value).await, "used, so that there is a quota to carry over");
+    let arn = adopt(&stage).await;
+
+    stage.faults.disarm();
+    stage.rotate(&arn).await;
+    let calls = stage.faults.calls();
+    assert_ne!(stage.current_value(&arn).await, value, "it rotated");
+    let evidence = &stage.load(ACME).await.versions[&2].evidence;
+    // Used once above, and three times by the test of the configuration that comes with a schedule.
+    assert_eq!(evidence.get(&format!("quota:{}", stage.plan)).map(String::as_str), Some("996"), "{evidence:?}");
+
+    let mut counted: BTreeMap<Called, usize> = BTreeMap::new();
+    for call in &calls {
+        *counted.entry(in_words(call)).or_default() += 1;
+    }
+    let (probes, aws): (Vec<_>, Vec<_>) = counted.iter().partition(|((service, _), _)| service == "Probe");
+    let sum = |rows: Vec<(&Called, &usize)>| rows.into_iter().map(|(_, count)| count).sum::<usize>();
+    let totals = format!("{} calls to AWS and {} probes", sum(aws), sum(probes));
+
+    let page = read("docs/calls.md");
+    assert_eq!(documented(&page), counted, "in order: {calls:#?}");
+    assert!(page.contains(&totals), "docs/calls.md should say: {totals}");
+}
+
+async fn adopt(stage: &Stage) -> String {
+    let terms = adoption::Terms {
+        secret_prefix: "partner/".into(),
+        tags: BTreeMap::from([("probe".to_owned(), format!("{API}/prod/ping"))]),
+        schedule: "rate(30 days)".into(),
+        function_arn: stage.settings.function_arn.clone().expect("registered"),
+    };
+    let (engine, errand) = (stage.engine_unhurt(), stage.errand());
+    let items = adoption::plan(&engine, &Selection::All, &terms, &errand).await.expect("planned");
+    for item in &items {
+        adoption::adopt(&engine, item, &terms, &errand, None).await.expect("adopted");
+    }
+    stage.aws.settle().await;
+    let secret = engine.describe(ACME).await.expect("created");
+    assert!(secret.holder(AWSCURRENT).is_some());
+    secret.arn
+}
+
+/// A call as the harness names it, in AWS's own words.
+fn in_words(call: &str) -> Called {
+    let (service, operation) = call.split_once(':').expect("service:operation");
+    let (service, operation) = match (service, operation) {
+        ("secretsmanager", operation) => ("Secrets Manager", operation),
+        ("DynamoDB", operation) => ("DynamoDB", operation),
+        ("TrentService", operation) => ("KMS", operation),
+        ("probe", _) => ("Probe", "GET"),
+        ("apigateway", "GET /apikeys") => ("API Gateway", "GetApiKeys"),
+        ("apigateway", "POST /apikeys") => ("API Gateway", "CreateApiKey"),
+        ("apigateway", "GET /apikeys/{key}") => ("API Gateway", "GetApiKey"),
+        ("apigateway", "GET /usageplans") => ("API Gateway", "GetUsagePlans"),
+        ("apigateway", "GET /usageplans/{plan}") => ("API Gateway", "GetUsagePlan"),
+        ("apigateway", "POST /usageplans/{plan}/keys") => ("API Gateway", "CreateUsagePlanKey"),
+        ("apigateway", "GET /usageplans/{plan}/usage") => ("API Gateway", "GetUsage"),
+        ("apigateway", "PATCH /usageplans/{plan}/keys/{key}/usage") => ("API Gateway", "UpdateUsage"),
+        (service, operation) => panic!("{service}:{operation} has no name in the documents yet"),
+    };
+    (service.to_owned(), operation.to_owned())
+}
+
+/// The rows `| service | operation | calls | .. |` between the marks.
+fn documented(page: &str) -> BTreeMap<Called, usize> {
+    let mut found = BTreeMap::new();
+    for row in rows(between(page, "<!-- calls:start -->", "<!-- calls:end -->")) {
+        let [service, operation, count, ..] = row.as_slice() else { panic!("a row is too short: {row:?}") };
+        let count = count.parse().unwrap_or_else(|_| panic!("not a number in {row:?}"));
+        let before = found.insert((service.clone(), operation.clone()), count);
+        assert!(before.is_none(), "{operation} stands there twice");
+    }
+    found
+}
+
+#[test]
+fn every_hold_has_its_heading_in_the_runbook_and_every_such_heading_is_a_hold() {
+    let page = read("runbook.md");
+    let holds = between(&page, "<!-- holds:start -->", "<!-- holds:end -->");
+    let sections: BTreeMap<&str, &str> = holds.split("\n### ").skip(1).filter_map(|s| s.split_once('\n')).collect();
+    let reasons: BTreeSet<&str> = HoldReason::ALL.iter().map(|reason| reason.word()).collect();
+    assert_eq!(sections.keys().copied().collect::<BTreeSet<_>>(), reasons);
+    for (reason, section) in sections {
+        for part in ["**What you see.**", "**What to check.**", "**What to do.**", "**How to undo.**"] {
+            assert!(section.contains(part), "{reason} lacks {part}");
+        }
+    }
+}
+
+#[test]
+fn every_setting_that_is_read_is_in_the_readme_and_no_other() {
+    let page = read("README.md");
+    let documented = first_words(between(&page, "<!-- settings:start -->", "<!-- settings:end -->"));
+    let source = read("rotator/src/config.rs");
+    let read: BTreeSet<String> =
+        source.split("read(\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect();
+    assert_eq!(documented, read);
+}
+
+#[test]
+fn every_tag_that_means_something_is_in_the_readme_and_no_other() {
+    let page = read("README.md");
+    let documented = first_words(between(&page, "<!-- tags:start -->", "<!-- tags:end -->"));
+    let known = COMMON_TAGS.iter().chain(&["usage-plans", "probe"]).map(|tag| format!("rotator:{tag}"));
+    assert_eq!(documented, known.collect());
+}
+
+#[test]
+fn every_invariant_is_cited_with_the_function_that_checks_it() {
+    let page = read("ARCHITECTURE.md");
+    let source = read("state/src/invariants.rs");
+    let mut functions = 0;
+    for (comment, rest) in source.lines().zip(source.lines().skip(1)) {
+        let number = comment.strip_prefix("/// I").and_then(|rest| rest.split_once(':'));
+        let (Some((number, _)), Some(rest)) = (number, rest.strip_prefix("pub fn ")) else { continue };
+        let name = rest.split_once('(').map_or(rest, |(name, _)| name);
+        let cited = page.lines().any(|line| line.contains(&format!("**I{number}**")) && line.contains(name));
+        assert!(cited, "I{number}, checked by {name}, is not cited");
+        functions += 1;
+    }
+    assert_eq!(functions, 7);
+    assert!(page.lines().any(|line| line.contains("**I8**") && line.contains("tests/leaks.rs")), "I8 is not cited");
+}
+
+#[test]
+fn the_readmes_test_command_is_the_one_that_is_run() {
+    let page = read("README.md");
+    let after = page.split_once("<!-- test-command -->\n```sh\n").expect("the mark and a fence").1;
+    let command = after.split_once("\n```").expect("the end of the fence").0;
+    assert_eq!(command.lines().count(), 1, "{command}");
+    let checks = read(".ci/run");
+    assert!(checks.contains("<!-- test-command -->") && checks.contains("README.md"), "it is taken from the README");
+}
+
+#[test]
+fn links_inside_the_documents_lead_somewhere() {
+    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "runbook.md", "docs"];
+    let mut checked = 0;
+    for page in pages.iter().flat_map(|page| markdown(&root().join(page))) {
+        let text = fs::read_to_string(&page).expect("readable");
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        for link in links.filter(|link| !link.contains("://")) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.parent().expect("a folder").join(path) };
+            assert!(target.exists(), "{}: {link} leads nowhere", page.display());
+            if !heading.is_empty() {
+                let there = fs::read_to_string(&target).expect("readable");
+                let known = there.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line) == heading);
+                assert!(known, "{}: {link} leads to no heading", page.display());
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 20, "only {checked} links were found");
+}
+
+/// A heading's address within its page.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    words
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+fn markdown(path: &Path) -> Vec<PathBuf> {
+    if path.is_file() {
+        return vec![path.to_owned()];
+    }
+    let entries = fs::read_dir(path).expect("a folder").map(|entry| entry.expect("readable").path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// The cells of a table's rows, without its head and without the marks of code and emphasis.
+fn rows(table: &str) -> Vec<Vec<String>> {
+    let lines = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    let cells = |line: &str| {
+        line.trim_matches('|').split('|').map(|cell| cell.replace(['`', '*'], "").trim().to_owned()).collect()
+    };
+    lines.map(cells).collect()
+}
+
+fn first_words(table: &str) -> BTreeSet<String> {
+    rows(table).into_iter().filter_map(|row| row.into_iter().next()).collect()
+}
+
+fn between<'a>(page: &'a str, start: &str, end: &str) -> &'a str {
+    let after = page.split_once(start).unwrap_or_else(|| panic!("{start} is missing")).1;
+    after.split_once(end).unwrap_or_else(|| panic!("{end} is missing")).0
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").to_owned()
+}

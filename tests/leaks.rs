@@ -1,0 +1,456 @@
+//! I8: no secret value outside Secrets Manager, the provider's own request, and its one Rust type.
+//!
+//! Marked values go through everything the service does, and through errors that quote them; then everything that it
+//! said or stored is searched.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::body::SdkBody;
+use chrono::TimeDelta;
+use clap::Parser;
+use local_aws::{Function, FunctionError};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use rotator::functions::{Handle, Invocation, rotation::Rotation, telemetry};
+use rotator::ports::{OsEntropy, Ports, Wire};
+use rotator::rotate::{Compromised, emergency};
+use rotator::secret::SecretValue;
+use rotator_cli::commands::{self, Cli, Command};
+use rotator_cli::context::Context;
+use rotator_cli::output::Out;
+use serde_json::{Value, json};
+use state::decide::Step;
+use state::ledger::Note;
+use state::name::CredentialName;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+
+use crate::harness::faults::operation;
+use crate::harness::{ACME, Host, Stage, Terms, Which, document, engine};
+
+/// The value of the first key.
+const MARKED: &str = "MARKEDvalue7Qm2Zx9Kd4Ws8";
+const TOKEN: &str = "11111111-0000-4000-8000-000000000000";
+
+/// Everything that was said or stored, and what must not be in it.
+#[derive(Clone, Debug, Default)]
+struct Ear(Arc<Mutex<Heard>>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    said: Vec<u8>,
+    secrets: Vec<String>,
+}
+
+impl Ear {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, text: &str) {
+        self.heard().said.extend_from_slice(text.as_bytes());
+    }
+
+    fn learn(&self, secret: &str) {
+        let mut heard = self.heard();
+        if !heard.secrets.iter().any(|known| known == secret) {
+            heard.secrets.push(secret.to_owned());
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.heard().said).into_owned()
+    }
+
+    /// The secrets that were said, as they are or in base64, each with its surroundings.
+    fn leaks(&self) -> Vec<String> {
+        let text = self.text();
+        let secrets = self.heard().secrets.clone();
+        let forms = secrets.iter().flat_map(|secret| [secret.clone(), aws_smithy_types::base64::encode(secret)]);
+        forms
+            .filter_map(|form| {
+                let at = text.find(&form)?;
+                let shown: String = text[..at].chars().rev().take(300).collect();
+                Some(format!("{form} after ...{}", shown.chars().rev().collect::<String>()))
+            })
+            .collect()
+    }
+
+    fn assert_silent(&self, what: &str) {
+        let leaks = self.leaks();
+        assert!(leaks.is_empty(), "{what}: {leaks:#?}");
+    }
+}
+
+impl Write for Ear {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.heard().said.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Ear {
+    type Writer = Self;
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Names and labels of metrics, and nothing else is in one.
+impl Recorder for Ear {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        self.say(&format!("metric {key}\n"));
+        Counter::noop()
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.say(&format!("metric {key}\n"));
+        Gauge::noop()
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        self.say(&format!("metric {key}\n"));
+        Histogram::noop()
+    }
+}
+
+/// The rotation function, whose `RotationToken` is a secret too.
+struct Listening {
+    host: Host,
+    ear: Ear,
+}
+
+#[async_trait]
+impl Function for Listening {
+    async fn invoke(&self, payload: Value) -> Result<Value, FunctionError> {
+        self.ear.learn(payload["RotationToken"].as_str().expect("a rotation token"));
+        let done = self.host.invoke(payload).await;
+        self.ear.say(&format!("{done:?}\n"));
+        done
+    }
+}
+
+/// A stage whose first key has the marked value.
+async fn marked_stage(ear: &Ear) -> (Stage, String) {
+    let stage = Stage::new().await;
+    stage.aws.register("rotation", Arc::new(Listening { host: Host::new(&stage, Which::Rotation), ear: ear.clone() }));
+    ear.learn(MARKED);
+    key(&stage, "acme", MARKED).await;
+    let arn = stage.secret(ACME, &document(MARKED), &Terms::default()).await;
+    (stage, arn)
+}
+
+async fn key(stage: &Stage, name: &str, value: &str) {
+    let client = stage.api_gateway();
+    let made = client.create_api_key().name(name).enabled(true).value(value).send().await.expect("a key");
+    let attach = client.create_usage_plan_key().usage_plan_id(&stage.plan).key_type("API_KEY");
+    attach.key_id(made.id.expect("an id")).send().await.expect("attached");
+}
+
+/// Every value that API Gateway knows now.
+fn learn_keys(stage: &Stage, ear: &Ear) {
+    for key in stage.aws.inspect_api_keys() {
+        ear.learn(&key.value);
+    }
+}
+
+async fn say_table(stage: &Stage, ear: &Ear) {
+    let client = aws_sdk_dynamodb::Client::new(&stage.observer);
+    let found = client.scan().table_name(&stage.settings.table).send().await.expect("a table");
+    assert!(found.last_evaluated_key.is_none() && found.count > 0, "the whole table");
+    ear.say(&format!("{:?}\n", found.items()));
+}
+
+fn listening<T>(ear: &Ear, default: &str, run: impl Future<Output = T>) -> T {
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(ear.clone());
+    // The very filter of the functions and the command line.
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(telemetry::filter(default)));
+    let _guard = tracing::subscriber::set_default(subscriber);
+    in_paused_time(ear, run)
+}
+
+fn in_paused_time<T>(ear: &Ear, run: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    metrics::with_local_recorder(ear, || runtime.expect("a runtime").block_on(run))
+}
+
+/// A rotation, an emergency, retirement, everything at `trace`.
+async fn a_whole_life(ear: &Ear) {
+    let (stage, arn) = marked_stage(ear).await;
+    stage.rotate(&arn).await;
+    learn_keys(&stage, ear);
+    assert!(stage.load(ACME).await.head.current == Some(2), "{}", ear.text());
+    let name = CredentialName::parse(ACME).expect("a name");
+    let note = Note { salt: "00".into(), who: "ada".into(), reason: "leaked".into() };
+    let (engine, errand) = (stage.engine_unhurt(), stage.errand());
+    let mut tell = |milestone| ear.say(&format!("{milestone} {milestone:?}\n"));
+    let world = async {
+        loop {
+            stage.aws.settle().await;
+            stage.tick().await;
+            rotator::ports::Clock::sleep(&stage.clock, TimeDelta::seconds(10)).await;
+        }
+    };
+    tokio::select! {
+        done = emergency(&engine, &name, &Compromised::All, &note, &errand, &mut tell) => {
+            ear.say(&format!("{done:?}\n"));
+            done.expect("the emergency");
+        }
+        () = world => unreachable!("it never ends"),
+    }
+    learn_keys(&stage, ear);
+    stage.pass(TimeDelta::hours(25)).await;
+    stage.pass(TimeDelta::hours(25)).await;
+    ear.say(&format!("{:?}\n", stage.load(ACME).await));
+    say_table(&stage, ear).await;
+}
+
+#[test]
+fn nothing_that_is_logged_measured_or_stored_holds_a_value() {
+    let ear = Ear::default();
+    listening(&ear, "trace", a_whole_life(&ear));
+    let said = ear.text();
+    for proof in
+        ["committed", "step over", "tick over", "metric Key(Steps", "metric Key(Transitions", "emergency ordered"]
+    {
+        assert!(said.contains(proof), "{proof} was not heard: this test would prove nothing");
+    }
+    assert!(ear.heard().secrets.len() >= 6, "three keys and a token for each step");
+    ear.assert_silent("a whole life");
+}
+
+/// The proof that the test above can fail: without the filter, the SDK does tell.
+#[test]
+fn without_the_filter_values_would_be_logged() {
+    let ear = Ear::default();
+    let lines = tracing_subscriber::fmt::layer().json().with_writer(ear.clone());
+    let everything = tracing_subscriber::filter::LevelFilter::TRACE;
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.with_filter(everything)));
+    in_paused_time(&ear, a_whole_life(&ear));
+    assert!(!ear.leaks().is_empty());
+}
+
+/// How an answer that quotes values is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Error(u16, &'static str),
+    /// An answer that can't be read.
+    Garbage,
+}
+
+const ANSWERS: [Answer; 8] = [
+    Answer::Error(400, "ValidationException"),
+    Answer::Error(400, "InvalidParameterException"),
+    Answer::Error(400, "ResourceExistsException"),
+    Answer::Error(403, "AccessDeniedException"),
+    Answer::Error(409, "ConflictException"),
+    Answer::Error(429, "TooManyRequestsException"),
+    Answer::Error(500, "InternalServiceError"),
+    Answer::Garbage,
+];
+
+/// Every call that carries a value, there or back.
+const CARRIERS: [&str; 6] = [
+    "secretsmanager:PutSecretValue",
+    "secretsmanager:GetSecretValue",
+    "TrentService:GenerateMac",
+    "apigateway:POST /apikeys",
+    "apigateway:GET /apikeys",
+    "probe:GET /prod/ping",
+];
+
+/// An AWS that quotes every value it knows, and all of the request, in its answer to one operation.
+#[derive(Debug)]
+struct Hostile {
+    inner: SharedHttpConnector,
+    ear: Ear,
+    operation: &'static str,
+    answer: Answer,
+    met: Arc<Mutex<usize>>,
+}
+
+impl HttpConnector for Hostile {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if operation(&request) != self.operation {
+            return self.inner.call(request);
+        }
+        *self.met.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let body = request.body().bytes().map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default();
+        // A value that was drawn just now is in the request, and nowhere else yet.
+        for word in body.split(|c: char| !c.is_ascii_alphanumeric()) {
+            if rotator::kinds::api_gateway_key::is_ours("krt1", word) {
+                self.ear.learn(word);
+            }
+        }
+        let quoted = format!("{} {body}", self.ear.heard().secrets.join(" "));
+        HttpConnectorFuture::ready(Ok(answer(self.answer, self.operation.starts_with("probe:"), &quoted)))
+    }
+}
+
+fn answer(answer: Answer, probe: bool, quoted: &str) -> HttpResponse {
+    let (status, body) = match answer {
+        Answer::Error(status, code) => {
+            (status, json!({"__type": code, "message": quoted, "Message": quoted}).to_string())
+        }
+        // A probe's answer is not read: only its status and its headers tell.
+        Answer::Garbage => (if probe { 502 } else { 200 }, format!("{{\"{quoted}")),
+    };
+    let mut response = HttpResponse::new(status.try_into().expect("a status"), SdkBody::from(body));
+    let told = match answer {
+        Answer::Error(_, code) => code.to_owned(),
+        Answer::Garbage => quoted.split(' ').next().unwrap_or_default().to_owned(),
+    };
+    response.headers_mut().insert("x-amzn-errortype", told);
+    response
+}
+
+#[test]
+fn no_error_repeats_a_value_that_aws_quotes() {
+    let mut met = 0;
+    for operation in CARRIERS {
+        for answer in ANSWERS {
+            let ear = Ear::default();
+            met += listening(&ear, "trace", hostile_rotation(&ear, operation, answer));
+            ear.assert_silent(&format!("{operation} answers {answer:?}"));
+        }
+    }
+    assert!(met >= CARRIERS.len() * ANSWERS.len(), "every answer was given: {met}");
+}
+
+/// The four steps, each once, against an AWS that quotes. How often it did.
+async fn hostile_rotation(ear: &Ear, operation: &'static str, answer: Answer) -> usize {
+    let (stage, arn) = marked_stage(ear).await;
+    let client = stage.secrets_manager();
+    client.rotate_secret().secret_id(&arn).client_request_token(TOKEN).send().await.expect("begun");
+    let met = Arc::new(Mutex::new(0));
+    for step in Step::ALL {
+        let hostile = Hostile { inner: stage.aws.connector(), ear: ear.clone(), operation, answer, met: met.clone() };
+        for connector in [SharedHttpConnector::new(hostile), stage.aws.connector()] {
+            let function = Rotation::new(Arc::new(engine(&stage.settings, stage.clock, connector)));
+            let payload = json!({"Step": step.word(), "SecretId": arn, "ClientRequestToken": TOKEN});
+            let deadline = stage.clock.now() + TimeDelta::minutes(1);
+            let done = function.handle(Invocation { payload, request_id: "test".into(), deadline }).await;
+            if let Err(failed) = done {
+                ear.say(&format!("{failed} {failed:?} {:?}\n", lambda_diagnostic(&failed)));
+            }
+            learn_keys(&stage, ear);
+        }
+    }
+    say_table(&stage, ear).await;
+    ear.say(&stage.story(ACME).await);
+    *met.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What Lambda would be told.
+fn lambda_diagnostic(failed: &rotator::functions::FunctionFailed) -> (&str, &str) {
+    (&failed.error_type, &failed.message)
+}
+
+#[test]
+fn no_debug_form_shows_a_value() {
+    let ear = Ear::default();
+    in_paused_time(&ear, async {
+        let (stage, arn) = marked_stage(&ear).await;
+        let value = SecretValue::new(MARKED);
+        let held = SecretValue::new(document(MARKED));
+        let tags = std::collections::BTreeMap::new();
+        let token = state::name::Token::parse(TOKEN).expect("a token");
+        let key = rotator::aws::api_keys::ApiKey::default();
+        ear.say(&format!("{value:?} {held:?} {:?}", Some(&value)));
+        ear.say(&format!("{:?}", rotator::aws::api_keys::NewKey { value: &value, key: &key }));
+        let new = rotator::aws::secrets::NewSecret {
+            name: "x",
+            token: &token,
+            description: "x",
+            document: &held,
+            tags: &tags,
+        };
+        ear.say(&format!("{new:?}"));
+        let errand = rotator::engine::Errand { rotation_token: Some(&value), ..stage.errand() };
+        ear.say(&format!("{errand:?}"));
+        let payload = json!({"Step": "createSecret", "SecretId": arn, "RotationToken": MARKED});
+        let invocation = Invocation { payload, request_id: "test".into(), deadline: stage.clock.now() };
+        ear.say(&format!("{invocation:?}"));
+        let engine = stage.engine_unhurt();
+        ear.say(&format!("{:?}", engine.secrets.value(&arn, &current(&stage, &arn).await).await));
+        ear.say(&format!("{:?}", engine.api_keys.find("", &value).await));
+        ear.say(&format!("{engine:?} {:?}", Rotation::new(Arc::new(stage.engine_unhurt()))));
+        ear.say(&format!("{:?}", engine.macs.fingerprint(&value).await));
+        let kind = engine.kind("api-gateway-key").expect("a kind");
+        ear.say(&format!("{:?}", kind.key(&held)));
+        ear.say(&format!("{:?}", engine.describe(&arn).await));
+        ear.say(&format!("{:?}", kind.key(&SecretValue::new(MARKED))));
+        ear.say(&format!("{:?}", kind.key(&SecretValue::new(format!("{{\"apiKey\": [\"{MARKED}\"]}}")))));
+    });
+    assert!(ear.text().contains("SecretValue(..)"), "this test would prove nothing");
+    ear.assert_silent("a Debug form");
+}
+
+async fn current(stage: &Stage, arn: &str) -> state::name::Token {
+    let secret = stage.engine_unhurt().describe(arn).await.expect("a secret");
+    secret.holder(state::decide::AWSCURRENT).expect("a current version").clone()
+}
+
+#[test]
+fn no_command_prints_a_value() {
+    let ear = Ear::default();
+    listening(&ear, "trace", async {
+        let (stage, arn) = marked_stage(&ear).await;
+        stage.rotate(&arn).await;
+        key(&stage, "other", "MARKEDother7Qm2Zx9Kd4Ws8").await;
+        learn_keys(&stage, &ear);
+        for format in ["table", "json"] {
+            for line in [
+                vec!["list"],
+                vec!["show", ACME],
+                vec!["history", ACME],
+                vec!["adopt", "--all", "--secret-prefix", "partner/"],
+                vec!["adopt", "--all", "--secret-prefix", "partner/", "--yes"],
+                vec!["show", "partner/nobody"],
+            ] {
+                let arguments = ["rotator"].into_iter().chain(line).chain(["--output", format]);
+                command(&stage, &ear, Cli::try_parse_from(arguments).expect("a command line")).await;
+                stage.aws.settle().await;
+            }
+        }
+        say_table(&stage, &ear).await;
+    });
+    let said = ear.text();
+    assert!(said.contains("partner/other") && said.contains("partner/acme"), "the commands printed: {said}");
+    ear.assert_silent("a command");
+}
+
+async fn command(stage: &Stage, ear: &Ear, cli: Cli) {
+    let connector = stage.aws.connector();
+    let ports = Ports {
+        clock: Arc::new(stage.clock),
+        entropy: Arc::new(OsEntropy),
+        wire: Wire::new({
+            let connector = connector.clone();
+            move || connector.clone()
+        }),
+    };
+    let context = Context::new(rotator::aws::plain(stage.observer.clone()), stage.settings.clone(), ports);
+    let (mut stdout, mut stderr) = (ear.clone(), ear.clone());
+    let mut out = Out::plain(cli.output, &mut stdout, &mut stderr);
+    let done = match cli.command {
+        Command::List(args) => commands::list::run(&context, args, &mut out).await,
+        Command::Show(args) => commands::show::run(&context, args, &mut out).await,
+        Command::History(args) => commands::history::run(&context, args, &mut out).await,
+        Command::Adopt(args) => commands::adopt::run(&context, args, &mut out).await,
+        Command::Rotate(_) | Command::Demo(_) | Command::Local(_) => unreachable!("not asked for here"),
+    };
+    if let Err(trouble) = &done {
+        let view = rotator_cli::trouble::ErrorView::from(trouble);
+        out.fail(&view).expect("printed");
+        ear.say(&format!("{trouble} {trouble:?} {}\n", rotator::failure::chain(trouble)));
+    }
+}

@@ -1,0 +1,208 @@
+//! Keys that were there before this service are taken under management.
+
+use rotator::adoption::{self, Item, Selection, Verdict};
+use rotator::failure::chain;
+use state::lifecycle::State;
+
+use crate::harness::{ACME, API, Stage};
+
+/// What a person would say.
+pub fn terms(stage: &Stage) -> adoption::Terms {
+    let tags = [("probe", format!("{API}/prod/ping")), ("overlap", "P1D".into()), ("soak", "P1D".into())];
+    adoption::Terms {
+        secret_prefix: "partner/".into(),
+        tags: tags.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect(),
+        schedule: "rate(30 days)".into(),
+        function_arn: stage.settings.function_arn.clone().expect("registered"),
+    }
+}
+
+/// `rotator adopt`, without `--yes`.
+async fn plan(stage: &Stage, selection: &Selection) -> Vec<Item> {
+    let (engine, terms, errand) = (stage.engine_unhurt(), terms(stage), stage.errand());
+    match adoption::plan(&engine, selection, &terms, &errand).await {
+        Ok(items) => items,
+        Err(stopped) => panic!("{}", chain(&stopped)),
+    }
+}
+
+/// What was planned, done.
+async fn apply(stage: &Stage, items: &[Item]) {
+    let (engine, terms, errand) = (stage.engine_unhurt(), terms(stage), stage.errand());
+    for item in items {
+        if let Err(stopped) = adoption::adopt(&engine, item, &terms, &errand, None).await {
+            panic!("{}: {}", item.secret, chain(&stopped));
+        }
+    }
+    stage.aws.settle().await;
+}
+
+/// `rotator adopt --yes`
+pub async fn take(stage: &Stage, selection: &Selection) -> Vec<Item> {
+    let items = plan(stage, selection).await;
+    apply(stage, &items).await;
+    items
+}
+
+fn secrets(items: &[Item]) -> Vec<&str> {
+    let mut names: Vec<_> = items.iter().map(|item| item.secret.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_taken_under_management_without_being_touched() {
+    let stage = Stage::new().await;
+    let (id, value) = stage.key("acme").await;
+    let before = stage.world().await;
+    let items = plan(&stage, &Selection::Id(id.clone())).await;
+    assert_eq!(stage.world().await, before, "a plan changes nothing");
+    let [item] = items.as_slice() else { panic!("{items:?}") };
+    assert_eq!((item.secret.as_str(), &item.verdict, &item.plans), (ACME, &Verdict::Adopt, &vec![stage.plan.clone()]));
+
+    apply(&stage, &items).await;
+    let after = stage.world().await;
+    assert_eq!(after.keys, before.keys, "not a mark on it");
+    assert_eq!(stage.current_value(ACME).await, value);
+    assert_eq!((stage.last().step.as_str(), stage.last().error), ("testSecret", None), "tested, not rotated");
+    let described = stage.secrets_manager().describe_secret().secret_id(ACME).send().await.expect("described");
+    assert_eq!(described.rotation_enabled(), Some(true));
+    let tags: Vec<_> = described.tags().iter().filter_map(|tag| Some((tag.key()?, tag.value()?))).collect();
+    for tag in [("rotator:kind", "api-gateway-key"), ("rotator:overlap", "P1D"), ("rotator:probe", "a1b2c3/prod/ping")]
+    {
+        assert!(tags.contains(&tag), "{tags:?}");
+    }
+    let credential = stage.load(ACME).await;
+    assert_eq!((credential.head.current, credential.versions[&1].provider["id"].as_str()), (Some(1), id.as_str()));
+    assert!(credential.versions[&1].fingerprint.is_some());
+    stage.assert_sound(ACME, "adopted").await;
+    stage.pass(chrono::TimeDelta::days(1)).await;
+    stage.aws.settle().await;
+    assert_eq!(stage.current_value(ACME).await, value, "nothing rotates before its schedule says so");
+
+    stage.rotate(ACME).await;
+    stage.assert_rotated();
+    assert!(stage.gets_through(&value).await && stage.gets_through(&stage.current_value(ACME).await).await);
+    stage.assert_sound(ACME, "rotated").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_keys_or_those_with_a_prefix_or_one() {
+    let stage = Stage::new().await;
+    let (_, _) = stage.key("shop-web").await;
+    let (_, _) = stage.key("shop-app").await;
+    let (other, _) = stage.key("globex").await;
+    assert_eq!(
+        secrets(&plan(&stage, &Selection::Prefix("shop-".into())).await),
+        ["partner/shop-app", "partner/shop-web"]
+    );
+    assert_eq!(secrets(&plan(&stage, &Selection::Id(other)).await), ["partner/globex"]);
+    assert!(plan(&stage, &Selection::Id("n0such".into())).await.is_empty());
+    let all = take(&stage, &Selection::All).await;
+    assert_eq!(secrets(&all), ["partner/globex", "partner/shop-app", "partner/shop-web"]);
+    for item in &all {
+        stage.assert_sound(item.secret.as_str(), "adopted").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_made_unique_by_the_id() {
+    let stage = Stage::new().await;
+    let (first, _) = stage.key("acme").await;
+    let (second, _) = stage.key("acme").await;
+    let items = take(&stage, &Selection::All).await;
+    let mut ids = [first, second];
+    ids.sort_unstable();
+    let [first, second] = ids;
+    assert_eq!(secrets(&items), [ACME, &format!("{ACME}-{second}")]);
+    for (name, id) in [(ACME.to_owned(), &first), (format!("{ACME}-{second}"), &second)] {
+        assert_eq!(&stage.load(&name).await.versions[&1].provider["id"], id);
+    }
+    // One that comes later, too.
+    let (third, _) = stage.key("acme").await;
+    let items = plan(&stage, &Selection::Id(third.clone())).await;
+    assert_eq!(secrets(&items), [format!("{ACME}-{third}")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn doing_it_twice_is_harmless() {
+    let stage = Stage::new().await;
+    stage.key("acme").await;
+    stage.key("acme").await;
+    let first = take(&stage, &Selection::All).await;
+    let before = stage.world().await;
+    // The same plan once more, as after a crash.
+    apply(&stage, &first).await;
+    assert_eq!(stage.world().await, before);
+    let again = take(&stage, &Selection::All).await;
+    assert!(again.iter().all(|item| item.verdict == Verdict::Managed), "{again:?}");
+    assert_eq!(secrets(&again), secrets(&first));
+    assert_eq!(stage.world().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_a_stack_owns_is_refused_with_the_way_on() {
+    let stage = Stage::new().await;
+    let (id, _) = stage.key("acme").await;
+    assert!(stage.aws.own_by_stack(&id, "shop", "PartnerKey"));
+    let (disabled, _) = stage.key("old").await;
+    stage.engine_unhurt().api_keys.set_enabled(&disabled, false).await.expect("disabled");
+    let before = stage.world().await;
+    let items = take(&stage, &Selection::All).await;
+    assert_eq!(stage.world().await, before);
+    for (id, says, next) in
+        [(id, "the CloudFormation stack shop owns it", "DeletionPolicy: Retain"), (disabled, "disabled", "enable it")]
+    {
+        let item = items.iter().find(|item| item.key.id == id).expect("planned");
+        let Verdict::Refused { why, remedy } = &item.verdict else { panic!("{item:?}") };
+        assert!(why.contains(says) && remedy.contains(next), "{why}: {remedy}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_a_rotation_made_are_shown_under_their_own_credential() {
+    let stage = Stage::new().await;
+    stage.key("acme").await;
+    take(&stage, &Selection::All).await;
+    stage.rotate(ACME).await;
+    // And one whose rotation is not over yet.
+    stage.faults.deny("apigateway:POST /usageplans/{plan}/keys");
+    stage.rotate(ACME).await;
+    stage.faults.allow("apigateway:POST /usageplans/{plan}/keys");
+    assert!(!stage.load(ACME).await.versions[&3].provider.contains_key("id"), "made, and not yet recorded");
+
+    let before = stage.world().await;
+    let items = take(&stage, &Selection::All).await;
+    assert_eq!(items.len(), 3);
+    for item in &items {
+        assert_eq!((item.secret.as_str(), &item.verdict), (ACME, &Verdict::Managed), "{}", item.key.name);
+    }
+    assert_eq!(stage.world().await, before);
+    assert_eq!(stage.load(ACME).await.versions[&2].state, State::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_alone_proves_nothing() {
+    let stage = Stage::new().await;
+    let (id, _) = stage.key("acme").await;
+    let arn = format!("arn:aws:apigateway:eu-west-1::/apikeys/{id}");
+    stage.api_gateway().tag_resource().resource_arn(arn).tags("rotator:credential", ACME).send().await.expect("tagged");
+    let items = take(&stage, &Selection::All).await;
+    let Verdict::Refused { why, remedy } = &items[0].verdict else { panic!("{items:?}") };
+    assert!(why.contains("rotator:credential") && why.contains(ACME), "{why}");
+    assert!(remedy.contains("without its tags"), "{remedy}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_is_kept_for_the_keys_that_are_in_its_stage() {
+    let stage = Stage::new().await;
+    let beta = stage.plan("silver", &["beta"], None).await;
+    let (id, _) = stage.key("acme").await;
+    stage.detach(&id, &stage.plan).await;
+    stage.attach(&id, &beta).await;
+    let items = take(&stage, &Selection::Id(id)).await;
+    assert_eq!(items[0].tags["rotator:probe"], "none");
+    stage.rotate(ACME).await;
+    stage.assert_rotated();
+    assert!(stage.load(ACME).await.versions[&2].is_unproven(), "shown as such for good");
+}

@@ -1,0 +1,382 @@
+//! A stranger knows a key.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use local_aws::{LabelEvent, Settings};
+use rotator::failure::Stopped;
+use rotator::rotate::{Compromised, Milestone, Rotated, emergency, on_demand};
+use serde_json::json;
+use state::lifecycle::{Phase, State};
+use state::name::CredentialName;
+
+use crate::harness::faults::{Fault, When};
+use crate::harness::{ACME, FUNCTION_TIMEOUT, Stage, Terms, document};
+
+fn settings() -> Settings {
+    Settings { control_plane_limits: false, ..Settings::default() }
+}
+
+/// A credential whose secret has rotated as often as `rotations` says, and all its values, oldest first.
+async fn prepared(settings: Settings, terms: &Terms, rotations: usize) -> (Stage, String, Vec<String>) {
+    let stage = Stage::with(settings).await;
+    let (arn, _, value) = stage.credential(ACME, terms).await;
+    let mut values = vec![value];
+    for _ in 0..rotations {
+        stage.rotate(&arn).await;
+        stage.assert_rotated();
+        values.push(stage.current_value(&arn).await);
+    }
+    (stage, arn, values)
+}
+
+fn ticking(stage: &Stage) {
+    stage.aws.every(Duration::from_secs(60), "retirement", json!({"detail-type": "Scheduled Event"}));
+}
+
+/// The command, while AWS does what AWS does. Ends early when `until` says so of a milestone, as if it were killed.
+async fn declare_until(
+    stage: &Stage,
+    compromised: Compromised,
+    until: impl Fn(&Milestone) -> bool + Send + Sync,
+) -> (Option<Result<Rotated, Stopped>>, Vec<Milestone>) {
+    let process = stage.faults.process();
+    let engine = stage.engine(&process);
+    let (name, errand) = (CredentialName::parse(ACME).expect("a name"), stage.errand());
+    let note = state::ledger::Note { salt: "00".into(), who: "somebody".into(), reason: "a test".into() };
+    let mut told = Vec::new();
+    let mut tell = |milestone: Milestone| {
+        if until(&milestone) {
+            // The very next call is not made any more.
+            stage.faults.arm(When::Once(0), Fault::KilledBefore);
+        }
+        told.push(milestone);
+    };
+    let done = tokio::select! {
+        () = process.killed() => None,
+        done = emergency(&engine, &name, &compromised, &note, &errand, &mut tell) => Some(done),
+        () = stage.aws.run() => unreachable!("it never ends"),
+    };
+    (done, told)
+}
+
+async fn declare(stage: &Stage, compromised: Compromised) -> (Rotated, Vec<Milestone>) {
+    let (done, told) = declare_until(stage, compromised, |_| false).await;
+    match done.expect("not killed") {
+        Ok(rotated) => (rotated, told),
+        Err(stopped) => {
+            panic!("{}\n{told:#?}\n{}", rotator::failure::chain(&stopped), stage.story(ACME).await)
+        }
+    }
+}
+
+/// The kinds of milestones, each once in a row.
+fn words(told: &[Milestone]) -> Vec<&'static str> {
+    let mut words: Vec<_> = told
+        .iter()
+        .map(|milestone| match milestone {
+            Milestone::Holding { .. } => "holding",
+            Milestone::Pending { .. } => "pending",
+            Milestone::Fenced { .. } => "fenced",
+            Milestone::Ordered { .. } => "ordered",
+            Milestone::Begun { .. } => "begun",
+            Milestone::Reached { .. } => "reached",
+            Milestone::Promoted { .. } => "promoted",
+            Milestone::Suspended { .. } => "suspended",
+            Milestone::Refused { .. } => "refused",
+            Milestone::Unseen { .. } => "unseen",
+        })
+        .collect();
+    words.dedup();
+    words
+}
+
+async fn assert_only(stage: &Stage, values: &[String], accepted: &[usize], when: &str) {
+    for (number, value) in values.iter().enumerate() {
+        let through = stage.gets_through(value).await;
+        assert_eq!(through, accepted.contains(&number), "{when}: value {number}\n{}", stage.story(ACME).await);
+    }
+    stage.assert_sound(ACME, when).await;
+}
+
+/// After every overlap and soak, only the current key is left.
+async fn assert_nothing_is_lost(stage: &Stage, arn: &str) {
+    for _ in 0..3 {
+        stage.pass(TimeDelta::hours(25)).await;
+        stage.tick().await;
+    }
+    let [key] = stage.aws.inspect_api_keys().try_into().expect("one key is left");
+    assert_eq!(key.value, stage.current_value(arn).await);
+    assert!(stage.gets_through(&key.value).await);
+    stage.assert_sound(ACME, "at the end").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_key_that_a_stranger_knows_is_refused_as_soon_as_there_is_a_new_one() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    stage.pass(TimeDelta::hours(25)).await;
+    stage.aws.on_label_event("retirement");
+    let declared = stage.clock.now();
+    let (rotated, told) = declare(&stage, Compromised::All).await;
+
+    assert_eq!((rotated.generation, &rotated.compromised), (3, &vec![2]));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "over").await;
+    let said = words(&told);
+    assert_eq!(
+        said.iter().filter(|word| **word != "reached").copied().collect::<Vec<_>>(),
+        ["ordered", "begun", "promoted", "suspended", "refused"]
+    );
+    let token = rotated.token.clone();
+    assert!(told.contains(&Milestone::Ordered { token: token.clone(), compromised: vec![2] }), "bound to its token");
+    assert!(told.contains(&Milestone::Begun { token: token.clone() }));
+    let times: Vec<_> = told
+        .iter()
+        .filter_map(|milestone| match milestone {
+            Milestone::Promoted { generation: 3, at }
+            | Milestone::Suspended { generation: 2, at }
+            | Milestone::Refused { generation: 2, at } => Some(*at),
+            Milestone::Holding { .. }
+            | Milestone::Pending { .. }
+            | Milestone::Fenced { .. }
+            | Milestone::Ordered { .. }
+            | Milestone::Begun { .. }
+            | Milestone::Reached { .. }
+            | Milestone::Promoted { .. }
+            | Milestone::Suspended { .. }
+            | Milestone::Refused { .. }
+            | Milestone::Unseen { .. } => None,
+        })
+        .collect();
+    assert_eq!(times.len(), 3);
+    assert!(times.is_sorted() && times[2] - declared < TimeDelta::seconds(30), "{times:?}");
+    let credential = stage.load(ACME).await;
+    assert!(credential.head.order.is_none(), "the order is fulfilled");
+    assert_eq!(credential.versions[&3].carriers, [token]);
+    assert!(credential.versions[&2].compromised.is_some());
+    let name = CredentialName::parse(ACME).expect("a name");
+    let history = stage.engine_unhurt().records.history(&name).await.expect("readable");
+    assert!(history.iter().any(|told| told.note.as_ref().is_some_and(|note| note.reason == "a test")));
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whenever_the_label_event_comes_the_key_is_refused_within_two_minutes() {
+    let late = LabelEvent::Late(Duration::from_secs(600));
+    for label_event in [LabelEvent::OnTime, late, LabelEvent::Twice, LabelEvent::Early, LabelEvent::Never] {
+        let (stage, arn, mut values) = prepared(Settings { label_event, ..settings() }, &Terms::default(), 1).await;
+        stage.aws.on_label_event("retirement");
+        ticking(&stage);
+        let declared = stage.clock.now();
+        let (rotated, _) = declare(&stage, Compromised::All).await;
+        assert!(stage.clock.now() - declared < TimeDelta::minutes(2), "{label_event:?}");
+        assert_eq!(rotated.compromised, [1, 2], "every accepted one but the new");
+        values.push(stage.current_value(&arn).await);
+        assert_only(&stage, &values, &[2], &format!("{label_event:?}")).await;
+        assert_nothing_is_lost(&stage, &arn).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_versions_that_are_named_are_compromised() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    stage.aws.on_label_event("retirement");
+    ticking(&stage);
+    let (rotated, told) = declare(&stage, Compromised::Generations(vec![1])).await;
+    values.push(stage.current_value(&arn).await);
+    assert_eq!(rotated.compromised, [1]);
+    assert!(words(&told).contains(&"refused"));
+    assert_only(&stage, &values, &[1, 2], "the second one has its overlap").await;
+    assert_nothing_is_lost(&stage, &arn).await;
+
+    let before = stage.world().await;
+    let (done, _) = declare_until(&stage, Compromised::Generations(vec![9]), |_| false).await;
+    let said = rotator::failure::chain(&done.expect("not killed").expect_err("there is none"));
+    assert!(said.contains("--compromised") && said.contains("rotator show partner/acme"), "{said}");
+    assert_eq!(stage.world().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pending_rotation_that_is_healthy_is_carried_to_its_end_first() {
+    let propagation = Duration::from_secs(45);
+    let (stage, arn, mut values) = prepared(Settings { propagation, ..settings() }, &Terms::default(), 1).await;
+    stage.aws.on_label_event("retirement");
+    ticking(&stage);
+    stage.secrets_manager().rotate_secret().secret_id(&arn).send().await.expect("begun");
+    let (rotated, told) = declare(&stage, Compromised::All).await;
+
+    let said = words(&told);
+    assert_eq!(said[..3], ["pending", "ordered", "begun"], "{said:?}");
+    assert_eq!((rotated.generation, rotated.compromised), (4, vec![1, 2, 3]));
+    let credential = stage.load(ACME).await;
+    assert!(credential.versions[&3].activated.is_some(), "it was current for a moment");
+    values.push(stage.current_value(&arn).await);
+    stage.wait(TimeDelta::minutes(1)).await;
+    assert_only(&stage, &values, &[2], "over").await;
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pending_rotation_that_is_held_is_fenced_off_after_its_functions_time() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    // It is held by something that is about its own key alone.
+    stage.faults.deny("secretsmanager:UpdateSecretVersionStage");
+    stage.rotate(&arn).await;
+    let stuck = stage.load(ACME).await.versions[&3].clone();
+    stage.detach(&stuck.provider["id"], &stage.plan).await;
+    stage.faults.allow("secretsmanager:UpdateSecretVersionStage");
+    stage.aws.on_label_event("retirement");
+    ticking(&stage);
+    let declared = stage.clock.now();
+    let (rotated, told) = declare(&stage, Compromised::All).await;
+
+    let said = words(&told);
+    assert_eq!(said[..4], ["pending", "fenced", "ordered", "begun"], "{said:?}");
+    assert!(told.contains(&Milestone::Fenced { token: stuck.carriers[0].clone() }));
+    let times = stage.engine_unhurt().records.history(&CredentialName::parse(ACME).expect("a name")).await;
+    let fenced = times.expect("readable").into_iter().find(|told| told.event.change.word() == "abandoned");
+    let fenced = fenced.expect("told").event.at;
+    assert!(fenced >= stuck.open_until.expect("open") && fenced - declared <= FUNCTION_TIMEOUT, "{fenced}");
+    assert_eq!((rotated.generation, rotated.compromised), (4, vec![1, 2]));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "over").await;
+    assert_nothing_is_lost(&stage, &arn).await;
+    assert_eq!(stage.load(ACME).await.versions[&3].state, State::Destroyed, "abandoned, and retired like any other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pending_rotation_whose_process_is_dead_is_fenced_off_after_its_functions_time() {
+    let (stage, arn, mut values) = prepared(Settings { rotation_retries: 0, ..settings() }, &Terms::default(), 1).await;
+    stage.faults.arm(When::FromThenOn(calls_before_the_key().await), Fault::KilledBefore);
+    stage.rotate(&arn).await;
+    let stuck = stage.load(ACME).await.versions[&3].clone();
+    assert_eq!((stuck.phase, stage.failure().error_type.as_str()), (Some(Phase::Admitting), "Runtime.ExitError"));
+    stage.aws.on_label_event("retirement");
+    let declared = stage.clock.now();
+    // Secrets Manager tries it once more for the command, and the process dies again.
+    let (rotated, told) = declare(&stage, Compromised::All).await;
+
+    assert_eq!(stage.faults.met(), 2);
+    let said = words(&told);
+    assert_eq!(said[..4], ["pending", "fenced", "ordered", "begun"], "{said:?}");
+    let took = stage.clock.now() - declared;
+    assert!(took >= FUNCTION_TIMEOUT && took < FUNCTION_TIMEOUT + TimeDelta::minutes(1), "{took}");
+    assert_eq!((rotated.generation, rotated.compromised), (4, vec![1, 2]));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "over").await;
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
+/// How many calls the second rotation of a credential makes before it creates its key.
+async fn calls_before_the_key() -> usize {
+    let (stage, arn, _) = prepared(settings(), &Terms::default(), 1).await;
+    stage.faults.disarm();
+    stage.rotate(&arn).await;
+    stage.faults.calls().iter().position(|call| call == "apigateway:POST /apikeys").expect("it creates one")
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_emergencies_in_a_row_lose_nobody() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    stage.aws.on_label_event("retirement");
+    ticking(&stage);
+    for generation in 3..=4 {
+        let (rotated, _) = declare(&stage, Compromised::All).await;
+        assert_eq!(rotated.generation, generation);
+        values.push(stage.current_value(&arn).await);
+        let last = values.len() - 1;
+        assert_only(&stage, &values, &[last], "after each").await;
+    }
+    assert_nothing_is_lost(&stage, &arn).await;
+    let states: Vec<_> = stage.load(ACME).await.versions.values().map(|version| version.state).collect();
+    assert_eq!(states, [State::Destroyed, State::Destroyed, State::Destroyed, State::Active]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_survives_the_crash_of_its_command() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    stage.aws.on_label_event("retirement");
+    ticking(&stage);
+    let is_ordered = |milestone: &Milestone| matches!(milestone, Milestone::Ordered { .. });
+    let (done, _) = declare_until(&stage, Compromised::Generations(vec![2]), is_ordered).await;
+    assert!(done.is_none(), "killed before it could begin anything");
+    let order = stage.load(ACME).await.head.order.expect("it stands");
+    assert_eq!((&order.compromised, order.promoted), (&vec![2], false));
+    assert!(stage.gets_through(&values[1]).await, "nothing is refused before there is a new key");
+
+    // Whoever declares it again finds it, whatever they say.
+    let (rotated, _) = declare(&stage, Compromised::All).await;
+    assert_eq!((&rotated.token, &rotated.compromised), (&order.token, &vec![2]));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[0, 2], "over").await;
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_nobody_comes_back_for_is_fulfilled_by_the_next_rotation() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    let is_ordered = |milestone: &Milestone| matches!(milestone, Milestone::Ordered { .. });
+    declare_until(&stage, Compromised::All, is_ordered).await;
+    stage.pass(TimeDelta::hours(3)).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    stage.tick().await;
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "the next scheduled rotation").await;
+    assert!(stage.load(ACME).await.head.order.is_none());
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_emergency_whose_rotation_has_begun_goes_on_without_its_command() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    stage.aws.on_label_event("retirement");
+    let begun = |milestone: &Milestone| matches!(milestone, Milestone::Begun { .. });
+    let (done, _) = declare_until(&stage, Compromised::All, begun).await;
+    assert!(done.is_none());
+    stage.aws.settle().await;
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "nobody looked").await;
+    // Declared again, it is another emergency: the key that is current now.
+    let (rotated, _) = declare(&stage, Compromised::All).await;
+    assert_eq!((rotated.generation, rotated.compromised), (4, vec![3]));
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_probe_nobody_claims_to_have_seen_the_refusal() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default().with("probe", "none"), 1).await;
+    stage.aws.on_label_event("retirement");
+    let (_, told) = declare(&stage, Compromised::Generations(vec![2])).await;
+    let said = words(&told);
+    assert_eq!(said[said.len() - 2..], ["suspended", "unseen"], "{said:?}");
+    assert!(told.contains(&Milestone::Unseen { generation: 2 }));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[0, 2], "refused all the same").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_put_by_hand_keeps_nobody_from_an_emergency_or_a_rotation() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    stage.aws.on_label_event("retirement");
+    ticking(&stage);
+    // The label that the last rotation left behind now blocks Secrets Manager.
+    stage.put(&arn, &document(&values[1]).replace("api-gateway", "by hand")).await;
+    let (rotated, _) = declare(&stage, Compromised::All).await;
+    assert_eq!((rotated.generation, rotated.compromised), (3, vec![1, 2]));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "over").await;
+
+    stage.put(&arn, &document(&values[2]).replace("api-gateway", "by hand")).await;
+    let process = stage.faults.process();
+    let (engine, errand) = (stage.engine(&process), stage.errand());
+    let name = CredentialName::parse(ACME).expect("a name");
+    let mut tell = |_| {};
+    let rotated = tokio::select! {
+        rotated = on_demand(&engine, &name, &errand, &mut tell) => rotated.expect("rotated"),
+        () = stage.aws.run() => unreachable!("it never ends"),
+    };
+    assert_eq!(rotated.generation, 4);
+    assert_ne!(stage.current_value(&arn).await, values[2]);
+    assert_nothing_is_lost(&stage, &arn).await;
+}

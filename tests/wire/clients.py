@@ -1,0 +1,93 @@
+"""The `aws` command line, boto3 and this project's own commands rotate keys of a running `rotator local`.
+
+Its clock runs 600 times as fast as real time: an overlap of two hours is over in twelve seconds.
+"""
+
+import datetime
+
+from world import Local, wait_until
+
+SPEED = 600
+TAGS = {"overlap": "PT2H", "consumer_cache": "PT1H", "soak": "PT2H"}
+
+
+def the_aws_command_line_rotates_a_key():
+    def rotate(local, secret):
+        return local.aws("secretsmanager", "rotate-secret", "--secret-id", secret)["VersionId"]
+
+    rotates("acme-shop", rotate)
+
+
+def boto3_rotates_a_key():
+    def rotate(local, secret):
+        return local.boto3("secretsmanager").rotate_secret(SecretId=secret)["VersionId"]
+
+    rotates("contoso-trips", rotate)
+
+
+def rotator_rotates_a_key():
+    def rotate(local, secret):
+        done = local.rotator("rotate", secret)
+        assert done["done"] and done["generation"] == 2, done
+        return done["token"]
+
+    rotates("fabrikam-logistics", rotate)
+
+
+def the_command_line_shows_what_there_is():
+    with Local() as local:
+        assert local.rotator("list")["credentials"] == []
+        planned = local.rotator("adopt", "--all", "--probe", local.probes[-1])
+        assert not planned["applied"] and len(planned["keys"]) == 25, planned
+        assert local.rotator("list")["credentials"] == [], "a plan changes nothing"
+        secret = local.adopt("acme-shop")
+        listed = local.rotator("list")["credentials"]
+        assert [row["name"] for row in listed] == [secret] and listed[0]["state"] == "active", listed
+        local.rotator("show", "no-such-secret", status=1)
+        local.rotator("rotate", secret, "--emergency", status=2)
+
+
+def rotates(key, rotate):
+    """One rotation from end to end, as a consumer of the secret and of the API sees it."""
+    with Local("--speed", str(SPEED)) as local:
+        secret = local.adopt(key, **TAGS)
+        old = local.value(secret)
+        assert local.call(old) == 200, "the key works before its rotation"
+        assert local.call("made-up-" + "0" * 20) == 403, "the API takes no key that nobody made"
+
+        token = rotate(local, secret)
+        wait_until(f"{secret} has a new value", lambda: local.value(secret) != old)
+        new = local.value(secret)
+        assert local.call(new) == 200, "the new key works as soon as a consumer can read it"
+        assert local.call(old) == 200, "the old key works during its overlap"
+        assert local.value(secret, "AWSPREVIOUS") == old, "a consumer can fall back to it"
+
+        calls = 0
+
+        def refused():
+            nonlocal calls
+            calls += 1
+            assert local.call(new) == 200, "the new key works all the time"
+            return local.call(old) == 403
+
+        wait_until("the old key is refused", refused)
+        overlap = overlap_of(local.rotator("history", secret)["events"])
+        assert overlap >= datetime.timedelta(hours=2), f"refused after {overlap} of its two hours"
+        shown = local.rotator("show", secret)
+        current = next(version for version in shown["versions"] if version["generation"] == 2)
+        assert current["state"] == "active" and token in current["carriers"], shown
+        print(f"    {secret}: both keys worked {calls} times, the old one was refused after {overlap}")
+
+
+def overlap_of(events):
+    """How long after the promotion of the new version the old one was told off."""
+    at = {event["what"]: datetime.datetime.fromisoformat(event["at"]) for event in events}
+    return at["suspending"] - at["promoted"]
+
+
+TESTS = [
+    the_command_line_shows_what_there_is,
+    the_aws_command_line_rotates_a_key,
+    boto3_rotates_a_key,
+    rotator_rotates_a_key,
+]

@@ -1,0 +1,133 @@
+"""The real functions, `rotation` and `retirement`, under a Lambda runtime loop behind `--lambda-endpoint`.
+
+On real time, there is one clock: an overlap of ten seconds, and retirement's timer, which comes every minute.
+"""
+
+import contextlib
+import json
+import pathlib
+import subprocess
+import tempfile
+import urllib.request
+
+from clients import overlap_of
+from lambda_api import Lambda
+from world import BINARIES, Local, bare_environment, wait_until
+
+TAGS = {"overlap": "PT10S", "consumer_cache": "PT5S", "soak": "PT10S"}
+
+
+def the_lambda_functions_rotate_and_retire_a_key():
+    with deployed() as (api, local, logs):
+        secret = local.adopt("acme-shop", **TAGS)
+        old = local.value(secret)
+        token = local.boto3("secretsmanager").rotate_secret(SecretId=secret)["VersionId"]
+        wait_until(f"{secret} has a new value", lambda: local.value(secret) != old)
+        new = local.value(secret)
+        assert local.call(new) == 200, "the new key works as soon as a consumer can read it"
+        assert local.call(old) == 200, "the old key works during its overlap"
+
+        def refused():
+            assert local.call(new) == 200, "the new key works all the time"
+            return local.call(old) == 403
+
+        wait_until("the old key is refused", refused, every=0.5)
+        overlap = overlap_of(local.rotator("history", secret)["events"])
+        assert overlap.total_seconds() >= 10, f"refused after {overlap} of its ten seconds"
+
+        steps = [json.loads(call.payload) for call in api.invocations["rotation"]]
+        real = [call["Step"] for call in steps if call["ClientRequestToken"] == token]
+        assert real == ["createSecret", "setSecret", "testSecret", "finishSecret"], steps
+        assert not any(call.failed for calls in api.invocations.values() for call in calls)
+        kinds = {json.loads(call.payload)["detail-type"] for call in api.invocations["retirement"]}
+        assert kinds == {"Scheduled Event", "Secret Label Updated"}, kinds
+
+        lines = {name: log.read_text().splitlines() for name, log in logs.items()}
+        check_step_logs(lines["rotation"], secret, token, api.invocations["rotation"])
+        check_metrics(lines["rotation"], "rotation", "Steps")
+        check_metrics(lines["retirement"], "retirement", "Ticks")
+        told = "\n".join(line for log in lines.values() for line in log)
+        secrets = [old, new, *(call["RotationToken"] for call in steps)]
+        assert all(value not in told for value in secrets), "a secret value is in a log"
+        print(f"    {secret}: {len(steps)} steps, the old key was refused after {overlap}, {len(told)} bytes of logs")
+
+
+def a_function_answers_an_event_that_it_does_not_know_with_an_error():
+    with deployed() as (api, _, logs):
+        for name, word in ("rotation", "Step"), ("retirement", "detail-type"):
+            url = f"{api.endpoint}/2015-03-31/functions/{name}/invocations"
+            with urllib.request.urlopen(url, data=b'{"step": "createSecret"}', timeout=30) as answer:
+                error = json.load(answer)
+                assert answer.status == 200 and answer.headers["X-Amz-Function-Error"] == "Unhandled"
+            assert error["errorType"] == "Refused" and word in error["errorMessage"], error
+            wait_until("the error is in the log", lambda: word in logs[name].read_text())
+
+
+@contextlib.contextmanager
+def deployed():
+    """Both functions, running, with an AWS that invokes them; and where each of them writes its log."""
+    with contextlib.ExitStack() as stack:
+        api = stack.enter_context(Lambda("rotation", "retirement"))
+        local = stack.enter_context(Local("--lambda-endpoint", api.endpoint))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        logs = {name: start(stack, api, local, name, folder) for name in ("rotation", "retirement")}
+        yield api, local, logs
+        assert not api.init_errors, api.init_errors
+
+
+def start(stack, api, local, name, folder):
+    """Starts a function as Lambda does: with its environment, and with nobody who restarts it."""
+    environment = bare_environment() | local.environment | {
+        "AWS_LAMBDA_RUNTIME_API": api.runtime_api(name),
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "wire-test",
+    }
+    log = pathlib.Path(folder) / f"{name}.log"
+    output = stack.enter_context(log.open("w"))
+    process = subprocess.Popen([BINARIES / name], env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+    def stop():
+        alive = process.poll() is None
+        process.kill()
+        process.wait()
+        assert alive, f"{name} ended by itself: {log.read_text()}"
+
+    stack.callback(stop)
+    return log
+
+
+def check_step_logs(lines, secret, token, calls):
+    """Every line is JSON; every step of the rotation says what it is about, and which request it was."""
+    events = [event for event in map(json.loads, lines) if "_aws" not in event]
+    over = [event for event in events if event.get("message") == "step over"]
+    requests = {call.id for call in calls}
+    steps = []
+    for event in over:
+        fields = {name: value for span in event.get("spans", []) for name, value in span.items()} | event
+        assert fields["credential"] == secret and fields["request_id"] in requests, event
+        if fields["token"] == token[:8]:
+            steps.append((fields["step"], fields["outcome"]))
+    wanted = ["createSecret", "setSecret", "testSecret", "finishSecret"]
+    assert steps == [(step, "Done") for step in wanted], over
+
+
+def check_metrics(lines, function, metric):
+    """A line in CloudWatch's embedded metric format: the metric is declared, and its value stands beside it."""
+    metrics = [event for event in map(json.loads, lines) if "_aws" in event]
+    declared = [
+        (directive["Namespace"], event.get("function"), declared["Name"])
+        for event in metrics
+        for directive in event["_aws"]["CloudWatchMetrics"]
+        for declared in directive["Metrics"]
+        if declared["Name"] in event
+    ]
+    assert ("Rotator", function, metric) in declared, metrics
+
+
+TESTS = [
+    a_function_answers_an_event_that_it_does_not_know_with_an_error,
+    the_lambda_functions_rotate_and_retire_a_key,
+]

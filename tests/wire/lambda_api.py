@@ -1,0 +1,123 @@
+"""Lambda's two HTTP interfaces: Invoke, for who calls a function, and the Runtime API, for who runs one.
+
+`cargo lambda watch` has both, but names a deadline in 1970, so that a function that minds its deadline stops at once,
+and it answers a function's error with HTTP 500 where Lambda answers 200 with `X-Amz-Function-Error`. So here they are,
+as AWS documents them: each function runs one invocation at a time, in the order in which they came.
+"""
+
+import dataclasses
+import http.server
+import json
+import queue
+import threading
+import time
+import uuid
+
+# As the stack sets it.
+TIMEOUT = 300
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+
+
+@dataclasses.dataclass
+class Invocation:
+    """One call of a function, and what came of it."""
+
+    payload: bytes
+    id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    done: threading.Event = dataclasses.field(default_factory=threading.Event)
+    answer: bytes = b""
+    failed: bool = False
+
+
+class Lambda:
+    """Both interfaces on one free port of the loopback, as long as the `with` block runs.
+
+    A function's Runtime API is at `/NAME/2018-06-01/..`; `runtime_api(NAME)` is its `AWS_LAMBDA_RUNTIME_API`.
+    """
+
+    def __init__(self, *functions):
+        self.waiting = {name: queue.Queue() for name in functions}
+        self.running = {}
+        self.invocations = {name: [] for name in functions}
+        self.init_errors = []
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"world": self}))
+        self.server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
+
+    def runtime_api(self, name):
+        return f"{self.endpoint}/{name}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    world = None
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        match self.path.strip("/").split("/"):
+            case ["2015-03-31", "functions", name, "invocations"]:
+                self.invoke(name.rsplit(":", 1)[-1], body)
+            case [_, "2018-06-01", "runtime", "init", "error"]:
+                self.world.init_errors.append(body.decode())
+                self.reply(202, b'{"status":"OK"}')
+            case [_, "2018-06-01", "runtime", "invocation", id, ("response" | "error") as outcome]:
+                self.complete(id, body, failed=outcome == "error")
+            case _:
+                self.reply(404, b'{"errorType":"NotFound"}')
+
+    def do_GET(self):
+        match self.path.strip("/").split("/"):
+            case [name, "2018-06-01", "runtime", "invocation", "next"] if name in self.world.waiting:
+                self.next(name)
+            case _:
+                self.reply(404, b'{"errorType":"NotFound"}')
+
+    def invoke(self, name, payload):
+        if name not in self.world.waiting:
+            return self.reply(404, b'{"Type":"User","Message":"Function not found"}')
+        invocation = Invocation(payload)
+        self.world.invocations[name].append(invocation)
+        self.world.waiting[name].put(invocation)
+        if not invocation.done.wait(TIMEOUT):
+            timed_out = {"errorType": "Sandbox.Timedout", "errorMessage": f"Task timed out after {TIMEOUT} seconds"}
+            return self.reply(200, json.dumps(timed_out).encode(), {"X-Amz-Function-Error": "Unhandled"})
+        self.reply(200, invocation.answer, {"X-Amz-Function-Error": "Unhandled"} if invocation.failed else {})
+
+    def next(self, name):
+        invocation = self.world.waiting[name].get()
+        self.world.running[invocation.id] = invocation
+        self.reply(200, invocation.payload, {
+            "Lambda-Runtime-Aws-Request-Id": invocation.id,
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + TIMEOUT) * 1000)),
+            "Lambda-Runtime-Invoked-Function-Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}",
+            "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}",
+        })
+
+    def complete(self, id, answer, failed):
+        invocation = self.world.running.pop(id, None)
+        if invocation is None:
+            return self.reply(400, b'{"errorType":"InvalidRequestID"}')
+        invocation.answer, invocation.failed = answer, failed
+        invocation.done.set()
+        self.reply(202, b'{"status":"OK"}')
+
+    def reply(self, status, body, headers=None):
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Quiet."""
