@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aws_sdk_secretsmanager::types::RotationRulesType;
 use chrono::TimeDelta;
 use rotator::functions::{Handle, Invocation, retirement::Retirement, rotation::Rotation};
 use rotator::ports::Clock;
@@ -13,9 +14,10 @@ use rotator::rotate::{Compromised, emergency};
 use serde_json::{Value, json};
 use state::decide::Step;
 use state::ledger::Note;
+use state::lifecycle::State;
 use state::name::CredentialName;
 
-use crate::crash_matrix::{go_on, retire};
+use crate::crash_matrix::go_on;
 use crate::harness::turns::{Schedule, Side, Turns};
 use crate::harness::{ACME, Stage, Terms};
 
@@ -24,6 +26,7 @@ const PROCESS: TimeDelta = TimeDelta::minutes(1);
 /// From this call on, an emergency only looks whether the rotation has come to its end.
 const WAITING: usize = 12;
 
+const EARLIER: &str = "00000000-0000-4000-8000-000000000000";
 const FIRST: &str = "11111111-0000-4000-8000-000000000000";
 const SECOND: &str = "22222222-0000-4000-8000-000000000000";
 
@@ -79,6 +82,12 @@ impl Meeting {
 
 #[test]
 fn two_actors() {
+    if let Ok(t) = std::env::var("T1S") {
+        let n: Vec<usize> = t.split(' ').map(|x| x.parse().unwrap()).collect();
+        let m = Meeting::all().into_iter().nth(n[0]).unwrap();
+        alone(m, Schedule { first: if n[1] == 0 { Side::A } else { Side::B }, calls: n[2], others_calls: n[3] });
+        return;
+    }
     let meetings: Vec<(Meeting, Side)> = Meeting::all()
         .into_iter()
         .flat_map(|meeting| meeting.orders().iter().map(move |side| (meeting, *side)))
@@ -113,6 +122,9 @@ fn every_schedule(meeting: Meeting, first: Side, bad: &Mutex<Vec<String>>) -> us
         for others_calls in 0..=meeting.cap(first.other()) {
             let schedule = Schedule { first, calls, others_calls };
             runs += 1;
+            if std::env::var_os("T1").is_some() {
+                say(&format!("{meeting:?} {schedule:?} {:?}", std::time::Instant::now()));
+            }
             let Ok(stopped) = std::panic::catch_unwind(|| alone(meeting, schedule)) else {
                 bad.lock().expect("not poisoned").push(format!("{meeting:?} {schedule:?}"));
                 continue;
@@ -138,7 +150,8 @@ fn alone(meeting: Meeting, schedule: Schedule) -> Vec<Side> {
 async fn meet(meeting: Meeting, schedule: Schedule) -> Vec<Side> {
     let what = format!("{meeting:?} {schedule:?}");
     let stage = Stage::new().await;
-    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    // Nothing is called before a test says so: rotation is configured when the first one is begun.
+    let (arn, ..) = stage.credential(ACME, &Terms { schedule: None, ..Terms::default() }).await;
     let turns = match meeting {
         Meeting::SameToken(at) => {
             begin(&stage, &arn, FIRST).await;
@@ -164,7 +177,7 @@ async fn meet(meeting: Meeting, schedule: Schedule) -> Vec<Side> {
             turns
         }
         Meeting::Retirement(at) => {
-            stage.rotate(&arn).await;
+            rotated(&stage, &arn).await;
             begin(&stage, &arn, FIRST).await;
             Clock::sleep(&stage.clock, TimeDelta::hours(25)).await;
             before(&stage, &arn, at).await;
@@ -186,7 +199,7 @@ async fn meet(meeting: Meeting, schedule: Schedule) -> Vec<Side> {
         }
         Meeting::EmergencyAtTheBeginning | Meeting::EmergencyAtTheEnd => {
             // Something to compromise is on record.
-            stage.rotate(&arn).await;
+            rotated(&stage, &arn).await;
             stage.aws.on_label_event("retirement");
             let at_the_end = matches!(meeting, Meeting::EmergencyAtTheEnd);
             if at_the_end {
@@ -234,8 +247,19 @@ async fn meet(meeting: Meeting, schedule: Schedule) -> Vec<Side> {
         Meeting::SameToken(_) | Meeting::OtherToken(_) | Meeting::Completion(_) => 1,
         Meeting::Retirement(_) | Meeting::EmergencyAtTheBeginning | Meeting::EmergencyAtTheEnd => 2,
     };
+    if std::env::var_os("T1S").is_some() {
+        say(&format!(
+            "{:#?}\n{}\n{:?}",
+            stage.aws.rotations(),
+            stage.story(ACME).await,
+            stage.aws.requests().iter().map(|r| format!("{} {}", r.operation, r.status)).collect::<Vec<_>>()
+        ));
+    }
     go_on(&stage, ACME, rotations, &what).await;
-    retire(&stage, ACME, &what).await;
+    if std::env::var_os("T1S").is_some() {
+        say(&format!("{:#?}\n{}\n{:?}", stage.aws.rotations(), stage.story(ACME).await, stage.aws.requests().len()));
+    }
+    finish(&stage, &what).await;
     turns.stopped()
 }
 
@@ -246,7 +270,30 @@ fn token(raw: &str) -> state::name::Token {
 /// `RotateSecret`, but nothing that follows from it yet.
 async fn begin(stage: &Stage, arn: &str, token: &str) {
     let client = stage.secrets_manager();
-    client.rotate_secret().secret_id(arn).client_request_token(token).send().await.expect("begun");
+    let function = stage.settings.function_arn.clone().expect("registered");
+    let rules = RotationRulesType::builder().schedule_expression("rate(30 days)").build();
+    let begun = client.rotate_secret().secret_id(arn).client_request_token(token);
+    begun.rotation_lambda_arn(function).rotation_rules(rules).send().await.expect("begun");
+}
+
+/// A rotation that nobody disturbs.
+async fn rotated(stage: &Stage, arn: &str) {
+    begin(stage, arn, EARLIER).await;
+    stage.aws.settle().await;
+}
+
+/// After every overlap and soak, exactly the current key is left.
+async fn finish(stage: &Stage, what: &str) {
+    stage.pass(TimeDelta::hours(25)).await;
+    stage.pass(TimeDelta::hours(25)).await;
+    stage.assert_sound(ACME, what).await;
+    let credential = stage.load(ACME).await;
+    let left: Vec<State> =
+        credential.versions.values().map(|version| version.state).filter(|state| *state != State::Destroyed).collect();
+    assert_eq!(left, [State::Active], "{what}\n{}", stage.story(ACME).await);
+    assert_eq!(stage.aws.inspect_api_keys().len(), 1, "{what}: an orphan\n{}", stage.story(ACME).await);
+    let value = stage.current_value(ACME).await;
+    assert!(stage.gets_through(&value).await, "{what}: an outage at the end");
 }
 
 /// A retry with a new token: `AWSPENDING` moves to its placeholder.

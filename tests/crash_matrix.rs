@@ -137,7 +137,7 @@ pub async fn go_on(stage: &Stage, name: &str, rotations: u32, what: &str) {
 }
 
 /// After every overlap and soak, exactly the current key is left.
-pub async fn retire(stage: &Stage, name: &str, what: &str) {
+async fn retire(stage: &Stage, name: &str, what: &str) {
     for _ in 0..3 {
         stage.pass(TimeDelta::hours(25)).await;
         stage.tick().await;

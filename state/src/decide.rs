@@ -475,6 +475,11 @@ fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Dec
             (State::PreActivation, Some(Phase::Drafting | Phase::Admitting | Phase::Proving | Phase::Promoting)) => {
                 let token = &version.carriers[0];
                 if secret.has(token, AWSPENDING) {
+                    if !secret.rotation_enabled {
+                        // Somebody did not want it: it must not become current by itself.
+                        let detail = format!("rotation was switched off while generation {generation} was coming in");
+                        return hold(Some(generation), HoldReason::RotationCancelled, detail);
+                    }
                     return advance(version, credential, secret, observed, Step::Finish);
                 }
                 return Decision::Commit(Change::Abandoned { generation, why: Abandonment::LostPending });
@@ -514,6 +519,11 @@ fn guard(version: &Version, secret: &Secret) -> Option<Decision> {
     }
     let generation = Some(version.generation);
     for carrier in &version.carriers {
+        // Abandoned, and then its writer put the value after all, which moved the label back: no rotation with that
+        // token can come to its end any more, and left there the label blocks every other.
+        if version.activated.is_none() && secret.has(carrier, AWSPENDING) && !secret.has(carrier, AWSCURRENT) {
+            return Some(Decision::Perform(Action::Unpend(carrier.clone())));
+        }
         for label in [AWSCURRENT, AWSPENDING] {
             if secret.has(carrier, label) {
                 return Some(hold(

@@ -20,6 +20,8 @@ pub enum HoldReason {
     ForeignValue,
     /// `AWSCURRENT` or `AWSPENDING` is not where the records say.
     LabelMoved,
+    /// Rotation was switched off while a version was coming in.
+    RotationCancelled,
     /// Another version would be one more than `rotator:max-live` allows.
     TooManyLive,
     /// The incumbent's key is gone at the provider: nobody can say which plans the new one needs.
@@ -48,12 +50,13 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::SecretReplaced,
         Self::SecretDeleted,
         Self::ValueWiped,
         Self::ForeignValue,
         Self::LabelMoved,
+        Self::RotationCancelled,
         Self::TooManyLive,
         Self::KeyVanished,
         Self::KeyNotOurs,
@@ -76,6 +79,9 @@ impl HoldReason {
             Self::ValueWiped => "move AWSCURRENT back to the version that holds the key",
             Self::ForeignValue => "move AWSCURRENT back to the version that holds the known key",
             Self::LabelMoved => "compare the labels with `rotator show`, then move them back or start a new rotation",
+            Self::RotationCancelled => {
+                "switch rotation on again with RotateSecret, or take AWSPENDING off the version: its key is then retired"
+            }
             Self::TooManyLive => "wait for the retirement of an older version, or raise rotator:max-live",
             Self::KeyVanished => {
                 "find out who deleted the key; with its plans named in rotator:usage-plans, the next rotation makes a new one"
@@ -103,6 +109,7 @@ impl HoldReason {
             Self::ValueWiped => "ValueWiped",
             Self::ForeignValue => "ForeignValue",
             Self::LabelMoved => "LabelMoved",
+            Self::RotationCancelled => "RotationCancelled",
             Self::TooManyLive => "TooManyLive",
             Self::KeyVanished => "KeyVanished",
             Self::KeyNotOurs => "KeyNotOurs",

@@ -106,6 +106,32 @@ async fn secret_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rotation_cancelled() {
+    let stage = Stage::new().await;
+    let (arn, value) = rotated(&stage, &Terms::default()).await;
+    let client = stage.secrets_manager();
+    stage.faults.arm(crate::harness::faults::When::Once(20), crate::harness::faults::Fault::KilledBefore);
+    let begun = client.rotate_secret().secret_id(&arn).send().await.expect("begun").version_id.expect("a token");
+    stage.aws.tick().await;
+    assert_eq!(stage.faults.met(), 1, "its process is dead in the middle");
+    client.cancel_rotate_secret().secret_id(&arn).send().await.expect("cancelled");
+
+    // Retirement completes what nobody comes back for, but not what somebody did not want.
+    stage.pass(TimeDelta::minutes(6)).await;
+    let held = recorded(&stage, Some(3)).await;
+    assert_eq!(held.hold.reason, HoldReason::RotationCancelled);
+    assert_published(&stage, &arn, &value).await;
+
+    // Given up: the label goes, and with it the key.
+    let unpend = client.update_secret_version_stage().secret_id(&arn).version_stage(AWSPENDING);
+    unpend.remove_from_version_id(begun).send().await.expect("taken off");
+    stage.pass(TimeDelta::minutes(16)).await;
+    stage.pass(TimeDelta::minutes(6)).await;
+    assert_eq!(stage.load(ACME).await.versions[&3].state, State::Suspended);
+    assert_published(&stage, &arn, &value).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn value_wiped() {
     let stage = Stage::new().await;
     let (arn, value) = rotated(&stage, &Terms::default()).await;
