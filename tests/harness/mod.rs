@@ -390,6 +390,7 @@ impl Function for Host {
             Which::Retirement => Box::new(Retirement::new(engine)),
         };
         let deadline = self.clock.now() + FUNCTION_TIMEOUT;
+        let met = self.faults.met();
         let ended =
             |kind: &str| Err(FunctionError { error_type: kind.into(), error_message: "the process ended".into() });
         let done = tokio::select! {
@@ -399,7 +400,8 @@ impl Function for Host {
             () = process.killed() => ended("Runtime.ExitError"),
             () = local_aws::Clock::sleep_until(&self.clock, deadline) => ended("Sandbox.Timedout"),
         };
-        if done.is_err() {
+        // Retirement leaves a credential that it can't help to its next tick, and does not fail for it.
+        if done.is_err() || self.faults.met() > met {
             self.faults.a_process_failed();
         }
         done
