@@ -12,7 +12,6 @@ use state::hold::{Hold, HoldReason};
 use state::ledger::{Change, Note};
 use state::name::{CredentialName, Token};
 use state::policy::{PREFIX, Policy, Schedule};
-use uuid::Uuid;
 
 use crate::aws::api_keys::ApiKey;
 use crate::aws::probe::Probe;
@@ -339,8 +338,7 @@ async fn take(
 }
 
 fn derived(key: &str, what: &str) -> Token {
-    let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{what} api key {key}").as_bytes());
-    Token::parse(&id.to_string()).expect("a UUID has 36 characters of [0-9a-f-]")
+    Token::derived(&format!("{what} api key {key}"))
 }
 
 #[cfg(test)]

@@ -224,6 +224,11 @@ impl Run<'_> {
         match decide(self.goal, &credential, &self.observed, self.engine.ports.clock.now()) {
             Decision::Done => Ok(Turn::Over),
             Decision::Refuse(refusal) => Err(Stopped::Refused(refusal)),
+            Decision::WaitUntil(until) => {
+                let why =
+                    format!("another process may still finish its rotation, until {}", until.format("%H:%M:%S UTC"));
+                Err(Failure::NotYet(why).into())
+            }
             Decision::Hold(generation, hold) => self.hold(credential, generation, hold).await,
             Decision::Commit(change) => {
                 if let (Some(generation), true) = (change.generation(), opens_intent(&change)) {

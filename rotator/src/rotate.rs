@@ -14,7 +14,6 @@ use state::hold::Hold;
 use state::ledger::{Abandonment, Change, Note};
 use state::lifecycle::{Phase, State};
 use state::name::{CredentialName, Token};
-use uuid::Uuid;
 
 use crate::aws::probe::{Probe, Recognition};
 use crate::engine::{Engine, Errand};
@@ -171,7 +170,7 @@ pub async fn on_demand(
             token.clone()
         }
         None => {
-            let wanted = derived(&credential, "on demand");
+            let wanted = credential.next_token("on demand");
             let begun = begin(engine, &credential, &wanted, errand).await?;
             tell(Milestone::Begun { token: begun.clone() });
             begun
@@ -274,12 +273,6 @@ async fn tidy(
     patiently(&engine.ports, errand.deadline, async || Ok(engine.secrets.unpend(&secret.arn, token).await?)).await?;
     let (_, fresh) = look(engine, &credential.head.name, errand).await?;
     Ok(fresh)
-}
-
-fn derived(credential: &Credential, what: &str) -> Token {
-    let name = format!("{what} {} {}", credential.head.arn, credential.head.ledger.seq + 1);
-    Token::parse(&Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string())
-        .expect("a UUID has 36 characters of [0-9a-f-]")
 }
 
 /// `RotateSecret` with a token of ours: repeating it after a lost answer is the same request.
@@ -444,7 +437,7 @@ async fn order(
                 generations.clone()
             }
         };
-        let token = credential.order_token();
+        let token = credential.next_token("emergency");
         let change = Change::Ordered { token: token.clone(), compromised: compromised.clone() };
         let commit = credential.apply(change, &engine.stamp(errand, Some(note.clone())));
         let commit = commit.expect("an order names versions that were just seen");

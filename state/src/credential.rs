@@ -281,11 +281,11 @@ impl Credential {
         self.versions.values().filter(|version| version.state.is_accepted()).map(|version| version.generation).collect()
     }
 
-    /// The token of the next emergency: derived from the place in the ledger at which it will stand.
-    pub fn order_token(&self) -> Token {
-        let name = format!("emergency {} {}", self.head.arn, self.head.ledger.seq + 1);
-        Token::parse(&Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string())
-            .expect("a UUID has 36 characters of [0-9a-f-]")
+    /// The token of a rotation that a person begins now, for that purpose: derived from the end of the ledger, so that
+    /// repeating the request is the same request.
+    pub fn next_token(&self, purpose: &str) -> Token {
+        let name = format!("{purpose} {} {}", self.head.arn, self.head.ledger.seq + 1);
+        Token::derived(&name)
     }
 
     /// Applies a change, or says why it can't be. Nothing is stored.

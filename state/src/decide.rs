@@ -158,6 +158,8 @@ pub enum Decision {
     Perform(Action),
     /// Write it down.
     Commit(Change),
+    /// Ask again until then: an intent is its writer's so long, and what it may still do can't be undone.
+    WaitUntil(Time),
     /// Stop until something changes. `None`: no version is concerned yet.
     Hold(Option<u32>, Hold),
     /// The request makes no sense; nothing is changed.
@@ -294,6 +296,10 @@ fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Ob
 /// A candidate that is not there yet.
 fn begin(token: &Token, credential: &Credential, secret: &Secret, observed: &Observed, now: Time) -> Decision {
     if let Some(other) = credential.candidate() {
+        // Its writer may be about to move the label, and no commit can stop that; the end of its time can.
+        if let Some(until) = other.open_until.filter(|until| other.phase == Some(Phase::Promoting) && *until > now) {
+            return Decision::WaitUntil(until);
+        }
         return Decision::Commit(Change::Abandoned { generation: other.generation, why: Abandonment::OtherToken });
     }
     let policy = match &secret.wishes {
@@ -425,6 +431,7 @@ fn advance(version: &Version, credential: &Credential, secret: &Secret, observed
                         other @ (Decision::Look(_)
                         | Decision::Perform(_)
                         | Decision::Commit(_)
+                        | Decision::WaitUntil(_)
                         | Decision::Hold(Some(_), _)
                         | Decision::Refuse(_)
                         | Decision::Done) => other,

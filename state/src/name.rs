@@ -102,6 +102,11 @@ impl Token {
         }
     }
 
+    /// A token that follows from a name: a UUIDv5, the same whoever computes it.
+    pub fn derived(name: &str) -> Self {
+        Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).to_string())
+    }
+
     /// The token as Secrets Manager writes it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -105,7 +105,7 @@ proptest! {
                 let held = credential.apply(Change::Held { generation, hold }, &stamp(now, None));
                 prop_assert!(held.is_ok());
             }
-            Decision::Look(_) | Decision::Perform(_) | Decision::Refuse(_) | Decision::Done => {}
+            Decision::Look(_) | Decision::Perform(_) | Decision::WaitUntil(_) | Decision::Refuse(_) | Decision::Done => {}
         }
     }
 
@@ -226,7 +226,7 @@ fn change(credential: &Credential, kind: u8, whose: u8, variety: u32, fresh: Tok
             policy: policy(variety),
             fingerprint: Some(Fingerprint { mac: "bWFj".into(), key: "k".into() }),
         },
-        1 => Change::Ordered { token: credential.order_token(), compromised: credential.accepted() },
+        1 => Change::Ordered { token: credential.next_token("emergency"), compromised: credential.accepted() },
         2 => Change::Abandoned { generation: candidate, why: Abandonment::OtherToken },
         3 => Change::Carried { generation, carrier: fresh },
         4 => Change::Held { generation: None, hold: Hold::new(HoldReason::Denied, "x") },

@@ -9,6 +9,7 @@ import dataclasses
 import http.server
 import json
 import queue
+import sys
 import threading
 import time
 import uuid
@@ -41,8 +42,7 @@ class Lambda:
         self.running = {}
         self.invocations = {name: [] for name in functions}
         self.init_errors = []
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"world": self}))
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"world": self}))
         self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
 
     def runtime_api(self, name):
@@ -55,6 +55,15 @@ class Lambda:
     def __exit__(self, *_):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A function that was killed hangs up in the middle of its poll: that is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
