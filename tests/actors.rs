@@ -28,7 +28,7 @@ use crate::harness::turns::{Schedule, Side, Turns};
 use crate::harness::{ACME, Stage, Terms};
 
 /// How long a process lives here. Whoever is stopped in the middle for longer is gone.
-const PROCESS: TimeDelta = TimeDelta::minutes(1);
+const PROCESS: TimeDelta = TimeDelta::seconds(30);
 /// From this call on, an emergency only looks whether the rotation has come to its end.
 const WAITING: usize = 12;
 

@@ -229,7 +229,7 @@ async fn unmet(
     secret: &CredentialName,
     tags: &BTreeMap<String, String>,
 ) -> Result<Option<Hold>, Failure> {
-    let policy = engine.wishes(tags).map_err(|bad| BadInput::Event { field: "tags", rule: bad.to_string() })?;
+    let policy = engine.wishes(tags).map_err(|bad| BadInput::Argument { what: "a tag", rule: bad.to_string() })?;
     if !policy.wishes.contains_key("usage-plans") {
         return Ok(None);
     }
@@ -283,7 +283,8 @@ async fn take(
 ) -> Result<(), Failure> {
     let vanished = || Hold::new(HoldReason::KeyVanished, format!("key {} was deleted", item.key.id));
     let value = engine.api_keys.value(&item.key.id).await?.ok_or_else(vanished)?;
-    let wishes = engine.wishes(&item.tags).map_err(|bad| BadInput::Event { field: "tags", rule: bad.to_string() })?;
+    let wishes =
+        engine.wishes(&item.tags).map_err(|bad| BadInput::Argument { what: "a tag", rule: bad.to_string() })?;
     let endpoint = wishes
         .wishes
         .get("probe")
@@ -293,6 +294,16 @@ async fn take(
         document["endpoint"] = engine.prober.endpoint(&probe).into();
     }
     let document = SecretValue::new(document.to_string());
+    let kind = engine.kind(&wishes.kind)?;
+    let fingerprint = engine.fingerprint(kind, &document).await?;
+    if let Some(fingerprint) = &fingerprint {
+        // Two credentials with one key: the retirement of the one would be the outage of the other.
+        let holders = engine.records.with_fingerprint(&fingerprint.mac).await?;
+        if let Some(other) = holders.iter().find(|name| **name != item.secret) {
+            let rule = format!("key {} is under management already, as {other}", item.key.id);
+            return Err(BadInput::Argument { what: "the key", rule }.into());
+        }
+    }
     let carrier = derived(&item.key.id, "adopt");
     let name = item.secret.as_str();
     // A stranger may have named the key: nothing of it may turn text around in somebody's console.
@@ -309,10 +320,9 @@ async fn take(
     let secret = engine.describe(name).await?;
     if secret.holder(AWSCURRENT) != Some(&carrier) {
         let rule = format!("the secret {name} exists and holds something else: choose another --secret-prefix");
-        return Err(BadInput::Event { field: "secret name", rule }.into());
+        return Err(BadInput::Argument { what: "the secret's name", rule }.into());
     }
     if engine.records.load(&item.secret).await?.is_none() {
-        let kind = engine.kind(&wishes.kind)?;
         let change = Change::Adopted {
             generation: 1,
             carrier,
@@ -322,7 +332,7 @@ async fn take(
                 ("name".into(), item.key.name.clone()),
             ]),
             policy: wishes,
-            fingerprint: engine.fingerprint(kind, &document).await?,
+            fingerprint,
         };
         let commit =
             Credential::empty(item.secret.clone(), &secret.arn).apply(change, &engine.stamp(errand, note.cloned()));

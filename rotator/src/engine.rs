@@ -163,7 +163,7 @@ impl Engine {
         let mut run =
             Run { engine: self, name, arn, goal, errand, observed: Observed::default(), patience: Patience::default() };
         // Boxed: the loop holds the futures of every adapter, and its callers should not.
-        Box::pin(run.to_its_end()).await
+        Box::pin(run.finish()).await
     }
 }
 
@@ -179,12 +179,12 @@ struct Run<'a> {
 
 /// How a turn of the loop ended, when it did not fail.
 enum Turn {
-    On(Option<Credential>),
+    On,
     Over,
 }
 
 impl Run<'_> {
-    async fn to_its_end(&mut self) -> Result<(), Stopped> {
+    async fn finish(&mut self) -> Result<(), Stopped> {
         let mut credential = None;
         let mut last = None;
         loop {
@@ -193,7 +193,7 @@ impl Run<'_> {
             }
             match self.turn(&mut credential).await {
                 Ok(Turn::Over) => return Ok(()),
-                Ok(Turn::On(next)) => credential = next,
+                Ok(Turn::On) => {}
                 Err(Stopped::Failed(failure)) => {
                     let wait = self.patience.after(&failure);
                     let gives_up = matches!(self.goal, Goal::Retire) && self.patience.failures() > TRIES;
@@ -229,7 +229,7 @@ impl Run<'_> {
                     format!("another process may still finish its rotation, until {}", until.format("%H:%M:%S UTC"));
                 Err(Failure::NotYet(why).into())
             }
-            Decision::Hold(generation, hold) => self.hold(credential, generation, hold).await,
+            Decision::Hold(generation, hold) => self.hold(known, credential, generation, hold).await,
             Decision::Commit(change) => {
                 if let (Some(generation), true) = (change.generation(), opens_intent(&change)) {
                     self.observed.ours.insert(generation);
@@ -239,36 +239,46 @@ impl Run<'_> {
                 // Only now: a look that goes well between two failures is no progress.
                 self.patience.renew();
                 self.observed = std::mem::take(&mut self.observed).after_commit();
-                Ok(Turn::On(Some(credential)))
+                *known = Some(credential);
+                Ok(Turn::On)
             }
-            Decision::Look(question) => match self.look(&credential, question).await {
-                Ok(()) => Ok(Turn::On(Some(credential))),
-                Err(failure) => self.failed(credential, None, failure).await,
-            },
+            Decision::Look(question) => {
+                let done = self.look(&credential, question).await;
+                self.done(known, credential, None, done).await
+            }
             Decision::Perform(action) => {
                 let generation = about(&action);
-                match self.perform(&credential, action).await {
-                    Ok(()) => Ok(Turn::On(Some(credential))),
-                    Err(failure) => self.failed(credential, generation, failure).await,
-                }
+                let done = self.perform(&credential, action).await;
+                self.done(known, credential, generation, done).await
             }
         }
     }
 
     /// A failure that is a hold is recorded as one.
-    async fn failed(
+    async fn done(
         &mut self,
+        known: &mut Option<Credential>,
         credential: Credential,
         generation: Option<u32>,
-        failure: Failure,
+        done: Result<(), Failure>,
     ) -> Result<Turn, Stopped> {
+        let Err(failure) = done else {
+            *known = Some(credential);
+            return Ok(Turn::On);
+        };
         match failure.as_hold() {
-            Some(hold) => self.hold(credential, generation, hold).await,
+            Some(hold) => self.hold(known, credential, generation, hold).await,
             None => Err(failure.into()),
         }
     }
 
-    async fn hold(&mut self, credential: Credential, generation: Option<u32>, hold: Hold) -> Result<Turn, Stopped> {
+    async fn hold(
+        &mut self,
+        known: &mut Option<Credential>,
+        credential: Credential,
+        generation: Option<u32>,
+        hold: Hold,
+    ) -> Result<Turn, Stopped> {
         let recorded = match generation {
             Some(generation) => credential.versions.get(&generation).and_then(|version| version.held.as_ref()),
             None => credential.head.held.as_ref(),
@@ -280,20 +290,19 @@ impl Run<'_> {
         metrics::counter!("Holds", "reason" => hold.reason.word()).increment(1);
         warn!(credential = %self.name, generation, hold = %hold.reason, detail = hold.detail, remedy = hold.reason.remedy(), "held");
         // A credential of which nothing is recorded yet has no history to tell it in.
-        let credential = if is_news && credential.head.revision > 0 {
+        if is_news && credential.head.revision > 0 {
             let change = Change::Held { generation, hold: hold.clone() };
             let stamp = self.engine.stamp(self.errand, None);
             if let Some(generation) = generation {
                 self.observed.ours.remove(&generation);
             }
-            self.engine.commit(&credential, change, &stamp).await?
-        } else if retiring {
-            return Err(Stopped::Held(hold));
-        } else {
-            credential
-        };
-        // One version that can't be retired must not keep the others.
-        if retiring && generation.is_some() { Ok(Turn::On(Some(credential))) } else { Err(Stopped::Held(hold)) }
+            *known = Some(self.engine.commit(&credential, change, &stamp).await?);
+            if retiring && generation.is_some() {
+                // One version that can't be retired must not keep the others.
+                return Ok(Turn::On);
+            }
+        }
+        Err(Stopped::Held(hold))
     }
 
     async fn look(&mut self, credential: &Credential, question: Question) -> Result<(), Failure> {

@@ -110,6 +110,14 @@ pub enum BadInput {
         /// What it should be.
         rule: String,
     },
+    /// What a person asked for.
+    #[error("{what} is not usable: {rule}")]
+    Argument {
+        /// Which part of it.
+        what: &'static str,
+        /// Why, and what to write instead.
+        rule: String,
+    },
     /// A secret's value that this kind can't use.
     #[error("the secret's value {0}")]
     Value(&'static str),

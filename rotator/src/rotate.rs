@@ -163,21 +163,48 @@ pub async fn on_demand(
     for held in held {
         tell(Milestone::Holding { hold: held.hold.clone() });
     }
-    let token = match pending(&secret) {
-        Some(token) => {
-            tell(Milestone::Pending { token: token.clone() });
-            nudge(engine, &credential, errand).await?;
-            token.clone()
-        }
-        None => {
-            let wanted = credential.next_token("on demand");
-            let begun = begin(engine, &credential, &wanted, errand).await?;
-            tell(Milestone::Begun { token: begun.clone() });
-            begun
-        }
-    };
+    let token = find_or_begin(engine, credential, secret, errand, tell).await?;
     let version = follow(engine, name, &token, errand, tell).await?;
     Ok(Rotated { credential: name.clone(), generation: version.generation, token, compromised: Vec::new() })
+}
+
+/// The token of the rotation that is pending, or of a new one.
+async fn find_or_begin(
+    engine: &Engine,
+    mut credential: Credential,
+    mut secret: Secret,
+    errand: &Errand<'_>,
+    tell: Tell<'_>,
+) -> Result<Token, Stopped> {
+    let (mut told, mut rejected) = (None, false);
+    loop {
+        if let Some(token) = pending(&secret).cloned() {
+            if told.as_ref() != Some(&token) {
+                tell(Milestone::Pending { token: token.clone() });
+                nudge(engine, &credential, errand).await?;
+                told = Some(token.clone());
+            }
+            // Without a record it may be no rotation at all, only a test of the configuration: that passes.
+            if credential.by_carrier(&token).is_some() {
+                return Ok(token);
+            }
+        } else {
+            match begin(engine, &credential, &credential.next_token("on demand"), errand).await {
+                Ok(token) => {
+                    tell(Milestone::Begun { token: token.clone() });
+                    return Ok(token);
+                }
+                // Something became pending since it was looked at; if not, it is refused for another reason.
+                Err(Stopped::Failed(Failure::Call(call))) if call.fault == Fault::Rejected && !rejected => {
+                    rejected = true
+                }
+                Err(stopped) => return Err(stopped),
+            }
+        }
+        rest(engine, errand, "the pending rotation shows no sign of life; the rotation function's log says why")
+            .await?;
+        (credential, secret) = look(engine, &credential.head.name, errand).await?;
+    }
 }
 
 /// Rotates now and lets the compromised versions be refused at once; returns when requests with them are.
@@ -249,9 +276,20 @@ async fn check(engine: &Engine, credential: &Credential, secret: &Secret, errand
     let kind = engine.kind(&policy.kind).map_err(Stopped::Input)?;
     let incumbent = credential.current().map(|version| &version.provider);
     patiently(&engine.ports, errand.deadline, async || {
-        let case = Case { credential, version: None, incumbent, policy, now: engine.ports.clock.now() };
-        // Without a record, nobody knows yet in which plans the key is: the rotation finds out.
-        if incumbent.is_some() { kind.check(&case).await } else { Ok(()) }
+        if incumbent.is_some() {
+            let case = Case { credential, version: None, incumbent, policy, now: engine.ports.clock.now() };
+            return kind.check(&case).await;
+        }
+        // Nobody knows yet in which plans the key is: the rotation finds out. But a value that it could not read would
+        // be refused where nobody sees it.
+        let Some(carrier) = secret.holder(AWSCURRENT) else { return Ok(()) };
+        match engine.secrets.value(&secret.arn, carrier).await {
+            Ok(Some(document)) => kind.key(&document).map(drop).map_err(Failure::from),
+            Ok(None) => Ok(()),
+            // Whoever may start a rotation need not be allowed to read values.
+            Err(Failure::Call(call)) if call.fault == Fault::Denied => Ok(()),
+            Err(failure) => Err(failure),
+        }
     })
     .await
 }
@@ -432,7 +470,7 @@ async fn order(
                     let rule = format!(
                         "{name} has no generation {unknown} that is not destroyed: `rotator show {name}` lists them"
                     );
-                    return Err(BadInput::Event { field: "--compromised", rule }.into());
+                    return Err(BadInput::Argument { what: "--compromised", rule }.into());
                 }
                 generations.clone()
             }
@@ -451,7 +489,7 @@ async fn order(
 
 fn not_recorded(name: &CredentialName) -> BadInput {
     let rule = format!("nothing is recorded of {name} yet: rotate it once without --emergency, or adopt its key");
-    BadInput::Event { field: "NAME", rule }
+    BadInput::Argument { what: "the name", rule }
 }
 
 /// Waits until retirement has suspended a version, and then until a request with its key is refused.

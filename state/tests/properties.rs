@@ -353,7 +353,7 @@ impl Seen {
         for known in &self.known {
             labels.entry(any_token(credential, *known)).or_default();
         }
-        let by_the_book = variety % 3 > 0;
+        let by_the_book = !variety.is_multiple_of(3);
         let current = credential.current().and_then(|version| version.carriers.last().cloned()).filter(|_| by_the_book);
         let pending = credential.candidate().map(|version| version.carriers[0].clone()).filter(|_| by_the_book);
         for (holder, label, whose) in [(current, AWSCURRENT, self.holders.0), (pending, AWSPENDING, self.holders.1)] {
@@ -367,12 +367,12 @@ impl Seen {
             deleted,
             rotation_enabled,
             labels,
-            wishes: if variety % 16 == 0 { Err(BadPolicy::NoKind) } else { Ok(policy(variety.into())) },
+            wishes: if variety.is_multiple_of(16) { Err(BadPolicy::NoKind) } else { Ok(policy(variety.into())) },
             schedule: Schedule {
-                expression: (variety % 5 == 0).then(|| format!("rate({} days)", variety)),
+                expression: (variety.is_multiple_of(5)).then(|| format!("rate({} days)", variety)),
                 after_days: None,
             },
-            replicas_behind: if variety % 7 == 0 { vec!["eu-central-1".into()] } else { Vec::new() },
+            replicas_behind: if variety.is_multiple_of(7) { vec!["eu-central-1".into()] } else { Vec::new() },
         }
     }
 }

@@ -82,13 +82,11 @@ where
 }
 
 fn fault<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
-    let SdkError::ServiceError(service) = error else {
-        return match error {
-            SdkError::ConstructionFailure(_) => Fault::Rejected,
-            // A connection that was refused may be told apart from one that broke, but not safely.
-            _ => Fault::Unknown,
-        };
-    };
+    if matches!(error, SdkError::ConstructionFailure(_)) {
+        return Fault::Rejected;
+    }
+    // A connection that was refused may be told apart from one that broke, but not safely.
+    let SdkError::ServiceError(service) = error else { return Fault::Unknown };
     let status = service.raw().status().as_u16();
     let code = service.err().code().unwrap_or_default();
     match code {

@@ -143,15 +143,22 @@ impl Records {
             .send()
             .await
             .map_err(|error| self.failed("dynamodb:Query", error))?;
-        let mut names = Vec::new();
-        for item in found.items() {
-            if let Some(name) = text(item, "pk").strip_prefix("CRED#").and_then(|name| CredentialName::parse(name).ok())
-                && !names.contains(&name)
-            {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        Ok(named(found.items()))
+    }
+
+    /// Credentials with a version of that fingerprint: whose key a value is. A hint: the index may be behind.
+    pub async fn with_fingerprint(&self, mac: &str) -> Result<Vec<CredentialName>, Failure> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name("fingerprint")
+            .key_condition_expression("fingerprint = :fingerprint")
+            .expression_attribute_values(":fingerprint", AttributeValue::S(format!("FP#{mac}")))
+            .send()
+            .await
+            .map_err(|error| self.failed("dynamodb:Query", error))?;
+        Ok(named(found.items()))
     }
 
     /// Creates the table as the stack would. For the embedded AWS and for tests; being there already is fine.
@@ -252,6 +259,19 @@ impl Records {
             Fault::Conflict | Fault::Denied | Fault::Rejected | Fault::Throttled(_) | Fault::Unknown => failed.into(),
         }
     }
+}
+
+/// The credentials of these items, each once.
+fn named(items: &[Item]) -> Vec<CredentialName> {
+    let mut names = Vec::new();
+    for item in items {
+        if let Some(name) = text(item, "pk").strip_prefix("CRED#").and_then(|name| CredentialName::parse(name).ok())
+            && !names.contains(&name)
+        {
+            names.push(name);
+        }
+    }
+    names
 }
 
 fn partition(name: &CredentialName) -> String {
