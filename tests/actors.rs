@@ -254,7 +254,8 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
         }
     };
     stage.assert_sound(ACME, &what).await;
-    if !followed.borrow_mut().insert(outcome(&stage).await) {
+    let outcome = outcome(&stage).await;
+    if !followed.borrow_mut().insert(outcome) {
         return turns.stopped();
     }
     let rotations = match meeting {
