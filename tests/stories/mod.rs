@@ -4,6 +4,7 @@ mod adoption;
 mod bad_input;
 mod emergency;
 mod holds;
+mod retirement;
 mod rotation;
 
 use std::collections::BTreeMap;

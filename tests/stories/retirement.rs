@@ -1,0 +1,59 @@
+//! What retirement costs: next to nothing when nothing is due, and never more than its share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use local_aws::Settings;
+use rotator::aws::plain;
+use rotator::config::Config;
+use rotator::engine::Engine;
+use rotator::ports::{OsEntropy, Ports, Wire};
+use state::lifecycle::State;
+
+use crate::harness::{ACME, Stage, Terms, sdk_config};
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_tick_is_one_query_for_each_bucket() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    stage.rotate(&arn).await;
+    stage.faults.disarm();
+    stage.tick().await;
+    assert_eq!(stage.faults.calls(), ["DynamoDB:Query"; 8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retirement_takes_no_more_than_its_share_of_the_control_plane() {
+    let stage = Stage::new().await;
+    let connector = stage.aws.connector();
+    let wire = Wire::new(move || connector.clone());
+    let ports = Ports { clock: Arc::new(stage.clock), entropy: Arc::new(OsEntropy), wire };
+    let settings = Config { control_plane_share: 20, ..stage.settings.clone() };
+    let engine = Engine::paced(&plain(sdk_config(stage.aws.connector())), settings, ports);
+    let begun = stage.clock.now();
+    for _ in 0..7 {
+        engine.api_keys.get("none").await.expect("answered");
+    }
+    // 20 % of 10 a second is one in half a second: the first at once, then six more.
+    let took = stage.clock.now() - begun;
+    assert!((TimeDelta::milliseconds(2_999)..TimeDelta::milliseconds(3_100)).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_is_behind_is_only_a_hint() {
+    let behind = Settings { stale_index: Duration::from_secs(3_600), control_plane_limits: false, ..Settings::default() };
+    let stage = Stage::with(behind).await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    stage.rotate(&arn).await;
+    stage.pass(TimeDelta::hours(25)).await;
+    let suspended = stage.load(ACME).await;
+    assert_eq!(suspended.versions[&1].state, State::Suspended);
+
+    // The index still says that it is due to be suspended; the record says that it is done.
+    stage.faults.disarm();
+    stage.tick().await;
+    assert!(stage.faults.calls().len() > 8, "the index had told of it");
+    assert_eq!(stage.load(ACME).await, suspended);
+    stage.assert_sound(ACME, "after a stale hint").await;
+}
