@@ -242,6 +242,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
                 }
             };
             let declared = tokio::select! {
+                biased;
                 ((), declared) = async { tokio::join!(rotating, declaring) } => declared,
                 () = world => unreachable!("it never ends"),
             };
@@ -369,6 +370,7 @@ async fn retirement(stage: &Stage, turns: &Turns) {
 /// A process: gone when its time is over. How it ended is its caller's to know; here, what it left counts.
 async fn process(stage: &Stage, function: &dyn Handle, payload: Value) {
     tokio::select! {
+        biased;
         _ = function.handle(invocation(stage, payload)) => {}
         () = Clock::sleep(&stage.clock, PROCESS) => {}
     }

@@ -173,7 +173,7 @@ async fn adopt(stage: &Stage, what: &str) {
             }
             Ok::<_, Stopped>(())
         };
-        let done = tokio::select! { done = work => done.is_ok(), () = process.killed() => false };
+        let done = tokio::select! { biased; done = work => done.is_ok(), () = process.killed() => false };
         stage.aws.settle().await;
         if done {
             return;
@@ -206,6 +206,7 @@ async fn declare_emergency(stage: &Stage, what: &str) {
             }
         };
         let done = tokio::select! {
+            biased;
             done = work => done.is_ok(),
             () = process.killed() => false,
             () = world => unreachable!("it never ends"),

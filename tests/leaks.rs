@@ -200,6 +200,7 @@ async fn a_whole_life(ear: &Ear) {
         }
     };
     tokio::select! {
+        biased;
         done = emergency(&engine, &name, &Compromised::All, &note, &errand, &mut tell) => {
             ear.say(&format!("{done:?}\n"));
             done.expect("the emergency");

@@ -217,6 +217,7 @@ async fn declare(stage: &Stage) {
     };
     // How it ended is told to the person, who may repeat it; what it left must be sound.
     tokio::select! {
+        biased;
         _ = emergency(&engine, &name, &Compromised::All, &note, &errand, &mut tell) => {}
         () = process.killed() => {}
         () = world => unreachable!("it never ends"),

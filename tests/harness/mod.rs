@@ -394,6 +394,7 @@ impl Function for Host {
         let ended =
             |kind: &str| Err(FunctionError { error_type: kind.into(), error_message: "the process ended".into() });
         let done = tokio::select! {
+            biased;
             done = function.handle(Invocation { payload, request_id: "test".into(), deadline }) => {
                 done.map_err(|failed| FunctionError { error_type: failed.error_type, error_message: failed.message })
             }

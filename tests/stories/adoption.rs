@@ -2,6 +2,7 @@
 
 use rotator::adoption::{self, Item, Selection, Verdict};
 use rotator::failure::chain;
+use rotator::rotate::{Milestone, on_demand};
 use state::lifecycle::State;
 
 use crate::harness::{ACME, API, Stage};
@@ -205,4 +206,38 @@ async fn a_probe_is_kept_for_the_keys_that_are_in_its_stage() {
     stage.rotate(ACME).await;
     stage.assert_rotated();
     assert!(stage.load(ACME).await.versions[&2].is_unproven(), "shown as such for good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_right_after_an_adoption_waits_for_the_test_of_the_configuration() {
+    let stage = Stage::new().await;
+    stage.key("acme").await;
+    let items = plan(&stage, &Selection::All).await;
+    let (engine, terms, errand) = (stage.engine_unhurt(), terms(&stage), stage.errand());
+    adoption::adopt(&engine, &items[0], &terms, &errand, None).await.expect("adopted");
+    // Secrets Manager has not called the function yet: its throw-away version still holds AWSPENDING.
+    let mut told = Vec::new();
+    let mut tell = |milestone| told.push(milestone);
+    let rotated = tokio::select! {
+        biased;
+        rotated = on_demand(&engine, &items[0].secret, &errand, &mut tell) => rotated,
+        () = stage.aws.run() => unreachable!("it never ends"),
+    };
+    assert_eq!(rotated.map_err(|stopped| chain(&stopped)).expect("rotated").generation, 2);
+    assert!(matches!(told[0], Milestone::Pending { .. }), "{told:?}");
+    stage.assert_sound(ACME, "rotated right after its adoption").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_under_management_is_not_adopted_again_under_another_name() {
+    let stage = Stage::new().await;
+    stage.key("acme").await;
+    take(&stage, &Selection::All).await;
+    let before = stage.world().await;
+    let engine = stage.engine_unhurt();
+    let terms = adoption::Terms { secret_prefix: "partner/other-".into(), ..terms(&stage) };
+    let items = adoption::plan(&engine, &Selection::All, &terms, &stage.errand()).await.expect("a plan");
+    let stopped = adoption::adopt(&engine, &items[0], &terms, &stage.errand(), None).await.expect_err("refused");
+    assert!(chain(&stopped).contains("is under management already, as partner/acme"), "{}", chain(&stopped));
+    assert_eq!(stage.world().await, before, "nothing was changed");
 }

@@ -53,6 +53,7 @@ async fn declare_until(
         told.push(milestone);
     };
     let done = tokio::select! {
+        biased;
         () = process.killed() => None,
         done = emergency(&engine, &name, &compromised, &note, &errand, &mut tell) => Some(done),
         () = stage.aws.run() => unreachable!("it never ends"),
@@ -373,6 +374,7 @@ async fn a_value_put_by_hand_keeps_nobody_from_an_emergency_or_a_rotation() {
     let name = CredentialName::parse(ACME).expect("a name");
     let mut tell = |_| {};
     let rotated = tokio::select! {
+        biased;
         rotated = on_demand(&engine, &name, &errand, &mut tell) => rotated.expect("rotated"),
         () = stage.aws.run() => unreachable!("it never ends"),
     };

@@ -439,6 +439,7 @@ async fn the_wire_of_the_deployed_functions_follows_no_redirect_either() {
     let prober = Prober::new(Ports::real(), &format!("http://{address}/{{api}}"), "eu-west-1");
     let (probe, key) = (Probe::parse("a1b2c3/prod/ping").expect("a probe"), SecretValue::new("not-to-be-carried-on"));
     let answer = tokio::select! {
+        biased;
         answer = prober.send(&probe, &key) => answer,
         () = serve => unreachable!("it never ends"),
     };

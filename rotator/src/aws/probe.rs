@@ -101,6 +101,7 @@ impl Prober {
         request.headers_mut().insert("connection", "close");
         let connection = self.ports.wire.fresh();
         let answer = tokio::select! {
+            biased;
             answer = connection.call(request) => answer,
             () = self.ports.clock.sleep(TimeDelta::seconds(10)) => {
                 return Recognition::Inconclusive("no answer within 10 s".into());
