@@ -1,7 +1,7 @@
 //! The one loop: load, decide, act, commit; again.
 //!
 //! It has no policy of its own. What to do is decided by [`state::decide`](mod@state::decide); what a failure means is
-//! said by [`Disposition`]. A dropped run stops everything: nothing here runs behind the caller's back, and whoever
+//! said by [`Disposition`](crate::failure::Disposition). A dropped run stops everything: nothing here runs behind the caller's back, and whoever
 //! comes next goes on from the records.
 
 use std::collections::BTreeMap;
