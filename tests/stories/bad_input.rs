@@ -332,7 +332,7 @@ async fn a_secret_that_was_deleted_or_created_anew_under_its_name() {
 fn a_key_file_with_mistakes() {
     let good = "aValueOfTwentyLetters1";
     let header = KeyFile::read(b"title,key\nacme,aValueOfTwentyLetters1\n").expect_err("a wrong header");
-    assert_eq!(header.to_string(), "line 1: the header has no column Name: Name and Key must be there");
+    assert_eq!(header.to_string(), "line 1, column 1: the header has no column Name: Name and Key must be there");
     let header = KeyFile::read(b"name,key,KEY\n").expect_err("a wrong header");
     assert_eq!(header.to_string(), "line 1, column 3: there are two columns Key");
     let file = format!("name,key\nacme,{good}\nglobex,tooshort\ninitech,{good}\nbad\u{1b}[31m,{good}x\n");
@@ -341,7 +341,7 @@ fn a_key_file_with_mistakes() {
     assert_eq!(said.len(), 3, "{said:?}");
     assert_says(&said[0], &["line 3, column 2", "20 to 128 characters, this one has 8"]);
     assert_says(&said[1], &["line 5, column 1", "none of them control characters"]);
-    assert_says(&said[2], &["line 4", "stands on line 2 already"]);
+    assert_says(&said[2], &["line 4, column 2", "stands on line 2 already"]);
     assert!(said.iter().all(|said| !said.contains(good) && !said.contains('\u{1b}')), "{said:?}");
 }
 

@@ -61,6 +61,6 @@ fn a_key_file_tells_its_duplicates_by_line_and_never_a_value() {
     let file = format!("name,key\nfirst,{VALUE}\nother,{OTHER}\nagain,{VALUE}\n");
     let file = local_aws::KeyFile::read(file.as_bytes()).unwrap();
     let [duplicate] = file.duplicates().try_into().unwrap();
-    assert_eq!(duplicate.to_string(), "line 4: the same key stands on line 2 already");
+    assert_eq!(duplicate.to_string(), "line 4, column 2: the same key stands on line 2 already");
     assert!(!format!("{file:?}").contains(VALUE));
 }

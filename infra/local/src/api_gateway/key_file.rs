@@ -32,6 +32,8 @@ pub struct KeyFileRow {
     pub usage_plan_ids: Vec<String>,
     /// The line that it stands on; the header is line 1.
     pub line: u64,
+    /// The column that its value stands in, counted from 1.
+    pub column: usize,
 }
 
 /// What is wrong with a key file, and where. Never tells a value.
@@ -104,7 +106,8 @@ impl KeyFile {
         let mut first = std::collections::HashMap::new();
         let repeated = |row: &KeyFileRow| {
             let line = *first.entry(row.value.clone()).or_insert(row.line);
-            (line != row.line).then(|| problem(row.line, None, format!("the same key stands on line {line} already")))
+            (line != row.line)
+                .then(|| problem(row.line, Some(row.column - 1), format!("the same key stands on line {line} already")))
         };
         self.rows.iter().filter_map(repeated).collect()
     }
@@ -132,7 +135,11 @@ impl Columns {
         };
         let required = |wanted: &str| {
             find(wanted)?.ok_or_else(|| {
-                problem(1, None, format!("the header has no column {wanted}: Name and Key must be there"))
+                // If a name is misspelt, that is where.
+                let known = ["Name", "Key", "Description", "Enabled", "UsagePlanIds"];
+                let stranger =
+                    header.iter().position(|name| !known.iter().any(|k| name.trim().eq_ignore_ascii_case(k)));
+                problem(1, stranger, format!("the header has no column {wanted}: Name and Key must be there"))
             })
         };
         Ok(Self {
@@ -190,6 +197,7 @@ impl Columns {
                 .map(str::to_owned)
                 .collect(),
             line,
+            column: self.key + 1,
         })
     }
 }
