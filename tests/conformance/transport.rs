@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use aws_sdk_secretsmanager::Client;
-use local_aws::{CallRecord, LocalAws};
+use local_aws::{CallRecord, LocalAws, Method, RestApi};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use super::{Scripted, failure, refused, sdk_config, world};
 const TOKEN: &str = "11111111-1111-1111-1111-111111111111";
 
 /// The AWS over a port, for as long as the answer's second half lives.
-async fn listen(aws: &LocalAws) -> (SocketAddr, JoinSet<()>) {
+pub(super) async fn listen(aws: &LocalAws) -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let mut serving = JoinSet::new();
@@ -24,7 +24,7 @@ async fn listen(aws: &LocalAws) -> (SocketAddr, JoinSet<()>) {
 }
 
 /// One request as bytes, one answer as text.
-async fn exchange(address: SocketAddr, host: &str, head: &str, body: &str) -> String {
+pub(super) async fn exchange(address: SocketAddr, host: &str, head: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).await.expect("connected");
     let length = body.len();
     let request = format!("{head}\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
@@ -223,6 +223,36 @@ async fn with_a_state_directory_everything_survives_a_restart() {
     let tables = aws_sdk_dynamodb::Client::new(&sdk_config(&aws)).list_tables().send().await.expect("listed");
     assert_eq!(tables.table_names(), ["table"]);
     std::fs::remove_dir_all(&dir).expect("removed");
+}
+
+#[tokio::test]
+async fn a_state_file_from_before_functions_and_grants_is_still_read() {
+    let dir = scratch("earlier");
+    let build = || LocalAws::builder().state_dir(&dir).build();
+    {
+        let aws = build().expect("built");
+        let methods = vec![Method::open("/health")];
+        aws.create_rest_api(RestApi { id: Some("site".into()), name: "site".into(), stages: Vec::new(), methods });
+        let keys = aws_sdk_kms::Client::new(&sdk_config(&aws));
+        let create = keys.create_key().key_spec(aws_sdk_kms::types::KeySpec::Hmac256);
+        create.key_usage(aws_sdk_kms::types::KeyUsageType::GenerateVerifyMac).send().await.expect("created");
+    }
+    let file = dir.join("aws.json");
+    let mut state: Value = serde_json::from_slice(&std::fs::read(&file).expect("saved")).expect("JSON");
+    let without = |value: &mut Value, members: &[&str]| {
+        let value = value.as_object_mut().expect("an object");
+        members.iter().for_each(|member| drop(value.remove(*member).expect("a newer member")));
+    };
+    let services = &mut state["services"];
+    without(&mut services["api_gateway"]["apis"]["site"]["methods"][0], &["function"]);
+    let keys = services["kms"]["keys"].as_object_mut().expect("keys");
+    keys.values_mut().for_each(|key| without(key, &["grants", "signed"]));
+    std::fs::write(&file, state.to_string()).expect("written");
+
+    let read = build();
+
+    std::fs::remove_dir_all(&dir).expect("removed");
+    assert_eq!(read.expect("read").inspect_kms_keys().len(), 1);
 }
 
 #[tokio::test]

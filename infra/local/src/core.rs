@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use http::HeaderName;
 use serde_json::Value;
 
 use crate::settings::Settings;
@@ -12,6 +13,8 @@ pub(crate) struct Request {
     pub(crate) method: http::Method,
     /// Percent-decoded, without the query.
     pub(crate) path: String,
+    /// The same as it came.
+    pub(crate) raw_path: String,
     /// Percent-decoded, in order.
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: http::HeaderMap,
@@ -29,7 +32,7 @@ impl Request {
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) headers: Vec<(HeaderName, String)>,
     pub(crate) body: Bytes,
 }
 

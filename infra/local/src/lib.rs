@@ -1,6 +1,16 @@
 //! An AWS in one process: Secrets Manager, API Gateway's keys and their data plane, KMS, DynamoDB
 //! and enough of STS, Lambda and EventBridge to hold them together.
 //!
+//! What is modelled:
+//!
+//! - Secrets Manager: secrets, versions, labels, rotation and its schedules, deletion with and
+//!   without a recovery window;
+//! - API Gateway: API keys, usage plans, usage, tags; a data plane whose methods ask for an API key,
+//!   redirect, or hand requests to a function by Lambda proxy integration ([`Method`]);
+//! - KMS: keys that sign and keys that authenticate, with real signatures and MACs, their states,
+//!   policies, grants (kept and told, not enforced), aliases and tags;
+//! - DynamoDB: tables, items and transactions, over dynoxide.
+//!
 //! It is written once, at the level of operations. In process it is an HTTP client for the SDK
 //! ([`LocalAws::http_client`]: no port, no network); over a port ([`LocalAws::serve`]) the same
 //! thing. Time is injected ([`Clock`]). Only what is modelled is answered, but that by the AWS
@@ -32,6 +42,7 @@ use tokio::sync::Notify;
 pub use api_gateway::{ApiKeyView, KeyFile, KeyFileProblem, KeyFileRow, Method, RestApi, UsagePlanView};
 pub use clock::{Clock, ManualClock, ScaledClock};
 pub use functions::{Function, FunctionError};
+pub use kms::{KmsGrantView, KmsKeyView};
 pub use settings::{LabelEvent, PreflightValue, RetryToken, Settings};
 
 use crate::core::{Context, Response};
@@ -315,6 +326,11 @@ impl LocalAws {
     /// Every usage plan as it is. No call is recorded.
     pub fn inspect_usage_plans(&self) -> Vec<UsagePlanView> {
         self.lock().stored.services.api_gateway.plans()
+    }
+
+    /// Every KMS key that is not deleted, as it is now. No call is recorded.
+    pub fn inspect_kms_keys(&self) -> Vec<KmsKeyView> {
+        self.act_unsaved(|services, cx| services.kms.views(cx)).0
     }
 
     fn dynamodb(&self) -> &DynamoDb {

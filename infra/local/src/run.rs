@@ -117,7 +117,8 @@ impl LocalAws {
         (last, Ended::Succeeded, None)
     }
 
-    async fn invoke(&self, function: &str, payload: Value) -> Result<Value, FunctionError> {
+    /// One invocation, with the world let go: functions call back in.
+    pub(crate) async fn invoke(&self, function: &str, payload: Value) -> Result<Value, FunctionError> {
         let functions = self.lock().functions.clone();
         functions.invoke(function, payload).await
     }

@@ -32,6 +32,12 @@ pub struct Settings {
     pub control_plane_limits: bool,
     /// Reads of a DynamoDB index see the table as it was this long ago.
     pub stale_index: Duration,
+    /// For this long after `CreateKey`, KMS's `ListKeys` does not list the key. AWS calls its API
+    /// eventually consistent; calls that name the key see it at once here.
+    pub kms_lag: Duration,
+    /// Key specs that the Region lacks, by AWS's names, for instance `ECC_NIST_EDWARDS25519`:
+    /// `CreateKey` refuses them with `UnsupportedOperationException`.
+    pub kms_specs_missing: Vec<String>,
 }
 
 impl Default for Settings {
@@ -46,6 +52,8 @@ impl Default for Settings {
             usage_lag: Duration::ZERO,
             control_plane_limits: true,
             stale_index: Duration::ZERO,
+            kms_lag: Duration::ZERO,
+            kms_specs_missing: Vec::new(),
         }
     }
 }

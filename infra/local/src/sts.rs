@@ -1,6 +1,6 @@
 //! STS, as far as anybody here needs to know who they are.
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use crate::core::{Context, Request, Response};
 
@@ -29,7 +29,7 @@ pub(crate) fn handle(cx: &mut Context<'_>, request: &Request, form: &[(String, S
         );
         (400, xml)
     };
-    let headers = vec![("content-type", "text/xml".to_owned())];
+    let headers = vec![(CONTENT_TYPE, "text/xml".to_owned())];
     (action, Response { status, headers, body: xml.into() })
 }
 

@@ -17,6 +17,7 @@ use super::{at, refused, sdk_config, world};
 
 mod api_keys;
 mod data_plane;
+mod functions;
 mod key_file;
 mod limits;
 mod tags;

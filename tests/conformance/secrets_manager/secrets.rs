@@ -154,6 +154,44 @@ async fn a_secret_deleted_without_recovery_is_gone_at_once() {
 }
 
 #[tokio::test]
+async fn forcing_the_deletion_of_a_deleted_or_nonexistent_secret_succeeds_by_name_and_by_arn() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    let arn = create(&client, "s").await;
+    let force = |id: &str| client.delete_secret().secret_id(id).force_delete_without_recovery(true).send();
+    client.delete_secret().secret_id("s").send().await.expect("scheduled");
+
+    assert_eq!(refused(client.delete_secret().secret_id("s").send().await).0, "InvalidRequestException");
+    force("s").await.expect("what is scheduled is deleted at once");
+    assert_eq!(refused(client.restore_secret().secret_id("s").send().await).0, "ResourceNotFoundException");
+    for id in ["s", &arn] {
+        force(id).await.expect("nonexistent");
+        let unforced = client.delete_secret().secret_id(id).send().await;
+        assert_eq!(refused(unforced).0, "ResourceNotFoundException");
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_free_again_only_when_its_secret_is_restored_or_gone() {
+    let (aws, clock) = world();
+    let client = client(&aws);
+    create(&client, "s").await;
+    let recreate = || client.create_secret().name("s").client_request_token(SECOND).secret_string("two").send();
+    let delete = client.delete_secret().secret_id("s").recovery_window_in_days(30);
+    let deleted = delete.send().await.expect("the longest window");
+    let due = (aws.now() + Duration::from_secs(30 * 86_400)).timestamp();
+    assert_eq!(deleted.deletion_date().map(|at| at.secs()), Some(due));
+
+    clock.advance(Duration::from_secs(30 * 86_400 - 1));
+    let (code, message) = refused(recreate().await);
+    assert_eq!(code, "InvalidRequestException");
+    assert!(message.contains("already scheduled for deletion"), "{message}");
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(refused(client.restore_secret().secret_id("s").send().await).0, "ResourceNotFoundException");
+    recreate().await.expect("its window is over");
+}
+
+#[tokio::test]
 async fn describe_secret_tells_the_status_of_replicas() {
     let (aws, _) = world();
     let client = client(&aws);

@@ -1,12 +1,16 @@
-//! The data plane: REST APIs whose methods ask for an API key.
+//! The data plane: REST APIs whose methods ask for an API key, or hand requests to a function.
 
 use chrono::{DateTime, Utc};
+use http::HeaderName;
+use http::header::LOCATION;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ApiGateway;
+use super::proxy::{self, Target};
 use super::usage_plans::Exhausted;
 use crate::core::{Context, Request, Response};
+use crate::transport::percent_decoded;
 
 /// A REST API to set up: `create_rest_api` answers its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,12 +30,15 @@ pub struct RestApi {
 pub struct Method {
     /// The HTTP method, for instance `GET`, or `ANY`.
     pub verb: String,
-    /// The resource's path within the stage, for instance `/ping`.
+    /// The resource's path within the stage, for instance `/ping`. One that ends in a greedy path
+    /// variable, for instance `/jwks/{proxy+}`, stands for every path that goes on from there.
     pub path: String,
     /// Whether it asks for an API key of the stage's usage plans.
     pub api_key_required: bool,
     /// Where it redirects those whom it lets in (302), instead of answering 200.
     pub redirect_to: Option<String>,
+    /// The name of the function that answers those whom it lets in, by Lambda proxy integration.
+    pub function: Option<String>,
 }
 
 impl Method {
@@ -42,7 +49,38 @@ impl Method {
 
     /// A `GET` that answers anybody.
     pub fn open(path: impl Into<String>) -> Self {
-        Self { verb: "GET".into(), path: path.into(), api_key_required: false, redirect_to: None }
+        Self { verb: "GET".into(), path: path.into(), api_key_required: false, redirect_to: None, function: None }
+    }
+
+    /// A `GET` that answers anybody with what that function makes of the request.
+    ///
+    /// The function gets API Gateway's event for REST APIs (payload format 1.0), whose `path` and
+    /// `pathParameters` are percent-encoded as they came, and answers `statusCode`, `headers`,
+    /// `multiValueHeaders`, `body` and `isBase64Encoded`. If it fails or answers anything else, the
+    /// client gets API Gateway's 502. The API has no binary media types: a Base64 body reaches the
+    /// client as it is.
+    pub fn function(path: impl Into<String>, function: impl Into<String>) -> Self {
+        Self { function: Some(function.into()), ..Self::open(path) }
+    }
+
+    /// Whether it is for that verb, and how its path fits that of a request: within the stage,
+    /// percent-encoded, without the slash at the beginning.
+    fn fit<'r>(&self, verb: &str, resource: &'r str) -> Option<Fit<'r>> {
+        if self.verb != "ANY" && self.verb != verb {
+            return None;
+        }
+        let template = self.path.trim_start_matches('/');
+        let greedy = template.strip_suffix("+}").and_then(|template| template.rsplit_once('{'));
+        let Some((before, variable)) = greedy else {
+            return (percent_decoded(resource, false) == template).then_some(Fit::Exact);
+        };
+        let start = match before.matches('/').count() {
+            0 => 0,
+            slashes => resource.match_indices('/').nth(slashes - 1)?.0 + 1,
+        };
+        let (head, rest) = resource.split_at(start);
+        let fits = percent_decoded(head, false) == before && !rest.is_empty();
+        fits.then(|| Fit::Greedy { variable: variable.to_owned(), rest })
     }
 }
 
@@ -53,6 +91,22 @@ pub(super) struct Api {
     pub(super) stages: Vec<String>,
     methods: Vec<Method>,
     pub(super) created: DateTime<Utc>,
+}
+
+/// How a method's path fits a request's. Of all that fit, the exact one is taken, otherwise the one
+/// that leaves least to its variable.
+enum Fit<'r> {
+    Exact,
+    Greedy { variable: String, rest: &'r str },
+}
+
+/// What becomes of a request.
+pub(crate) enum Admitted {
+    /// It is answered.
+    Answer(Response),
+    /// This function has to be asked: its answer to this event goes through
+    /// [`proxy::response`].
+    Function { name: String, event: Value },
 }
 
 /// Why the data plane turns a request away, as its `x-amzn-errortype` tells.
@@ -77,31 +131,39 @@ impl ApiGateway {
         id
     }
 
-    /// Answers one data-plane request, whose path begins with the stage.
-    pub(crate) fn invoke(&mut self, cx: &mut Context<'_>, api: &str, request: &Request) -> Response {
-        match self.admit(cx, api, request) {
-            Ok(Some(location)) => {
-                let mut response = Response::json(302, &json!({}));
-                response.headers.push(("location", location));
-                response
-            }
-            Ok(None) => Response::json(200, &json!({ "ok": true, "path": request.path })),
-            Err(refusal) => refusal.response(),
+    /// One data-plane request, whose path begins with the stage.
+    pub(crate) fn invoke(&mut self, cx: &mut Context<'_>, api: &str, request: &Request) -> Admitted {
+        let (method, target) = match self.admit(cx, api, request) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Admitted::Answer(refusal.response()),
+        };
+        if let Some(name) = method.function {
+            return Admitted::Function { name, event: proxy::event(cx, &target, request) };
         }
+        if let Some(location) = method.redirect_to {
+            let mut response = Response::json(302, &json!({}));
+            response.headers.push((LOCATION, location));
+            return Admitted::Answer(response);
+        }
+        Admitted::Answer(Response::json(200, &json!({ "ok": true, "path": request.path })))
     }
 
-    /// Where an admitted request is redirected to, if it is.
-    fn admit(&mut self, cx: &Context<'_>, api_id: &str, request: &Request) -> Result<Option<String>, Refusal> {
-        let path = request.path.strip_prefix('/').unwrap_or(&request.path);
+    /// The method that lets a request in.
+    fn admit<'r>(
+        &mut self,
+        cx: &Context<'_>,
+        api_id: &'r str,
+        request: &'r Request,
+    ) -> Result<(Method, Target<'r>), Refusal> {
+        let path = request.raw_path.strip_prefix('/').unwrap_or(&request.raw_path);
         let (stage, resource) = path.split_once('/').unwrap_or((path, ""));
         let api = self.apis.get(api_id).filter(|api| api.stages.iter().any(|name| name == stage));
-        let method = api
-            .ok_or(Refusal::Forbidden)?
-            .methods
-            .iter()
-            .find(|method| {
-                let verb = method.verb == "ANY" || method.verb == request.method.as_str();
-                verb && method.path.trim_start_matches('/') == resource
+        let methods = api.ok_or(Refusal::Forbidden)?.methods.iter();
+        let (method, fit) = methods
+            .filter_map(|method| Some((method, method.fit(request.method.as_str(), resource)?)))
+            .min_by_key(|(_, fit)| match fit {
+                Fit::Exact => 0,
+                Fit::Greedy { rest, .. } => rest.len(),
             })
             .ok_or(Refusal::MissingAuthenticationToken)?;
 
@@ -122,7 +184,11 @@ impl ApiGateway {
                 Exhausted::Quota => Refusal::LimitExceeded,
             })?;
         }
-        Ok(method.redirect_to.clone())
+        let variable = match fit {
+            Fit::Exact => None,
+            Fit::Greedy { variable, rest } => Some((variable, rest)),
+        };
+        Ok((method.clone(), Target { api: api_id, stage, resource, template: method.path.clone(), variable }))
     }
 }
 
@@ -137,7 +203,7 @@ impl Refusal {
             Self::LimitExceeded => (429, "LimitExceededException", "Limit Exceeded"),
         };
         let mut response = Response::json(status, &json!({ "message": message }));
-        response.headers.push(("x-amzn-errortype", error_type.to_owned()));
+        response.headers.push((HeaderName::from_static("x-amzn-errortype"), error_type.to_owned()));
         response
     }
 }

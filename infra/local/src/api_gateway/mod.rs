@@ -5,6 +5,7 @@ mod call;
 mod data_plane;
 mod edge;
 mod key_file;
+mod proxy;
 mod tags;
 mod token_bucket;
 mod usage;
@@ -20,6 +21,9 @@ use serde_json::json;
 pub use self::data_plane::{Method, RestApi};
 pub use self::key_file::{KeyFile, KeyFileProblem, KeyFileRow};
 pub use self::view::{ApiKeyView, UsagePlanView};
+
+pub(crate) use self::data_plane::Admitted;
+pub(crate) use self::proxy::response as proxy_response;
 
 use self::api_keys::ApiKey;
 use self::call::{Call, not_found};

@@ -1,6 +1,10 @@
-//! KMS: keys that sign and keys that authenticate, with states, aliases and tags (JSON 1.1).
+//! KMS: keys that sign and keys that authenticate, with states, policies, grants, aliases and tags
+//! (JSON 1.1).
 
+mod access;
+mod aliases;
 mod material;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,8 +15,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use self::view::{KmsGrantView, KmsKeyView};
+
+use self::access::Grant;
+use self::aliases::Alias;
 use self::material::{KeySpec, KeyUsage, MacAlgorithm, Material, Message, SigningAlgorithm};
 use crate::core::{Context, ServiceError};
+use crate::jobs::later;
 
 /// The longest message that is signed as it is, or authenticated.
 const LONGEST_MESSAGE: usize = 4096;
@@ -32,13 +41,20 @@ struct Key {
     id: String,
     spec: KeySpec,
     description: String,
+    /// `None`: AWS's default one.
     policy: Option<String>,
+    /// By id.
+    #[serde(default)]
+    grants: BTreeMap<String, Grant>,
     tags: BTreeMap<String, String>,
     created: DateTime<Utc>,
     state: KeyState,
     material: Material,
     /// One a minute at most, and none older than the newest one that may be told.
     uses: VecDeque<Use>,
+    /// How many calls of `Sign` it answered.
+    #[serde(default)]
+    signed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,13 +70,6 @@ struct Use {
     operation: String,
     request: String,
     event: String,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct Alias {
-    target: String,
-    created: DateTime<Utc>,
-    updated: DateTime<Utc>,
 }
 
 #[derive(Deserialize)]
@@ -134,19 +143,6 @@ struct Authenticate {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct NameAlias {
-    alias_name: String,
-    target_key_id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-struct DeleteAlias {
-    alias_name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
 struct ScheduleKeyDeletion {
     key_id: String,
     pending_window_in_days: Option<i64>,
@@ -179,6 +175,11 @@ impl Kms {
             "CreateKey" => self.create_key(cx, parse(input)?),
             "DescribeKey" => self.describe_key(cx, &parse(input)?),
             "ListKeys" => self.list_keys(cx, &parse(input)?),
+            "GetKeyPolicy" => self.get_key_policy(cx, &parse(input)?),
+            "PutKeyPolicy" => self.put_key_policy(cx, parse(input)?),
+            "CreateGrant" => self.create_grant(cx, parse(input)?),
+            "ListGrants" => self.list_grants(cx, parse(input)?),
+            "RevokeGrant" => self.revoke_grant(cx, &parse(input)?),
             "GetPublicKey" => self.get_public_key(cx, &parse(input)?),
             "Sign" => self.sign(cx, &parse(input)?),
             "Verify" => self.verify(cx, &parse(input)?),
@@ -205,6 +206,10 @@ impl Kms {
         let spec: KeySpec = serde_json::from_value(spec).map_err(|refused| {
             error("UnsupportedOperationException", format!("KeySpec: {refused}; no other is modelled"))
         })?;
+        if cx.settings.kms_specs_missing.iter().any(|missing| json!(spec) == json!(missing)) {
+            let message = format!("KeySpec {} is not supported in this Region", json!(spec));
+            return Err(error("UnsupportedOperationException", message));
+        }
         if input.key_usage != Some(spec.usage()) {
             return Err(invalid(format!("KeyUsage must be {} for this KeySpec", json!(spec.usage()))));
         }
@@ -214,22 +219,20 @@ impl Kms {
                 "the embedded AWS models only keys of one Region whose material KMS made",
             ));
         }
-        if let Some(policy) = &input.policy
-            && serde_json::from_str::<Value>(policy).is_err()
-        {
-            return Err(error("MalformedPolicyDocumentException", "the policy is not JSON"));
-        }
+        input.policy.as_deref().map_or(Ok(()), access::check_policy)?;
         let id = cx.uuid().to_string();
         let key = Key {
             id: id.clone(),
             spec,
             description: input.description,
             policy: input.policy,
+            grants: BTreeMap::new(),
             tags: checked(input.tags)?,
             created: cx.now,
             state: KeyState::Enabled,
             material: Material::generate(spec, cx)?,
             uses: VecDeque::new(),
+            signed: 0,
         };
         let answer = json!({ "KeyMetadata": metadata(cx, &key) });
         self.keys.insert(id, key);
@@ -240,8 +243,11 @@ impl Kms {
         Ok(json!({ "KeyMetadata": metadata(cx, self.key_or_alias(cx, &input.key_id)?) }))
     }
 
+    /// Eventually consistent: without the newest keys while `Settings::kms_lag` is not over.
     fn list_keys(&mut self, cx: &Context<'_>, input: &Page) -> Result<Value, ServiceError> {
-        let keys = self.keys.keys().map(|id| (id.as_str(), json!({ "KeyId": id, "KeyArn": key_arn(cx, id) })));
+        let lag = TimeDelta::from_std(cx.settings.kms_lag).unwrap_or(TimeDelta::MAX);
+        let seen = self.keys.iter().filter(|(_, key)| later(key.created, lag) <= cx.now);
+        let keys = seen.map(|(id, _)| (id.as_str(), json!({ "KeyId": id, "KeyArn": key_arn(cx, id) })));
         page("Keys", keys, input, (100, 1000))
     }
 
@@ -382,60 +388,6 @@ impl Kms {
         }))
     }
 
-    fn create_alias(&mut self, cx: &Context<'_>, input: NameAlias) -> Result<Value, ServiceError> {
-        check_alias_name(&input.alias_name)?;
-        if self.aliases.contains_key(&input.alias_name) {
-            let message = format!("An alias with the name {} already exists", alias_arn(cx, &input.alias_name));
-            return Err(error("AlreadyExistsException", message));
-        }
-        let target = self.lasting(cx, &input.target_key_id)?.id.clone();
-        let alias = Alias { target, created: cx.now, updated: cx.now };
-        self.aliases.insert(input.alias_name, alias);
-        Ok(json!({}))
-    }
-
-    /// Unconditional, but both keys must be of one type and usage.
-    fn update_alias(&mut self, cx: &Context<'_>, input: &NameAlias) -> Result<Value, ServiceError> {
-        let old = self.aliases.get(&input.alias_name).ok_or_else(|| no_such_alias(cx, &input.alias_name))?;
-        let old = self.keys.get(&old.target).map(|key| key.spec.usage());
-        let target = self.lasting(cx, &input.target_key_id)?;
-        let (target, usage) = (target.id.clone(), target.spec.usage());
-        if old.is_some_and(|old| old != usage) {
-            return Err(invalid("the alias's current key and the new one must be of the same type and key usage"));
-        }
-        if let Some(alias) = self.aliases.get_mut(&input.alias_name) {
-            alias.target = target;
-            alias.updated = cx.now;
-        }
-        Ok(json!({}))
-    }
-
-    fn delete_alias(&mut self, cx: &Context<'_>, input: &DeleteAlias) -> Result<Value, ServiceError> {
-        match self.aliases.remove(&input.alias_name) {
-            Some(_) => Ok(json!({})),
-            None => Err(no_such_alias(cx, &input.alias_name)),
-        }
-    }
-
-    fn list_aliases(&mut self, cx: &Context<'_>, input: &Page) -> Result<Value, ServiceError> {
-        let of_key = match &input.key_id {
-            Some(key) => Some(self.key(cx, key)?.id.clone()),
-            None => None,
-        };
-        let matching = self.aliases.iter().filter(|(_, alias)| of_key.as_ref().is_none_or(|id| *id == alias.target));
-        let aliases = matching.map(|(name, alias)| {
-            let entry = json!({
-                "AliasName": name,
-                "AliasArn": alias_arn(cx, name),
-                "TargetKeyId": alias.target,
-                "CreationDate": seconds(alias.created),
-                "LastUpdatedDate": seconds(alias.updated),
-            });
-            (name.as_str(), entry)
-        });
-        page("Aliases", aliases, input, (50, 100))
-    }
-
     fn tag_resource(&mut self, cx: &Context<'_>, input: TagKey) -> Result<Value, ServiceError> {
         let tags = checked(input.tags)?;
         self.lasting(cx, &input.key_id)?.tags.extend(tags);
@@ -502,7 +454,7 @@ impl Kms {
         let key = self.key_or_alias(cx, name)?;
         match key.state {
             KeyState::Enabled => Ok(key),
-            KeyState::Disabled => Err(error("DisabledException", format!("{} is disabled.", key_arn(cx, &key.id)))),
+            KeyState::Disabled => Err(disabled(cx, &key.id)),
             KeyState::PendingDeletion { .. } => Err(pending_deletion(cx, &key.id)),
         }
     }
@@ -533,8 +485,19 @@ impl Kms {
         let Some(key) = self.keys.get_mut(id) else { return };
         key.uses.pop_back_if(|last| last.at.timestamp() / 60 == cx.now.timestamp() / 60);
         key.uses.push_back(used);
+        key.signed += u64::from(operation == "Sign");
         while key.uses.get(1).is_some_and(|next| next.at + LAST_USAGE_LAG <= cx.now) {
             key.uses.pop_front();
+        }
+    }
+}
+
+impl KeyState {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Enabled => "Enabled",
+            Self::Disabled => "Disabled",
+            Self::PendingDeletion { .. } => "PendingDeletion",
         }
     }
 }
@@ -548,11 +511,7 @@ fn metadata(cx: &Context<'_>, key: &Key) -> Value {
         "Enabled": key.state == KeyState::Enabled,
         "Description": key.description,
         "KeyUsage": key.spec.usage(),
-        "KeyState": match key.state {
-            KeyState::Enabled => "Enabled",
-            KeyState::Disabled => "Disabled",
-            KeyState::PendingDeletion { .. } => "PendingDeletion",
-        },
+        "KeyState": key.state.name(),
         "Origin": "AWS_KMS",
         "KeyManager": "CUSTOMER",
         "CustomerMasterKeySpec": key.spec,
@@ -623,15 +582,6 @@ fn checked(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, ServiceError> {
     Ok(tags.into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect())
 }
 
-/// `alias/` and then letters, digits, slashes, underscores and dashes, but not `alias/aws/`.
-fn check_alias_name(name: &str) -> Result<(), ServiceError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "/_-".contains(c);
-    match name.strip_prefix("alias/") {
-        Some(rest) if !rest.is_empty() && !rest.starts_with("aws/") && rest.chars().all(allowed) => Ok(()),
-        Some(_) | None => Err(error("InvalidAliasNameException", format!("invalid alias name {name:?}"))),
-    }
-}
-
 fn key_arn(cx: &Context<'_>, id: &str) -> String {
     format!("arn:aws:kms:{}:{}:key/{id}", cx.region, cx.account)
 }
@@ -664,6 +614,10 @@ fn no_such_key(cx: &Context<'_>, id: &str) -> ServiceError {
 
 fn no_such_alias(cx: &Context<'_>, name: &str) -> ServiceError {
     error("NotFoundException", format!("Alias {} is not found.", alias_arn(cx, name)))
+}
+
+fn disabled(cx: &Context<'_>, id: &str) -> ServiceError {
+    error("DisabledException", format!("{} is disabled.", key_arn(cx, id)))
 }
 
 fn pending_deletion(cx: &Context<'_>, id: &str) -> ServiceError {

@@ -297,11 +297,9 @@ impl SecretsManager {
         let secret = match self.find(&input.secret_id) {
             Ok(secret) => secret,
             // By the documentation, forcing the deletion of what is not there succeeds.
-            Err(_) if force && !input.secret_id.starts_with("arn:") => {
-                return Ok(json!({
-                    "Name": input.secret_id,
-                    "DeletionDate": list::timestamp(due),
-                }));
+            Err(_) if force => {
+                let named_by = if input.secret_id.starts_with("arn:") { "ARN" } else { "Name" };
+                return Ok(json!({ named_by: input.secret_id, "DeletionDate": list::timestamp(due) }));
             }
             Err(error) => return Err(error),
         };

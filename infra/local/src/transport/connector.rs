@@ -47,7 +47,7 @@ fn outgoing(response: http::Response<Bytes>) -> Result<HttpResponse, ConnectorEr
     let mut response = HttpResponse::new(status, SdkBody::from(body));
     for (name, value) in &parts.headers {
         let value = value.to_str().map_err(unusable)?.to_owned();
-        response.headers_mut().insert(name.as_str().to_owned(), value);
+        response.headers_mut().append(name.as_str().to_owned(), value);
     }
     Ok(response)
 }

@@ -1,10 +1,11 @@
 //! From HTTP to a service and back: the same for a call in this process and one over a port.
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde_json::{Value, json};
 
+use crate::api_gateway::{Admitted, proxy_response};
 use crate::core::{Request, Response, ServiceError};
 use crate::{CallRecord, LocalAws, sts};
 
@@ -39,18 +40,18 @@ impl LocalAws {
     pub(crate) async fn answer(&self, request: http::Request<Bytes>) -> http::Response<Bytes> {
         let (parts, body) = request.into_parts();
         let host = host_of(&parts.uri, &parts.headers);
-        let (path, query) = (percent_decoded(parts.uri.path(), false), parts.uri.query());
         let mut request = Request {
             method: parts.method,
-            path,
-            query: form(query.unwrap_or_default()),
+            path: percent_decoded(parts.uri.path(), false),
+            raw_path: parts.uri.path().to_owned(),
+            query: form(parts.uri.query().unwrap_or_default()),
             headers: parts.headers,
             body,
         };
         let route = route(&host, &mut request);
         let (call, mut response, early) = match self.wrong_region(&route, &request) {
             Some(refused) => refused,
-            None => self.dispatch(route, &request),
+            None => self.dispatch(route, &request).await,
         };
         let number = {
             let mut world = self.lock();
@@ -63,13 +64,13 @@ impl LocalAws {
             self.run_early(job).await;
         }
         let request_id = uuid::Uuid::from_u128(u128::from(number)).to_string();
-        response.headers.push(("x-amzn-requestid", request_id));
+        response.headers.push((HeaderName::from_static("x-amzn-requestid"), request_id));
         // This AWS's own clock, as AWS tells its own: clients correct theirs by it.
-        response.headers.push(("date", self.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string()));
+        response.headers.push((DATE, self.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string()));
         to_http(response)
     }
 
-    fn dispatch(&self, route: Route, request: &Request) -> (CallRecord, Response, Vec<u64>) {
+    async fn dispatch(&self, route: Route, request: &Request) -> (CallRecord, Response, Vec<u64>) {
         match route {
             Route::DynamoDb(operation) => {
                 let stale = self.lock().settings.stale_index;
@@ -101,7 +102,11 @@ impl LocalAws {
                 (CallRecord::new("apigateway", operation, &response), response, early)
             }
             Route::ExecuteApi(api) => {
-                let (response, early) = self.act_unsaved(|services, cx| services.api_gateway.invoke(cx, &api, request));
+                let (admitted, early) = self.act_unsaved(|services, cx| services.api_gateway.invoke(cx, &api, request));
+                let response = match admitted {
+                    Admitted::Answer(response) => response,
+                    Admitted::Function { name, event } => proxy_response(&name, self.invoke(&name, event).await),
+                };
                 let response = typed(response, "application/json");
                 let operation = format!("{} {}", request.method, request.path);
                 (CallRecord::new("execute-api", operation, &response), response, early)
@@ -146,9 +151,9 @@ fn route(host: &str, request: &mut Request) -> Route {
         return Route::ExecuteApi(api.to_owned());
     }
     if let Some(rest) = request.path.strip_prefix(EXECUTE_API_PATH) {
-        let (api, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (api, path) = (api.to_owned(), format!("/{path}"));
-        request.path = path;
+        let api = rest.split('/').next().unwrap_or_default().to_owned();
+        request.path = after_api(&request.path);
+        request.raw_path = after_api(&request.raw_path);
         return Route::ExecuteApi(api);
     }
     if let Some(target) = text(&request.headers, "x-amz-target") {
@@ -166,6 +171,12 @@ fn route(host: &str, request: &mut Request) -> Route {
         None if API_GATEWAY_PATHS.iter().any(|known| under(&request.path, known)) => Route::ApiGateway,
         None => Route::Unknown,
     }
+}
+
+/// What is left of `/_aws/execute-api/API/..` after the API.
+fn after_api(path: &str) -> String {
+    let rest = path.strip_prefix(EXECUTE_API_PATH).unwrap_or_default();
+    format!("/{}", rest.split_once('/').map_or("", |(_, path)| path))
 }
 
 fn under(path: &str, folder: &str) -> bool {
@@ -221,17 +232,17 @@ fn rest_error(error: &ServiceError) -> Response {
 }
 
 fn with_error_headers(mut response: Response, error: &ServiceError) -> Response {
-    response.headers.push(("x-amzn-errortype", error.code.to_owned()));
+    response.headers.push((HeaderName::from_static("x-amzn-errortype"), error.code.to_owned()));
     if let Some(seconds) = error.retry_after {
-        response.headers.push(("retry-after", seconds.to_string()));
+        response.headers.push((RETRY_AFTER, seconds.to_string()));
     }
     response
 }
 
 /// With that content type, unless the service gave one.
 fn typed(mut response: Response, content_type: &str) -> Response {
-    if response.headers.iter().all(|(name, _)| !name.eq_ignore_ascii_case("content-type")) {
-        response.headers.push((CONTENT_TYPE.as_str(), content_type.to_owned()));
+    if response.headers.iter().all(|(name, _)| name != CONTENT_TYPE) {
+        response.headers.push((CONTENT_TYPE, content_type.to_owned()));
     }
     response
 }
@@ -242,7 +253,7 @@ fn to_http(response: Response) -> http::Response<Bytes> {
     for (name, value) in response.headers {
         // A value that HTTP can't carry would be a service's own text: leave it out.
         if let Ok(value) = HeaderValue::from_str(&value) {
-            answer.headers_mut().insert(HeaderName::from_static(name), value);
+            answer.headers_mut().append(name, value);
         }
     }
     answer
@@ -257,7 +268,8 @@ fn form(encoded: &str) -> Vec<(String, String)> {
     encoded.split('&').filter(|part| !part.is_empty()).map(pair).collect()
 }
 
-fn percent_decoded(encoded: &str, plus_is_space: bool) -> String {
+/// With what is not an escape left as it is.
+pub(crate) fn percent_decoded(encoded: &str, plus_is_space: bool) -> String {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

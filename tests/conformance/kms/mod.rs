@@ -1,4 +1,4 @@
-//! KMS, line by line: keys, signatures, MACs, states, aliases and tags.
+//! KMS, line by line: keys, signatures, MACs, states, policies, grants, aliases and tags.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -11,9 +11,11 @@ use aws_sdk_kms::types::{
     KeyLastUsageTrackingOperation, KeySpec, KeyState, KeyUsageType, MacAlgorithmSpec, MessageType,
     SigningAlgorithmSpec, Tag,
 };
-use local_aws::{LocalAws, ManualClock};
+use local_aws::{KmsKeyView, LocalAws, ManualClock};
 
 use super::{refused, sdk_config, world};
+
+mod access;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -128,6 +130,59 @@ async fn a_key_is_found_by_id_arn_alias_and_alias_arn() {
     for name in ["nosuch".into(), "alias/nosuch".into(), format!("arn:aws:kms:us-east-1:123456789012:key/{id}")] {
         assert_eq!(refusal(client.describe_key().key_id(name).send().await), "NotFoundException");
     }
+}
+
+#[tokio::test]
+async fn list_keys_lists_a_new_key_late_and_calls_by_its_id_see_it_at_once() {
+    let (world, client) = kms();
+    world.aws.settings(|settings| settings.kms_lag = Duration::from_secs(60));
+    let key = key(&client, KeySpec::EccNistP256).await;
+    let listed = || async { client.list_keys().send().await.unwrap().keys().len() };
+
+    client.list_resource_tags().key_id(&key).send().await.unwrap();
+    sign(&client, &key, SigningAlgorithmSpec::EcdsaSha256, b"hello").await;
+    world.clock.advance(Duration::from_secs(59));
+    assert_eq!(listed().await, 0);
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(listed().await, 1);
+}
+
+#[tokio::test]
+async fn a_key_spec_that_the_region_lacks_is_an_unsupported_operation() {
+    let (world, client) = kms();
+    world.aws.settings(|settings| settings.kms_specs_missing = vec!["ECC_NIST_EDWARDS25519".into()]);
+    let create = |spec| client.create_key().key_spec(spec).key_usage(KeyUsageType::SignVerify).send();
+    assert_eq!(refusal(create(KeySpec::EccNistEdwards25519).await), "UnsupportedOperationException");
+    create(KeySpec::EccNistP256).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_can_be_inspected_without_a_call_and_is_gone_once_deleted() {
+    let (world, client) = kms();
+    let create = client.create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
+    let created = create.description("signs tokens").tags(tag("owner", "me")).send().await.unwrap();
+    let id = created.key_metadata().unwrap().key_id().to_owned();
+    for _ in 0..2 {
+        sign(&client, &id, SigningAlgorithmSpec::EcdsaSha256, b"hello").await;
+    }
+    client.schedule_key_deletion().key_id(&id).pending_window_in_days(7).send().await.unwrap();
+    world.aws.clear_requests();
+
+    let expected = KmsKeyView {
+        arn: format!("arn:aws:kms:eu-west-1:123456789012:key/{id}"),
+        id,
+        spec: "ECC_NIST_P256".into(),
+        state: "PendingDeletion".into(),
+        tags: [("owner".to_owned(), "me".to_owned())].into(),
+        description: "signs tokens".into(),
+        policy: None,
+        grants: Vec::new(),
+        uses: 2,
+    };
+    assert_eq!(world.aws.inspect_kms_keys(), [expected]);
+    world.clock.advance(DAY * 7);
+    assert_eq!(world.aws.inspect_kms_keys(), []);
+    assert_eq!(world.aws.requests(), []);
 }
 
 // Signatures
@@ -328,6 +383,8 @@ async fn deletion_waits_7_to_30_days_and_then_the_key_and_its_aliases_are_gone()
     assert_eq!(state(&client, &key).await, KeyState::PendingDeletion);
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(refusal(client.describe_key().key_id(&key).send().await), "NotFoundException");
+    let sign = client.sign().key_id(&key).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+    assert_eq!(refusal(sign.message(Blob::new("x")).send().await), "NotFoundException");
     assert!(client.list_aliases().send().await.unwrap().aliases().is_empty());
 }
 
