@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -13,7 +14,15 @@ use crate::name::{CredentialName, Token};
 use crate::policy::Policy;
 
 /// The schema of the stored forms. Raised with every change that an older reader would misread.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
+
+/// How long a key may take to be found after it was made: KMS shows a new key's tags within seconds, sometimes minutes.
+/// Until then, and until the time of whoever was making it is over, a look-up that finds nothing proves nothing.
+pub const LOOK_UP_LAG: TimeDelta = TimeDelta::minutes(5);
+/// How long after a look-up was trusted the provider is searched once more for what it did not show.
+const SWEEP_AFTER: TimeDelta = TimeDelta::hours(12);
+/// How long a compromised key stays in the key set at the most, so that it is disabled first.
+const DISABLED_FIRST: TimeDelta = TimeDelta::minutes(5);
 
 /// Everything recorded of one credential but its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +51,8 @@ pub struct Head {
     pub current: Option<u32>,
     /// The generation coming in.
     pub candidate: Option<u32>,
-    /// Generations that are published but do not sign yet. None for kinds without.
+    /// Generations that are made ahead of their use: published, or about to be. None for kinds whose keys nobody
+    /// fetches.
     #[serde(default)]
     pub standbys: Vec<u32>,
     /// The emergency that stands, if any.
@@ -77,7 +87,8 @@ pub struct Version {
     pub generation: u32,
     /// Derived from the credential and the generation.
     pub id: Uuid,
-    /// The Secrets Manager versions that hold this key; the first is the token of its rotation.
+    /// The Secrets Manager versions that hold this key; a candidate's last is the token of its rotation. A standby has
+    /// none, unless a rotation that chose it was given up.
     pub carriers: Vec<Token>,
     /// Where it is in its life.
     pub state: State,
@@ -97,16 +108,31 @@ pub struct Version {
     pub proof: Option<Proof>,
     /// The keyed hash of its value, by which a leaked string is found.
     pub fingerprint: Option<Fingerprint>,
+    /// The version whose key its value holds as well, so that both are used and accepted during the overlap.
+    #[serde(default)]
+    pub also: Option<u32>,
     /// Since when it is known to be compromised.
     pub compromised: Option<Time>,
     /// Why it does not go on.
     pub held: Option<Held>,
     /// When it was begun, or taken under management.
     pub created: Time,
+    /// Since when verifiers can know its key.
+    #[serde(default)]
+    pub published: Option<Time>,
     /// When it became current.
     pub activated: Option<Time>,
+    /// While it is current: since when a standby is missing.
+    #[serde(default)]
+    pub standby_due: Option<Time>,
     /// When another became current.
     pub deactivated: Option<Time>,
+    /// When its key is to sign nothing any more.
+    #[serde(default)]
+    pub disable_at: Option<Time>,
+    /// When that was done.
+    #[serde(default)]
+    pub disabled: Option<Time>,
     /// When it is to be refused.
     pub suspend_at: Option<Time>,
     /// When it was refused.
@@ -115,6 +141,9 @@ pub struct Version {
     pub destroy_at: Option<Time>,
     /// When it was deleted.
     pub destroyed: Option<Time>,
+    /// When the provider is to be searched for keys that lost answers left behind.
+    #[serde(default)]
+    pub sweep_at: Option<Time>,
 }
 
 /// What a candidate replaces: `AWSCURRENT` is moved from this carrier, and from no other.
@@ -153,12 +182,66 @@ impl Version {
     /// When retirement must look at it; `None` when time alone changes nothing.
     pub fn due(&self) -> Option<Time> {
         let natural = match (self.state, self.phase) {
-            (State::Deactivated, None) => self.suspend_at,
+            // A standby that is to go; the others wait for a rotation.
+            (State::PreActivation, None) => self.suspend_at,
+            (State::PreActivation, Some(Phase::Minting)) => self.open_until.map(|until| until + LOOK_UP_LAG),
+            (State::Active, _) => self.standby_due,
+            (State::Deactivated, None) => match self.disable_at.filter(|_| self.disabled.is_none()) {
+                Some(disable) => Some(self.suspend_at.map_or(disable, |suspend| suspend.min(disable))),
+                None => self.suspend_at,
+            },
             (State::Suspended, None) => self.destroy_at,
             (State::PreActivation | State::Deactivated | State::Suspended, Some(_)) => self.open_until,
-            (State::PreActivation, None) | (State::Active | State::Destroyed, _) => None,
-        }?;
-        Some(self.held.as_ref().map_or(natural, |held| natural.max(held.look_again)))
+            (State::Destroyed, _) => None,
+        };
+        let at = natural.into_iter().chain(self.sweep_at).min()?;
+        Some(self.held.as_ref().map_or(at, |held| at.max(held.look_again)))
+    }
+
+    /// The token of its rotation, while it is a candidate; later the last version that somebody put its key in.
+    pub fn token(&self) -> Option<&Token> {
+        self.carriers.last()
+    }
+
+    /// Whether it waits, published, for a rotation.
+    pub fn is_standby(&self) -> bool {
+        self.place() == Place(State::PreActivation, None)
+    }
+
+    /// Whether its key is to be in the key set now. At its deadline it is not, even if nobody has recorded so; unless
+    /// something holds its retirement, because then it may be in use.
+    pub fn is_published(&self, now: Time) -> bool {
+        if self.published.is_none() {
+            return false;
+        }
+        match (self.state, self.phase) {
+            (State::PreActivation, phase) => phase != Some(Phase::Suspending),
+            (State::Active, _) => true,
+            (State::Deactivated, _) => {
+                // A compromised one is disabled first, so that its signers see an error before verifiers do; but
+                // nobody waits long for that.
+                let grace = if self.compromised.is_some() { DISABLED_FIRST } else { TimeDelta::zero() };
+                let is_kept = self.held.is_some() && self.compromised.is_none();
+                is_kept || self.suspend_at.is_none_or(|at| now < at + grace)
+            }
+            (State::Suspended | State::Destroyed, _) => false,
+        }
+    }
+
+    /// The last moment at which a verifier may still trust it, once it is withdrawn: one that fetched the key set just
+    /// before.
+    pub fn trusted_until(&self) -> Option<Time> {
+        let publication = self.policy.publication.as_ref().filter(|_| self.published.is_some())?;
+        let withdrawn = self.suspended.or(self.suspend_at)?;
+        Some(withdrawn + publication.verifier_cache.delta())
+    }
+
+    /// Until when verifiers that fetched the key set before this key was in it may refuse what it signs; `None` if it
+    /// was published for long enough before it became current.
+    pub fn strange_until(&self) -> Option<Time> {
+        let publication = self.policy.publication.as_ref()?;
+        let known = self.published? + publication.verifier_cache.delta();
+        Some(known).filter(|known| self.activated.is_some_and(|activated| activated < *known))
     }
 
     /// Whether it became current without a request having proved it.
@@ -253,7 +336,8 @@ impl Credential {
 
     /// The version that holds that token, as a carrier.
     pub fn by_carrier(&self, token: &Token) -> Option<&Version> {
-        self.versions.values().find(|version| version.carriers.contains(token))
+        // The youngest: a token that a given-up rotation had used for one key may be used for another.
+        self.versions.values().rev().find(|version| version.carriers.contains(token))
     }
 
     /// The version that consumers read.
@@ -264,6 +348,32 @@ impl Credential {
     /// The version coming in.
     pub fn candidate(&self) -> Option<&Version> {
         self.head.candidate.and_then(|generation| self.versions.get(&generation))
+    }
+
+    /// The versions whose keys are to be in the key set now, oldest first.
+    pub fn published(&self, now: Time) -> impl Iterator<Item = &Version> {
+        self.versions.values().filter(move |version| version.is_published(now))
+    }
+
+    /// Published versions that a rotation may choose, the one that was published first at the front.
+    pub fn standbys(&self) -> Vec<&Version> {
+        let standbys = self.head.standbys.iter().filter_map(|generation| self.versions.get(generation));
+        let mut ready: Vec<&Version> =
+            standbys.filter(|version| version.is_standby() && version.compromised.is_none()).collect();
+        ready.sort_by_key(|version| (version.published, version.generation));
+        ready
+    }
+
+    /// The standby that is still being made, if one is.
+    pub fn being_made(&self) -> Option<&Version> {
+        let standbys = self.head.standbys.iter().filter_map(|generation| self.versions.get(generation));
+        standbys.into_iter().find(|version| !version.is_standby())
+    }
+
+    /// Whether a candidate must not become current: its own key, or one that its value holds as well, is compromised.
+    pub fn is_tainted(&self, version: &Version) -> bool {
+        let also = version.also.and_then(|generation| self.versions.get(&generation));
+        version.compromised.is_some() || also.is_some_and(|also| also.compromised.is_some())
     }
 
     /// The number that the next version gets.
@@ -292,7 +402,8 @@ impl Credential {
     pub fn apply(&self, change: Change, stamp: &Stamp) -> Result<Commit, Illegal> {
         let stamp = &Stamp { at: self.head.ledger.at.map_or(stamp.at, |last| last.max(stamp.at)), ..stamp.clone() };
         let mut after = self.clone();
-        let touched = after.change(&change, stamp)?;
+        let mut touched = after.change(&change, stamp)?;
+        after.settle_standbys(stamp, &mut touched);
         if let Some(order) = &after.head.order
             && order.promoted
             && !order.compromised.iter().any(|g| after.versions.get(g).is_some_and(|v| v.state.is_accepted()))
@@ -313,9 +424,10 @@ impl Credential {
     fn change(&mut self, change: &Change, stamp: &Stamp) -> Result<Vec<u32>, Illegal> {
         match change {
             Change::Adopted { generation, carrier, provider, policy, fingerprint } => {
-                let mut version = self.begin(*generation, carrier.clone(), policy.clone(), stamp)?;
+                let mut version = self.begin(*generation, Some(carrier.clone()), policy.clone(), stamp)?;
                 version.state = State::Active;
                 version.activated = Some(stamp.at);
+                version.published = policy.publication.is_some().then_some(stamp.at);
                 version.provider.clone_from(provider);
                 version.fingerprint.clone_from(fingerprint);
                 self.versions.insert(*generation, version);
@@ -334,7 +446,8 @@ impl Credential {
                     let version = self.version(*generation)?;
                     version.compromised = version.compromised.or(Some(stamp.at));
                     // Nothing waits for those who still hold a key that strangers hold too.
-                    version.suspend_at = version.suspend_at.map(|at| at.min(stamp.at));
+                    let waits = version.is_standby() || version.suspend_at.is_some();
+                    version.suspend_at = version.suspend_at.or(Some(stamp.at)).filter(|_| waits).map(|at| at.min(stamp.at));
                     version.held = None;
                 }
                 Ok(compromised.clone())
@@ -343,20 +456,80 @@ impl Credential {
                 if let Some(open) = self.head.candidate {
                     return Err(Illegal::CandidateOpen(open));
                 }
-                let mut version = self.begin(*generation, token.clone(), policy.clone(), stamp)?;
-                version.phase = Some(Phase::Drafting);
-                version.open_until = Some(stamp.until);
-                version.replaces = Some(replaces.clone());
-                self.versions.insert(*generation, version);
+                if self.head.standbys.contains(generation) {
+                    let version = self.version(*generation)?;
+                    version.step(Transition::Drafting, stamp)?;
+                    version.carriers.push(token.clone());
+                    version.policy.clone_from(policy);
+                    version.suspend_at = None;
+                    self.head.standbys.retain(|standby| standby != generation);
+                } else {
+                    let mut version = self.begin(*generation, Some(token.clone()), policy.clone(), stamp)?;
+                    version.phase = Some(Phase::Drafting);
+                    version.open_until = Some(stamp.until);
+                    self.versions.insert(*generation, version);
+                }
+                self.version(*generation)?.replaces = Some(replaces.clone());
                 self.head.candidate = Some(*generation);
                 self.head.held = None;
                 Ok(vec![*generation])
             }
-            Change::Drafted { generation, provider, fingerprint } => {
+            Change::Minting { generation, policy } => {
+                if let Some(version) = self.versions.get_mut(generation) {
+                    let place = Place(State::PreActivation, Some(Phase::Minting));
+                    if version.place() != place {
+                        let from = version.place();
+                        return Err(Illegal::Transition {
+                            generation: *generation,
+                            from,
+                            transition: Transition::Minted,
+                        });
+                    }
+                    // The try before may have made a key that no look-up shows yet.
+                    version.sweep_at = Some(stamp.at + SWEEP_AFTER);
+                    version.open_until = Some(stamp.until);
+                    version.policy.clone_from(policy);
+                    version.held = None;
+                } else {
+                    let mut version = self.begin(*generation, None, policy.clone(), stamp)?;
+                    version.phase = Some(Phase::Minting);
+                    version.open_until = Some(stamp.until);
+                    self.versions.insert(*generation, version);
+                    self.head.standbys.push(*generation);
+                }
+                let mut touched = vec![*generation];
+                if let Some(current) = self.head.current {
+                    self.version(current)?.held = None;
+                    touched.push(current);
+                }
+                self.head.held = None;
+                Ok(touched)
+            }
+            Change::Minted { generation, provider, found } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Minted, stamp)?;
+                version.provider.extend(provider.clone());
+                if *found {
+                    version.sweep_at = Some(stamp.at + SWEEP_AFTER);
+                }
+                Ok(vec![*generation])
+            }
+            Change::Published { generation, provider } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Published, stamp)?;
+                version.provider.extend(provider.clone());
+                version.published = Some(stamp.at);
+                // One that was declared compromised while it was made is to go.
+                version.suspend_at = version.compromised.and(Some(stamp.at));
+                self.head.held = None;
+                Ok(vec![*generation])
+            }
+            Change::Drafted { generation, provider, fingerprint, also } => {
                 let version = self.version(*generation)?;
                 version.step(Transition::Drafted, stamp)?;
                 version.provider.extend(provider.clone());
                 version.fingerprint.clone_from(fingerprint);
+                version.also = *also;
                 Ok(vec![*generation])
             }
             Change::Admitted { generation, provider, evidence } => {
@@ -379,7 +552,35 @@ impl Credential {
                 version.step(Transition::Abandoned, stamp)?;
                 // Whoever wrote the last intent may still be about to act on it.
                 version.open_until = open_until.or(Some(stamp.at));
+                if !version.provider.contains_key("id") && version.policy.publication.is_some() {
+                    version.sweep_at = Some(version.open_until.unwrap_or(stamp.at).max(stamp.at) + SWEEP_AFTER);
+                }
                 self.head.candidate = self.head.candidate.filter(|candidate| candidate != generation);
+                self.head.standbys.retain(|standby| standby != generation);
+                Ok(vec![*generation])
+            }
+            Change::Returned { generation, .. } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Returned, stamp)?;
+                (version.proof, version.replaces) = (None, None);
+                self.head.candidate = self.head.candidate.filter(|candidate| candidate != generation);
+                self.head.standbys.push(*generation);
+                Ok(vec![*generation])
+            }
+            Change::Disabling { generation } => {
+                self.version(*generation)?.step(Transition::Disabling, stamp)?;
+                Ok(vec![*generation])
+            }
+            Change::Disabled { generation } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Disabled, stamp)?;
+                version.disabled = Some(stamp.at);
+                Ok(vec![*generation])
+            }
+            Change::Swept { generation, .. } => {
+                let version = self.version(*generation)?;
+                version.sweep_at = None;
+                version.held = None;
                 Ok(vec![*generation])
             }
             Change::Suspending { generation } => {
@@ -391,6 +592,7 @@ impl Credential {
                 version.step(Transition::Suspended, stamp)?;
                 version.provider.extend(provider.clone());
                 version.suspended = Some(stamp.at);
+                version.disabled = version.disabled.or(version.published.and(Some(stamp.at)));
                 version.destroy_at = Some(stamp.at + version.policy.soak.delta());
                 Ok(vec![*generation])
             }
@@ -429,13 +631,53 @@ impl Credential {
                 // Whoever reads a replica may have seen the new value only now: their overlap begins when it is there.
                 if hold.reason == HoldReason::ReplicaBehind {
                     version.suspend_at = version.suspend_at.map(|at| at.max(stamp.at + version.policy.overlap.delta()));
+                    let signs_for = version.policy.signs_for().map(|time| stamp.at + time.delta());
+                    version.disable_at = version.disable_at.max(signs_for).filter(|_| version.disable_at.is_some());
                 }
                 Ok(vec![*generation])
             }
         }
     }
 
-    fn begin(&mut self, generation: u32, carrier: Token, policy: Policy, stamp: &Stamp) -> Result<Version, Illegal> {
+    /// The current version is due while a standby is missing; standbys beyond the owner's wish are due to go.
+    fn settle_standbys(&mut self, stamp: &Stamp, touched: &mut Vec<u32>) {
+        let Some(wanted) = self.current().and_then(|current| Some(current.policy.publication.as_ref()?.standbys)) else {
+            return;
+        };
+        let good = |generation: &u32| self.versions.get(generation).is_some_and(|v| v.compromised.is_none());
+        let mut standbys: Vec<u32> = self.head.standbys.iter().copied().filter(good).collect();
+        standbys.sort_unstable();
+        // The candidate has left its place, which nobody needs to fill before it is current.
+        let filled = standbys.len() + usize::from(self.head.candidate.is_some());
+        let missing = filled < wanted as usize;
+        if let Some(current) = self.head.current.and_then(|generation| self.versions.get_mut(&generation)) {
+            let due = current.standby_due.or(Some(stamp.at)).filter(|_| missing);
+            if due != current.standby_due {
+                current.standby_due = due;
+                touched.push(current.generation);
+            }
+        }
+        for (place, generation) in standbys.into_iter().enumerate() {
+            let Some(standby) = self.versions.get_mut(&generation).filter(|standby| standby.is_standby()) else {
+                continue;
+            };
+            let due = standby.suspend_at.or(Some(stamp.at)).filter(|_| place >= wanted as usize);
+            if due != standby.suspend_at {
+                standby.suspend_at = due;
+                touched.push(generation);
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+    }
+
+    fn begin(
+        &mut self,
+        generation: u32,
+        carrier: Option<Token>,
+        policy: Policy,
+        stamp: &Stamp,
+    ) -> Result<Version, Illegal> {
         self.head.kind.clone_from(&policy.kind);
         if generation != self.next_generation() {
             return Err(Illegal::OutOfTurn(generation));
@@ -444,7 +686,7 @@ impl Credential {
             schema: SCHEMA,
             generation,
             id: self.head.name.version_id(&self.head.arn, generation),
-            carriers: vec![carrier],
+            carriers: carrier.into_iter().collect(),
             state: State::PreActivation,
             phase: None,
             open_until: None,
@@ -454,15 +696,21 @@ impl Credential {
             policy,
             proof: None,
             fingerprint: None,
+            also: None,
             compromised: None,
             held: None,
             created: stamp.at,
+            published: None,
             activated: None,
+            standby_due: None,
             deactivated: None,
+            disable_at: None,
+            disabled: None,
             suspend_at: None,
             suspended: None,
             destroy_at: None,
             destroyed: None,
+            sweep_at: None,
         })
     }
 
@@ -470,21 +718,26 @@ impl Credential {
         let version = self.version(generation)?;
         version.step(Transition::Promoted, stamp)?;
         version.activated = Some(stamp.at);
-        let begun = version.created;
+        // A key drawn after the order was given is unknown to whoever has the old ones, whatever its token; so is a
+        // standby that the order does not name.
+        let (begun, published) = (version.created, version.published.is_some() && version.compromised.is_none());
         let mut touched = vec![generation];
         if let Some(incumbent) = self.head.current {
             let version = self.version(incumbent)?;
             version.step(Transition::Superseded, stamp)?;
             version.deactivated = Some(stamp.at);
             let overlap =
-                if version.compromised.is_some() { chrono::TimeDelta::zero() } else { version.policy.overlap.delta() };
+                if version.compromised.is_some() { TimeDelta::zero() } else { version.policy.overlap.delta() };
             version.suspend_at = Some(stamp.at + overlap);
+            let signs_for = version.policy.signs_for().filter(|_| version.compromised.is_none());
+            version.disable_at = signs_for.map(|time| stamp.at + time.delta());
+            version.standby_due = None;
+            version.held = None;
             touched.push(incumbent);
         }
         self.head.current = Some(generation);
         self.head.candidate = None;
-        // Whatever its token: a key drawn after the order was given is unknown to whoever has the old ones.
-        if let Some(order) = self.head.order.as_mut().filter(|order| begun >= order.at) {
+        if let Some(order) = self.head.order.as_mut().filter(|order| published || begun >= order.at) {
             order.promoted = true;
         }
         Ok(touched)
@@ -494,6 +747,6 @@ impl Credential {
 /// A hold that lasts is looked at less and less often, so that it does not fill the ledger.
 fn hold_again(before: Option<&Held>, hold: &Hold, stamp: &Stamp) -> Held {
     let since = before.filter(|held| held.hold.reason == hold.reason).map_or(stamp.at, |held| held.since);
-    let wait = (stamp.at - since).clamp(chrono::TimeDelta::minutes(15), chrono::TimeDelta::days(1));
+    let wait = (stamp.at - since).clamp(TimeDelta::minutes(15), TimeDelta::days(1));
     Held { hold: hold.clone(), since, look_again: stamp.at + wait }
 }

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Time;
-use crate::credential::{Credential, Fingerprint, Proof, Replaces, Version};
+use crate::credential::{Credential, Fingerprint, LOOK_UP_LAG, Proof, Replaces, Version};
 use crate::hold::{Hold, HoldReason};
 use crate::ledger::{Abandonment, Change};
 use crate::lifecycle::{Phase, State};
 use crate::name::Token;
-use crate::policy::{BadPolicy, Policy, Schedule};
+use crate::policy::{BadPolicy, MOST_PUBLISHED, Policy, Schedule};
 
 /// Secrets Manager's label for what consumers read.
 pub const AWSCURRENT: &str = "AWSCURRENT";
@@ -71,8 +71,14 @@ pub struct Observed {
     pub stray: Option<StrayValue>,
     /// The owner's wishes can be met.
     pub checked: bool,
+    /// The provider made the key of that generation: its ids, and whether a look-up found it.
+    pub minted: Option<(u32, BTreeMap<String, String>, bool)>,
+    /// A look-up found no key of that generation.
+    pub missing: Option<u32>,
+    /// The key of that generation is fit to be published: what verifiers are told, and what was carried over.
+    pub equipped: Option<(u32, BTreeMap<String, String>)>,
     /// The value stands under its token.
-    pub drafted: Option<(BTreeMap<String, String>, Option<Fingerprint>)>,
+    pub drafted: Option<Drafted>,
     /// The provider has the key: its ids, and what was carried over.
     pub admitted: Option<(BTreeMap<String, String>, BTreeMap<String, String>)>,
     /// The test went well.
@@ -81,6 +87,10 @@ pub struct Observed {
     pub confirmed: bool,
     /// `AWSCURRENT` moved to the candidate.
     pub moved: bool,
+    /// That generation signs nothing any more.
+    pub disabled: Option<u32>,
+    /// Keys that lost answers had left behind for that generation.
+    pub swept: Option<(u32, Vec<String>)>,
     /// That generation is refused; and what the provider calls it.
     pub suspended: Option<(u32, BTreeMap<String, String>)>,
     /// That generation is gone.
@@ -92,10 +102,23 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// What stays known after a commit: the labels, unless this run moved one, and whose the intents are.
+    /// What stays known after a commit: the labels, unless this run moved one, whose the intents are, and which key was
+    /// made, because nobody else may know.
     pub fn after_commit(self) -> Self {
-        Self { secret: if self.moved { None } else { self.secret }, ours: self.ours, ..Self::default() }
+        let secret = if self.moved { None } else { self.secret };
+        Self { secret, ours: self.ours, minted: self.minted, ..Self::default() }
     }
+}
+
+/// What a value under its token says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drafted {
+    /// What the provider calls the key, or will.
+    pub provider: BTreeMap<String, String>,
+    /// By which a leaked string is found.
+    pub fingerprint: Option<Fingerprint>,
+    /// The version whose key it holds as well.
+    pub also: Option<u32>,
 }
 
 /// A secret, without its values.
@@ -182,8 +205,14 @@ pub enum Question {
 /// What has to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// See that the wishes can be met, for a candidate that would replace that.
-    Check(Replaces),
+    /// See that the wishes can be met, for a candidate that would replace that: a standby, or a key yet to be drawn.
+    Check(Replaces, Option<u32>),
+    /// Make a key that is to be published ahead of its use. Not to be repeated when its answer is lost.
+    Mint(u32),
+    /// Look for the key that a lost answer may have left.
+    Find(u32),
+    /// Let signers use the key, and learn what verifiers are to be told.
+    Equip(u32),
     /// Put a value under the candidate's token, unless one is there.
     Draft(u32),
     /// Let the provider accept the candidate wherever the incumbent is accepted.
@@ -198,6 +227,10 @@ pub enum Action {
     Preflight,
     /// Take `AWSPENDING` off a version whose rotation is over.
     Unpend(Token),
+    /// Let the key sign nothing any more.
+    Disable(u32),
+    /// Do away with keys that lost answers left behind.
+    Sweep(u32),
     /// Let the provider refuse the key.
     Suspend(u32),
     /// Delete the key.
@@ -252,7 +285,11 @@ fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Ob
     if let Some(decision) = label_already_moved(credential, secret) {
         return decision;
     }
-    let version = credential.by_carrier(token);
+    let known = credential.by_carrier(token);
+    // A rotation that was given up has handed its key back: the token may choose again.
+    let is_handed_back =
+        |version: &Version| version.is_standby() || version.phase.is_some() && version.token() != Some(token);
+    let version = known.filter(|version| version.state != State::PreActivation || !is_handed_back(version));
     if secret.has(token, AWSCURRENT) {
         return Decision::Done;
     }
@@ -264,7 +301,7 @@ fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Ob
             (State::PreActivation, Some(Phase::Suspending)) | (State::Suspended | State::Destroyed, _) => {
                 Decision::Refuse(Refusal::Abandoned(token.clone()))
             }
-            (State::PreActivation, _) => advance(version, credential, secret, observed, step),
+            (State::PreActivation, _) => advance(version, credential, secret, observed, step, now),
             // Its rotation left the label behind, and then somebody made another version current by hand.
             (State::Active, _) => match incumbent(credential, secret, observed) {
                 Ok(_) => Decision::Perform(Action::Unpend(token.clone())),
@@ -280,6 +317,9 @@ fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Ob
     }
     match step {
         Step::Create => begin(token, credential, secret, observed, now),
+        Step::Set | Step::Test | Step::Finish if known.is_some() => {
+            Decision::Refuse(Refusal::Abandoned(token.clone()))
+        }
         Step::Test => match observed.stray {
             None => Decision::Look(Question::Stray(token.clone())),
             Some(StrayValue::Other) => Decision::Refuse(Refusal::UnknownToken(token.clone())),
@@ -300,12 +340,16 @@ fn begin(token: &Token, credential: &Credential, secret: &Secret, observed: &Obs
         if let Some(until) = other.open_until.filter(|until| other.phase == Some(Phase::Promoting) && *until > now) {
             return Decision::WaitUntil(until);
         }
-        return Decision::Commit(Change::Abandoned { generation: other.generation, why: Abandonment::OtherToken });
+        return Decision::Commit(give_up(credential, other, Abandonment::OtherToken));
     }
     let policy = match &secret.wishes {
         Ok(policy) => policy,
         Err(bad) => return Decision::Refuse(Refusal::Policy(bad.clone())),
     };
+    if !credential.head.kind.is_empty() && policy.kind != credential.head.kind {
+        let (found, recorded) = (policy.kind.clone(), credential.head.kind.clone());
+        return Decision::Refuse(Refusal::Policy(BadPolicy::KindChanged { found, recorded }));
+    }
     if let Err(bad) = policy.check_schedule(&secret.schedule, now) {
         return Decision::Refuse(Refusal::Policy(bad));
     }
@@ -313,21 +357,139 @@ fn begin(token: &Token, credential: &Credential, secret: &Secret, observed: &Obs
         Ok(replaces) => replaces,
         Err(decision) => return *decision,
     };
-    // An emergency is not kept waiting by a number.
-    if credential.live() + 1 > policy.max_live as usize && credential.head.order.is_none() {
-        let detail =
-            format!("{} versions are alive already and rotator:max-live is {}", credential.live(), policy.max_live);
-        return hold(None, HoldReason::TooManyLive, detail);
+    let standby = match policy.publication {
+        None => None,
+        Some(_) => match choose(credential, policy, &replaces, observed, now) {
+            Ok(standby) => Some(standby.generation),
+            Err(decision) => return *decision,
+        },
+    };
+    // An emergency is not kept waiting by a number, and a standby is one of them already.
+    if standby.is_none()
+        && credential.head.order.is_none()
+        && let Some(hold) = too_many_live(credential, policy)
+    {
+        return Decision::Hold(None, hold);
     }
     if !observed.checked {
-        return Decision::Perform(Action::Check(replaces));
+        return Decision::Perform(Action::Check(replaces, standby));
     }
     Decision::Commit(Change::Drafting {
-        generation: credential.next_generation(),
+        generation: standby.unwrap_or_else(|| credential.next_generation()),
         token: token.clone(),
         policy: policy.clone(),
         replaces,
     })
+}
+
+fn too_many_live(credential: &Credential, policy: &Policy) -> Option<Hold> {
+    let live = credential.live();
+    (live + 1 > policy.max_live as usize).then(|| {
+        let detail = format!("{live} versions are alive already and rotator:max-live is {}", policy.max_live);
+        Hold::new(HoldReason::TooManyLive, detail)
+    })
+}
+
+/// The standby that a rotation promotes: the one that was published first, if it was for long enough.
+///
+/// The first key of a credential and an emergency do not wait: no verifier knows the credential yet, or a stranger
+/// knows its key. Only they make a key on a rotation's own path, if none is there.
+fn choose<'c>(
+    credential: &'c Credential,
+    policy: &Policy,
+    replaces: &Replaces,
+    observed: &Observed,
+    now: Time,
+) -> Result<&'c Version, Box<Decision>> {
+    if let Some(hold) = too_young(credential, policy, now) {
+        return Err(Box::new(Decision::Hold(None, hold)));
+    }
+    if let Some(standby) = credential.standbys().into_iter().next() {
+        return Ok(standby);
+    }
+    Err(Box::new(match credential.being_made() {
+        Some(version) => make(version, policy, observed, now),
+        None if !observed.checked => Decision::Perform(Action::Check(replaces.clone(), None)),
+        None => mint(credential, policy, now),
+    }))
+}
+
+/// Why a rotation by these wishes would be held for want of a standby, if it would be now.
+pub fn too_young(credential: &Credential, policy: &Policy, now: Time) -> Option<Hold> {
+    let publication = policy.publication.as_ref()?;
+    let is_ordered = credential.head.order.as_ref().is_some_and(|order| !order.promoted);
+    if credential.current().is_none() || is_ordered {
+        return None;
+    }
+    let standbys = credential.standbys();
+    let Some(standby) = standbys.first() else {
+        let detail = "no standby is published yet: the retirement function makes one within minutes";
+        return Some(Hold::new(HoldReason::StandbyTooYoung, detail));
+    };
+    let published = standby.published.unwrap_or(standby.created);
+    let known = published + publication.lead.delta();
+    (known > now).then(|| {
+        let time = |at: Time| at.format("%F %H:%M UTC");
+        let detail = format!(
+            "generation {} was published at {} and rotator:publish-lead is over at {}",
+            standby.generation,
+            time(published),
+            time(known),
+        );
+        Hold::new(HoldReason::StandbyTooYoung, detail)
+    })
+}
+
+/// A key that is to be published ahead of its use, if there is room for it.
+fn mint(credential: &Credential, policy: &Policy, now: Time) -> Decision {
+    let published = credential.published(now).count();
+    if published + 1 > MOST_PUBLISHED {
+        let detail = format!("{published} keys are published, and verifiers take no more than {MOST_PUBLISHED}");
+        return hold(credential.head.current, HoldReason::JwksFull, detail);
+    }
+    Decision::Commit(Change::Minting { generation: credential.next_generation(), policy: policy.clone() })
+}
+
+/// From an intent to make a key to a published one.
+fn make(version: &Version, policy: &Policy, observed: &Observed, now: Time) -> Decision {
+    let generation = version.generation;
+    if version.phase == Some(Phase::Publishing) {
+        return match &observed.equipped {
+            Some((done, provider)) if *done == generation => {
+                Decision::Commit(Change::Published { generation, provider: provider.clone() })
+            }
+            Some(_) | None => Decision::Perform(Action::Equip(generation)),
+        };
+    }
+    match &observed.minted {
+        Some((done, provider, found)) if *done == generation => {
+            return Decision::Commit(Change::Minted { generation, provider: provider.clone(), found: *found });
+        }
+        Some(_) | None => {}
+    }
+    // Nobody but the run that wrote this intent, and not after it lost an answer: a creation is not repeated blindly.
+    if observed.ours.contains(&generation) {
+        return Decision::Perform(Action::Mint(generation));
+    }
+    let trusted = version.open_until.unwrap_or(version.created) + LOOK_UP_LAG;
+    if trusted > now {
+        return Decision::WaitUntil(trusted);
+    }
+    if observed.missing == Some(generation) {
+        return Decision::Commit(Change::Minting { generation, policy: policy.clone() });
+    }
+    Decision::Perform(Action::Find(generation))
+}
+
+/// What becomes of a candidate whose rotation will never finish: a key that was published ahead of its use is a
+/// standby again, unless it is compromised.
+pub fn give_up(credential: &Credential, version: &Version, why: Abandonment) -> Change {
+    let generation = version.generation;
+    if version.published.is_some() && !credential.is_tainted(version) {
+        Change::Returned { generation, why }
+    } else {
+        Change::Abandoned { generation, why }
+    }
 }
 
 /// Who holds `AWSCURRENT`, and that it is who we think.
@@ -387,14 +549,30 @@ fn incumbent(credential: &Credential, secret: &Secret, observed: &Observed) -> R
 }
 
 /// From wherever the candidate is towards the end of that step.
-fn advance(version: &Version, credential: &Credential, secret: &Secret, observed: &Observed, step: Step) -> Decision {
+fn advance(
+    version: &Version,
+    credential: &Credential,
+    secret: &Secret,
+    observed: &Observed,
+    step: Step,
+    now: Time,
+) -> Decision {
     let generation = version.generation;
+    if credential.is_tainted(version) && !observed.moved {
+        // As with another token: whoever is about to move the label can't be stopped.
+        let theirs = version.phase == Some(Phase::Promoting) && !observed.ours.contains(&generation);
+        if let Some(until) = version.open_until.filter(|until| theirs && *until > now) {
+            return Decision::WaitUntil(until);
+        }
+        return Decision::Commit(Change::Abandoned { generation, why: Abandonment::Tainted });
+    }
     match version.phase {
         Some(Phase::Drafting) => match &observed.drafted {
-            Some((provider, fingerprint)) => Decision::Commit(Change::Drafted {
+            Some(Drafted { provider, fingerprint, also }) => Decision::Commit(Change::Drafted {
                 generation,
                 provider: provider.clone(),
                 fingerprint: fingerprint.clone(),
+                also: *also,
             }),
             None => Decision::Perform(Action::Draft(generation)),
         },
@@ -445,8 +623,8 @@ fn advance(version: &Version, credential: &Credential, secret: &Secret, observed
             }
         }
         // Only reached if the records contradict the lifecycle, which `apply` does not allow.
-        Some(Phase::Suspending | Phase::Destroying) | None => {
-            Decision::Refuse(Refusal::Abandoned(version.carriers[0].clone()))
+        Some(Phase::Minting | Phase::Publishing | Phase::Disabling | Phase::Suspending | Phase::Destroying) | None => {
+            version.token().map_or(Decision::Done, |token| Decision::Refuse(Refusal::Abandoned(token.clone())))
         }
     }
 }
@@ -472,24 +650,54 @@ fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Dec
     }
     for version in due {
         let generation = version.generation;
-        if let Some(decision) = guard(version, secret) {
+        if let Some(decision) = guard(version, credential, secret) {
             return decision;
         }
         if let Some(hold) = moved.clone().filter(|_| credential.head.candidate == Some(generation)) {
             return hold;
         }
+        // Not while its key may still be found.
+        if version.phase != Some(Phase::Minting) && version.sweep_at.is_some_and(|at| at <= now) {
+            return match &observed.swept {
+                Some((done, found)) if *done == generation => {
+                    Decision::Commit(Change::Swept { generation, found: found.clone() })
+                }
+                Some(_) | None => Decision::Perform(Action::Sweep(generation)),
+            };
+        }
         match (version.state, version.phase) {
+            (State::PreActivation, Some(Phase::Minting | Phase::Publishing)) => {
+                let policy = credential.current().map_or(&version.policy, |current| &current.policy);
+                return make(version, policy, observed, now);
+            }
+            (State::PreActivation, None) => {
+                let why = match version.compromised {
+                    Some(_) => Abandonment::Compromised,
+                    None => Abandonment::Surplus,
+                };
+                return Decision::Commit(Change::Abandoned { generation, why });
+            }
+            (State::Active, _) => {
+                // The standby that is missing may be one that nobody came back for: it has its own time.
+                if credential.being_made().is_some() {
+                    continue;
+                }
+                // By the wishes that were checked when it was begun: later edits take effect at the next rotation.
+                return match too_many_live(credential, &version.policy) {
+                    Some(hold) => Decision::Hold(Some(generation), hold),
+                    None => mint(credential, &version.policy, now),
+                };
+            }
             (State::PreActivation, Some(Phase::Drafting | Phase::Admitting | Phase::Proving | Phase::Promoting)) => {
-                let token = &version.carriers[0];
-                if secret.has(token, AWSPENDING) {
+                if version.token().is_some_and(|token| secret.has(token, AWSPENDING)) {
                     if !secret.rotation_enabled {
                         // Somebody did not want it: it must not become current by itself.
                         let detail = format!("rotation was switched off while generation {generation} was coming in");
                         return hold(Some(generation), HoldReason::RotationCancelled, detail);
                     }
-                    return advance(version, credential, secret, observed, Step::Finish);
+                    return advance(version, credential, secret, observed, Step::Finish, now);
                 }
-                return Decision::Commit(Change::Abandoned { generation, why: Abandonment::LostPending });
+                return Decision::Commit(give_up(credential, version, Abandonment::LostPending));
             }
             (State::PreActivation | State::Deactivated, Some(Phase::Suspending)) => {
                 return match &observed.suspended {
@@ -499,7 +707,17 @@ fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Dec
                     Some(_) | None => Decision::Perform(Action::Suspend(generation)),
                 };
             }
-            (State::Deactivated, _) => return Decision::Commit(Change::Suspending { generation }),
+            (State::Deactivated, Some(Phase::Disabling)) => {
+                return if observed.disabled == Some(generation) {
+                    Decision::Commit(Change::Disabled { generation })
+                } else {
+                    Decision::Perform(Action::Disable(generation))
+                };
+            }
+            (State::Deactivated, _) if version.suspend_at.is_some_and(|at| at <= now) => {
+                return Decision::Commit(Change::Suspending { generation });
+            }
+            (State::Deactivated, _) => return Decision::Commit(Change::Disabling { generation }),
             (State::Suspended, Some(_)) => {
                 return if observed.destroyed == Some(generation) {
                     Decision::Commit(Change::Destroyed { generation })
@@ -508,14 +726,14 @@ fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Dec
                 };
             }
             (State::Suspended, None) => return Decision::Commit(Change::Destroying { generation }),
-            (State::PreActivation, Some(Phase::Destroying) | None) | (State::Active | State::Destroyed, _) => {}
+            (State::PreActivation, Some(Phase::Disabling | Phase::Destroying)) | (State::Destroyed, _) => {}
         }
     }
     Decision::Done
 }
 
 /// Never refuse or delete what Secrets Manager still hands out. Candidates on their way are not being refused.
-fn guard(version: &Version, secret: &Secret) -> Option<Decision> {
+fn guard(version: &Version, credential: &Credential, secret: &Secret) -> Option<Decision> {
     let retiring = match (version.state, version.phase) {
         (State::PreActivation, phase) => phase == Some(Phase::Suspending),
         (State::Deactivated | State::Suspended, _) => true,
@@ -525,7 +743,9 @@ fn guard(version: &Version, secret: &Secret) -> Option<Decision> {
         return None;
     }
     let generation = Some(version.generation);
-    for carrier in &version.carriers {
+    // A token that a given-up rotation had used for this key may have been used for another since.
+    let is_its = |carrier: &&Token| credential.by_carrier(carrier).is_some_and(|v| v.generation == version.generation);
+    for carrier in version.carriers.iter().filter(is_its) {
         // Abandoned, and then its writer put the value after all, which moved the label back: no rotation with that
         // token can come to its end any more, and left there the label blocks every other.
         if version.activated.is_none() && secret.has(carrier, AWSPENDING) && !secret.has(carrier, AWSCURRENT) {
@@ -559,7 +779,7 @@ fn wrong_secret(credential: &Credential, secret: &Secret) -> Option<Decision> {
 /// The label is on the candidate: the commit that tells so was lost.
 fn label_already_moved(credential: &Credential, secret: &Secret) -> Option<Decision> {
     let candidate = credential.candidate()?;
-    if !secret.has(&candidate.carriers[0], AWSCURRENT) {
+    if !candidate.carriers.iter().any(|carrier| secret.has(carrier, AWSCURRENT)) {
         return None;
     }
     let generation = candidate.generation;

@@ -24,7 +24,19 @@ pub enum HoldReason {
     RotationCancelled,
     /// Another version would be one more than `rotator:max-live` allows.
     TooManyLive,
-    /// The incumbent's key is gone at the provider: nobody can say which plans the new one needs.
+    /// Verifiers may not know the next key yet: it has not been published for as long as `rotator:publish-lead` says.
+    StandbyTooYoung,
+    /// Another key would be one more than the ten that verifiers take.
+    JwksFull,
+    /// The key service has no such keys in this Region.
+    AlgorithmUnsupported,
+    /// Somebody disabled the key.
+    KeyDisabled,
+    /// Somebody scheduled the key's deletion.
+    KeyPendingDeletion,
+    /// A declared signer may not sign with the candidate's key.
+    SignerDenied,
+    /// The key is gone at the provider, and nobody here deleted it.
     KeyVanished,
     /// A key with the drafted value exists, but is not the one that we were about to make.
     KeyNotOurs,
@@ -50,7 +62,7 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::SecretReplaced,
         Self::SecretDeleted,
         Self::ValueWiped,
@@ -58,6 +70,12 @@ impl HoldReason {
         Self::LabelMoved,
         Self::RotationCancelled,
         Self::TooManyLive,
+        Self::StandbyTooYoung,
+        Self::JwksFull,
+        Self::AlgorithmUnsupported,
+        Self::KeyDisabled,
+        Self::KeyPendingDeletion,
+        Self::SignerDenied,
         Self::KeyVanished,
         Self::KeyNotOurs,
         Self::PlanConflict,
@@ -83,8 +101,20 @@ impl HoldReason {
                 "switch rotation on again with RotateSecret, or take AWSPENDING off the version: its key is then retired"
             }
             Self::TooManyLive => "wait for the retirement of an older version, or raise rotator:max-live",
+            Self::StandbyTooYoung => {
+                "wait until the lead is over: the rotation goes on then; if the old key leaked, declare an emergency"
+            }
+            Self::JwksFull => "wait until an older key is withdrawn, or shorten rotator:overlap",
+            Self::AlgorithmUnsupported => "choose an rotator:algorithm that KMS has in this Region",
+            Self::KeyDisabled => {
+                "enable the key again; if it is not to be trusted, declare its generation compromised: another takes its place"
+            }
+            Self::KeyPendingDeletion => {
+                "cancel the deletion and enable the key; if it is not to be trusted, declare its generation compromised"
+            }
+            Self::SignerDenied => "let the key's policy or a grant allow kms:Sign to the signer that is named",
             Self::KeyVanished => {
-                "find out who deleted the key; with its plans named in rotator:usage-plans, the next rotation makes a new one"
+                "find out who deleted the key; the runbook tells for each kind how a new one takes its place"
             }
             Self::KeyNotOurs => "start a new rotation: it draws a new value",
             Self::PlanConflict => "declare one plan for the stage in rotator:usage-plans",
@@ -111,6 +141,12 @@ impl HoldReason {
             Self::LabelMoved => "LabelMoved",
             Self::RotationCancelled => "RotationCancelled",
             Self::TooManyLive => "TooManyLive",
+            Self::StandbyTooYoung => "StandbyTooYoung",
+            Self::JwksFull => "JwksFull",
+            Self::AlgorithmUnsupported => "AlgorithmUnsupported",
+            Self::KeyDisabled => "KeyDisabled",
+            Self::KeyPendingDeletion => "KeyPendingDeletion",
+            Self::SignerDenied => "SignerDenied",
             Self::KeyVanished => "KeyVanished",
             Self::KeyNotOurs => "KeyNotOurs",
             Self::PlanConflict => "PlanConflict",

@@ -20,7 +20,7 @@ pub struct Outside {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("I{number}: {what}")]
 pub struct Violation {
-    /// Which of the seven that can be checked here (I8 is about what is printed and stored).
+    /// Which of the eight that can be checked here (I8 is about what is printed and stored).
     pub number: u8,
     /// How.
     pub what: String,
@@ -29,7 +29,7 @@ pub struct Violation {
 /// Checks every invariant and lists what is broken.
 pub fn check(credential: &Credential, history: &[Event], outside: &Outside) -> Vec<Violation> {
     let mut found = Vec::new();
-    let checks: [(u8, Check); 7] = [
+    let checks: [(u8, Check); 8] = [
         (1, accepted_once_accepted_now),
         (2, at_most_one_active),
         (3, active_is_proved_or_marked),
@@ -37,6 +37,7 @@ pub fn check(credential: &Credential, history: &[Event], outside: &Outside) -> V
         (5, destroyed_after_its_soak),
         (6, history_chains),
         (7, keys_are_recorded),
+        (9, no_verifier_meets_a_stranger),
     ];
     for (number, check) in checks {
         check(credential, history, outside, &mut |what| found.push(Violation { number, what }));
@@ -107,7 +108,14 @@ pub fn suspended_after_its_overlap(
             broken(format!("generation {generation} was suspended before its overlap was over"));
         }
         let refused = version.provider.get("id").and_then(|id| outside.keys.get(id)) == Some(&false);
-        if refused && version.state == State::Deactivated && version.phase.is_none() {
+        if let (Some(deactivated), Some(disabled), None, Some(signs_for)) =
+            (version.deactivated, version.disabled, version.compromised, version.policy.signs_for())
+            && disabled < deactivated + signs_for.delta()
+        {
+            broken(format!("generation {generation} was disabled while signers might still read it"));
+        }
+        let told = version.phase.is_some() || version.disabled.is_some();
+        if refused && version.state == State::Deactivated && !told {
             broken(format!("the key of generation {generation} is refused, but nobody recorded that it would be"));
         }
     }
@@ -154,10 +162,11 @@ pub fn keys_are_recorded(credential: &Credential, _: &[Event], outside: &Outside
     for id in outside.keys.keys() {
         let recorded =
             credential.versions.values().any(|v| v.provider.get("id") == Some(id) && v.state != State::Destroyed);
-        let intended = credential
-            .versions
-            .values()
-            .any(|v| !v.provider.contains_key("id") && v.state == State::PreActivation && v.phase.is_some());
+        // Or the provider will be searched for what a lost answer may have left.
+        let intended = credential.versions.values().any(|v| {
+            v.sweep_at.is_some()
+                || !v.provider.contains_key("id") && v.state == State::PreActivation && v.phase.is_some()
+        });
         if !recorded && !intended {
             broken(format!("the key {id} is in no record and no open intent"));
         }
@@ -171,6 +180,39 @@ pub fn keys_are_recorded(credential: &Credential, _: &[Event], outside: &Outside
                 "the key {id} of generation {}, which is {}, is missing",
                 version.generation, version.state
             ));
+        }
+    }
+}
+
+/// I9: what signs was published for its lead before, except the first key and what a recorded emergency chose.
+pub fn no_verifier_meets_a_stranger(
+    credential: &Credential,
+    history: &[Event],
+    _: &Outside,
+    broken: &mut dyn FnMut(String),
+) {
+    for version in credential.versions.values() {
+        let (Some(publication), Some(activated)) = (&version.policy.publication, version.activated) else { continue };
+        let generation = version.generation;
+        let Some(published) = version.published else {
+            broken(format!("generation {generation} signs and was never published"));
+            continue;
+        };
+        let is_first = !credential.versions.values().any(|other| other.activated.is_some_and(|at| at < activated));
+        // The order that it fulfilled, if any: the last one before it, unless a key that no stranger has came between.
+        let fulfils = |change: &Change| {
+            matches!(change, Change::Promoted { generation: other }
+                if credential.versions.get(other).is_some_and(|other| other.compromised.is_none()))
+        };
+        let before = history.iter().rev().map(|event| &event.change);
+        let mut before = before
+            .skip_while(|change| !matches!(change, Change::Promoted { generation: g } if *g == generation))
+            .skip(1);
+        let forced = before
+            .find(|change| matches!(change, Change::Ordered { .. }) || fulfils(change))
+            .is_some_and(|change| matches!(change, Change::Ordered { .. }));
+        if !is_first && !forced && activated < published + publication.lead.delta() {
+            broken(format!("generation {generation} became active before verifiers could know it"));
         }
     }
 }

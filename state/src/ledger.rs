@@ -18,7 +18,7 @@ use crate::name::{CredentialName, Token};
 use crate::policy::Policy;
 
 /// The schema of an event. Stands in each event, and is hashed with it.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The end of a chain: how long it is and the hash of its last event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,9 +84,32 @@ pub enum Change {
         /// Generations that are compromised.
         compromised: Vec<u32>,
     },
+    /// A key that is to be published ahead of its use may be made from now on; again, when an earlier try left none.
+    Minting {
+        /// Which version it is for.
+        generation: u32,
+        /// The wishes in force.
+        policy: Policy,
+    },
+    /// The key is made.
+    Minted {
+        /// Which version.
+        generation: u32,
+        /// The provider's ids.
+        provider: BTreeMap<String, String>,
+        /// Whether it was found by a look-up, because the answer to its creation was lost.
+        found: bool,
+    },
+    /// Verifiers can know the key from now on.
+    Published {
+        /// Which version.
+        generation: u32,
+        /// What they are told, and what was carried over.
+        provider: BTreeMap<String, String>,
+    },
     /// A rotation began: the value may be put from now on.
     Drafting {
-        /// Which version it makes.
+        /// Which version it makes, or which standby it chose.
         generation: u32,
         /// Its token.
         token: Token,
@@ -103,6 +126,9 @@ pub enum Change {
         provider: BTreeMap<String, String>,
         /// By which a leaked string is found.
         fingerprint: Option<Fingerprint>,
+        /// The version whose key the value holds as well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        also: Option<u32>,
     },
     /// The provider has it, with everything that the incumbent has.
     Admitted {
@@ -132,6 +158,23 @@ pub enum Change {
         /// What ended it.
         why: Abandonment,
     },
+    /// The rotation that chose it will never finish: it is a standby again, with the same key.
+    Returned {
+        /// Which version.
+        generation: u32,
+        /// What ended the rotation.
+        why: Abandonment,
+    },
+    /// Its key may sign nothing from now on.
+    Disabling {
+        /// Which version.
+        generation: u32,
+    },
+    /// Its key signs nothing any more; verifiers still accept what it signed.
+    Disabled {
+        /// Which version.
+        generation: u32,
+    },
     /// Its key may be refused from now on.
     Suspending {
         /// Which version.
@@ -155,6 +198,13 @@ pub enum Change {
         /// Which version.
         generation: u32,
     },
+    /// The provider was searched for keys that lost answers had left behind.
+    Swept {
+        /// For which version they had been made.
+        generation: u32,
+        /// Their ids; their deletion is scheduled.
+        found: Vec<String>,
+    },
     /// Somebody put the same key into the secret again: a new carrier, not a new key.
     Carried {
         /// Which version.
@@ -177,16 +227,23 @@ impl Change {
         match self {
             Self::Adopted { .. } => "adopted",
             Self::Ordered { .. } => "ordered",
+            Self::Minting { .. } => "minting",
+            Self::Minted { .. } => "minted",
+            Self::Published { .. } => "published",
             Self::Drafting { .. } => "drafting",
             Self::Drafted { .. } => "drafted",
             Self::Admitted { .. } => "admitted",
             Self::Proved { .. } => "proved",
             Self::Promoted { .. } => "promoted",
             Self::Abandoned { .. } => "abandoned",
+            Self::Returned { .. } => "returned",
+            Self::Disabling { .. } => "disabling",
+            Self::Disabled { .. } => "disabled",
             Self::Suspending { .. } => "suspending",
             Self::Suspended { .. } => "suspended",
             Self::Destroying { .. } => "destroying",
             Self::Destroyed { .. } => "destroyed",
+            Self::Swept { .. } => "swept",
             Self::Carried { .. } => "carried",
             Self::Held { .. } => "held",
         }
@@ -196,16 +253,23 @@ impl Change {
     pub fn generation(&self) -> Option<u32> {
         match self {
             Self::Adopted { generation, .. }
+            | Self::Minting { generation, .. }
+            | Self::Minted { generation, .. }
+            | Self::Published { generation, .. }
             | Self::Drafting { generation, .. }
             | Self::Drafted { generation, .. }
             | Self::Admitted { generation, .. }
             | Self::Proved { generation, .. }
             | Self::Promoted { generation }
             | Self::Abandoned { generation, .. }
+            | Self::Returned { generation, .. }
+            | Self::Disabling { generation }
+            | Self::Disabled { generation }
             | Self::Suspending { generation }
             | Self::Suspended { generation, .. }
             | Self::Destroying { generation }
             | Self::Destroyed { generation }
+            | Self::Swept { generation, .. }
             | Self::Carried { generation, .. } => Some(*generation),
             Self::Held { generation, .. } => *generation,
             Self::Ordered { .. } => None,
@@ -223,6 +287,12 @@ pub enum Abandonment {
     LostPending,
     /// An operator fenced it off, to make way for an emergency.
     Fenced,
+    /// Its value, which can't be changed, holds a key that was declared compromised.
+    Tainted,
+    /// Its own key was declared compromised before it was used.
+    Compromised,
+    /// There are more standbys than the owner wants.
+    Surplus,
 }
 
 /// Personal data and free text. Stands beside the event, which holds only its hash, so that it can be erased without

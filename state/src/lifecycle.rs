@@ -1,20 +1,26 @@
 //! The life of one key version.
 //!
 //! ```text
-//!                 Drafted      Admitted     Proved       Promoted
-//!  Drafting ──► PreActivation/Drafting ─► Admitting ─► Proving ─► Promoting ─► Active
-//!                      │                                 │                       │ Superseded
-//!                      └──────────────── Abandoned ──────┘                       ▼
-//!                                            │                              Deactivated
-//!                                            ▼                                   │ Suspending
-//!                                PreActivation/Suspending      Deactivated/Suspending
-//!                                            │ Suspended                         │ Suspended
-//!                                            └───────────────► Suspended ◄───────┘
-//!                                                                  │ Destroying
-//!                                                        Suspended/Destroying
-//!                                                                  │ Destroyed
-//!                                                              Destroyed
+//!  a key that verifiers must know before it signs
+//!    Minting ─Minted─► Publishing ─Published─► PreActivation, the standby
+//!                                                │ Drafting     ▲ Returned
+//!  any other key                                 ▼              │
+//!    begun ────────────► PreActivation/Drafting ─► Admitting ─► Proving ─► Promoting ─Promoted─► Active
+//!                                       │     Drafted     Admitted    Proved                       │ Superseded
+//!                                       └──── Abandoned (a standby too) ──┐                        ▼
+//!                                                                         │   Disabling ◄──── Deactivated
+//!                                                                         │        └─Disabled────►  │ Suspending
+//!                                                            PreActivation/Suspending   Deactivated/Suspending
+//!                                                                         │ Suspended               │ Suspended
+//!                                                                         └──────► Suspended ◄──────┘
+//!                                                                                      │ Destroying
+//!                                                                            Suspended/Destroying
+//!                                                                                      │ Destroyed
+//!                                                                                  Destroyed
 //! ```
+//!
+//! A standby is `PreActivation` without a phase: published, and used by nobody. A deactivated signing key is disabled
+//! first, which stops signing and rejects nobody, and stays `Deactivated` until its last token has died.
 //!
 //! The states are those of NIST SP 800-57 part 1. NIST suspends only active keys; a deactivated API key is still
 //! accepted, so we also suspend deactivated ones. A version can be marked compromised in any state.
@@ -74,6 +80,10 @@ impl fmt::Display for State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
+    /// The provider may have made the key.
+    Minting,
+    /// Verifiers may already see the key.
+    Publishing,
     /// The value may have been put under the token.
     Drafting,
     /// The provider may already know the key.
@@ -82,6 +92,8 @@ pub enum Phase {
     Proving,
     /// The label may have moved.
     Promoting,
+    /// The key may already sign nothing any more.
+    Disabling,
     /// The key may already be refused.
     Suspending,
     /// The key may already be gone.
@@ -90,16 +102,28 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in lifecycle order.
-    pub const ALL: [Self; 6] =
-        [Self::Drafting, Self::Admitting, Self::Proving, Self::Promoting, Self::Suspending, Self::Destroying];
+    pub const ALL: [Self; 9] = [
+        Self::Minting,
+        Self::Publishing,
+        Self::Drafting,
+        Self::Admitting,
+        Self::Proving,
+        Self::Promoting,
+        Self::Disabling,
+        Self::Suspending,
+        Self::Destroying,
+    ];
 
     /// The word used everywhere.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Minting => "minting",
+            Self::Publishing => "publishing",
             Self::Drafting => "drafting",
             Self::Admitting => "admitting",
             Self::Proving => "proving",
             Self::Promoting => "promoting",
+            Self::Disabling => "disabling",
             Self::Suspending => "suspending",
             Self::Destroying => "destroying",
         }
@@ -118,7 +142,10 @@ pub struct Place(pub State, pub Option<Phase>);
 
 impl Place {
     /// Every place that can be reached, in lifecycle order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
+        Self(State::PreActivation, Some(Phase::Minting)),
+        Self(State::PreActivation, Some(Phase::Publishing)),
+        Self(State::PreActivation, None),
         Self(State::PreActivation, Some(Phase::Drafting)),
         Self(State::PreActivation, Some(Phase::Admitting)),
         Self(State::PreActivation, Some(Phase::Proving)),
@@ -126,6 +153,7 @@ impl Place {
         Self(State::PreActivation, Some(Phase::Suspending)),
         Self(State::Active, None),
         Self(State::Deactivated, None),
+        Self(State::Deactivated, Some(Phase::Disabling)),
         Self(State::Deactivated, Some(Phase::Suspending)),
         Self(State::Suspended, None),
         Self(State::Suspended, Some(Phase::Destroying)),
@@ -146,6 +174,14 @@ impl fmt::Display for Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Transition {
+    /// The provider has made the key.
+    Minted,
+    /// Verifiers can know the key.
+    Published,
+    /// A rotation chose the standby: its value may be put under the rotation's token.
+    Drafting,
+    /// The rotation that chose it will never finish: it is a standby again.
+    Returned,
     /// The value is under its token.
     Drafted,
     /// The provider accepts the key, wherever it must.
@@ -158,6 +194,10 @@ pub enum Transition {
     Superseded,
     /// The rotation that made it will never finish.
     Abandoned,
+    /// About to sign nothing any more.
+    Disabling,
+    /// It signs nothing any more; what it signed is still accepted.
+    Disabled,
     /// About to be refused.
     Suspending,
     /// Refused.
@@ -170,13 +210,19 @@ pub enum Transition {
 
 impl Transition {
     /// All of them, in lifecycle order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
+        Self::Minted,
+        Self::Published,
+        Self::Drafting,
+        Self::Returned,
         Self::Drafted,
         Self::Admitted,
         Self::Proved,
         Self::Promoted,
         Self::Superseded,
         Self::Abandoned,
+        Self::Disabling,
+        Self::Disabled,
         Self::Suspending,
         Self::Suspended,
         Self::Destroying,
@@ -186,10 +232,20 @@ impl Transition {
 
 /// The transition table. `None` means: this can't happen to a version that is there.
 pub fn next(from: Place, transition: Transition) -> Option<Place> {
-    use Phase::{Admitting, Destroying, Drafting, Promoting, Proving, Suspending};
+    use Phase::{Admitting, Destroying, Disabling, Drafting, Minting, Promoting, Proving, Publishing, Suspending};
     use State::{Active, Deactivated, Destroyed, PreActivation, Suspended};
     let Place(state, phase) = from;
     let to = match transition {
+        Transition::Minted if (state, phase) == (PreActivation, Some(Minting)) => {
+            Place(PreActivation, Some(Publishing))
+        }
+        Transition::Published if (state, phase) == (PreActivation, Some(Publishing)) => Place(PreActivation, None),
+        Transition::Drafting if (state, phase) == (PreActivation, None) => Place(PreActivation, Some(Drafting)),
+        Transition::Returned
+            if state == PreActivation && matches!(phase, Some(Drafting | Admitting | Proving | Promoting)) =>
+        {
+            Place(PreActivation, None)
+        }
         Transition::Drafted if (state, phase) == (PreActivation, Some(Drafting)) => {
             Place(PreActivation, Some(Admitting))
         }
@@ -202,16 +258,24 @@ pub fn next(from: Place, transition: Transition) -> Option<Place> {
         Transition::Abandoned if state == PreActivation && phase != Some(Suspending) => {
             Place(PreActivation, Some(Suspending))
         }
+        Transition::Disabling if (state, phase) == (Deactivated, None) => Place(Deactivated, Some(Disabling)),
+        Transition::Disabled if (state, phase) == (Deactivated, Some(Disabling)) => Place(Deactivated, None),
         Transition::Suspending if (state, phase) == (Deactivated, None) => Place(Deactivated, Some(Suspending)),
         Transition::Suspended if phase == Some(Suspending) => Place(Suspended, None),
         Transition::Destroying if (state, phase) == (Suspended, None) => Place(Suspended, Some(Destroying)),
         Transition::Destroyed if (state, phase) == (Suspended, Some(Destroying)) => Place(Destroyed, None),
-        Transition::Drafted
+        Transition::Minted
+        | Transition::Published
+        | Transition::Drafting
+        | Transition::Returned
+        | Transition::Drafted
         | Transition::Admitted
         | Transition::Proved
         | Transition::Promoted
         | Transition::Superseded
         | Transition::Abandoned
+        | Transition::Disabling
+        | Transition::Disabled
         | Transition::Suspending
         | Transition::Suspended
         | Transition::Destroying

@@ -14,6 +14,26 @@ pub const PREFIX: &str = "rotator:";
 pub const COMMON_TAGS: [&str; 7] =
     ["kind", "overlap", "soak", "consumer-cache", "idle-before-suspend", "max-age", "max-live"];
 
+/// The wishes that every kind knows whose keys verifiers fetch, without their prefix.
+pub const PUBLISHING_TAGS: [&str; 5] = ["standbys", "publish-lead", "token-life", "verifier-cache", "slack"];
+
+/// How many keys one key set may hold: ALB's JWT check takes no more.
+pub const MOST_PUBLISHED: usize = 10;
+
+/// How long retirement may take to make the next standby. It runs every minute; this is for a bad day.
+const MINTING: Period = Period::hours(1);
+
+/// A kind of credential, as far as its wishes go.
+#[derive(Clone, Copy, Debug)]
+pub struct KindWishes<'a> {
+    /// What `rotator:kind` says.
+    pub name: &'a str,
+    /// The tags that it alone knows, without their prefix.
+    pub tags: &'a [&'a str],
+    /// Whether verifiers fetch its keys, and so must know each before it signs.
+    pub publishes: bool,
+}
+
 /// The wishes in force for one version: frozen into its record when it is created, so that a later edit never
 /// re-ages a live key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,8 +52,40 @@ pub struct Policy {
     pub max_age: Period,
     /// How many versions that are not destroyed a credential may have.
     pub max_live: u32,
+    /// What verifiers need; `None` for kinds whose keys nobody fetches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publication: Option<Publication>,
     /// The wishes of the kind, without their prefix, as written.
     pub wishes: BTreeMap<String, String>,
+}
+
+/// How the keys of a signing credential are made known. Each period says what it must outlast.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publication {
+    /// How many keys are published ahead of the one that signs: one, or two.
+    pub standbys: u32,
+    /// How long a key is published before it signs. Must outlast the verifiers' cache.
+    pub lead: Period,
+    /// How long a token lives at the most. Must outlast nothing; the overlap must outlast it.
+    pub token_life: Period,
+    /// How long a verifier may go on with a key set that it fetched. API Gateway's JWT authorizer: two hours.
+    pub verifier_cache: Period,
+    /// What is added for clocks that differ and for messages on their way.
+    pub slack: Period,
+}
+
+impl Publication {
+    /// How long an HTTP cache may keep the key set without asking again: five minutes, or half of what verifiers take
+    /// anyhow. Never longer than the lead, which outlasts the verifiers' cache.
+    pub fn max_age(&self) -> Period {
+        Period::seconds(300).min(Period::seconds(self.verifier_cache.as_seconds() / 2))
+    }
+
+    /// For how long an HTTP cache may go on with it when there is no answer: the rest of the verifiers' cache, so that
+    /// no cache outlasts what the owner declared.
+    pub fn stale_if_error(&self) -> Period {
+        Period::seconds(self.verifier_cache.as_seconds() - self.max_age().as_seconds())
+    }
 }
 
 /// Why wishes were refused. Each names the tag and the remedy.
@@ -94,6 +146,58 @@ pub enum BadPolicy {
         /// What would go wrong.
         why: &'static str,
     },
+    /// The overlap ends while something may still need the old key.
+    #[error(
+        "rotator:overlap = {overlap} is shorter than the {needed} for which verifiers need an old key: {terms};          the longest of them is rotator:{binding}: raise the overlap or lower that"
+    )]
+    OverlapTooShort {
+        /// As written.
+        overlap: Period,
+        /// The least.
+        needed: Period,
+        /// What it is the sum of.
+        terms: String,
+        /// The tag of the longest one.
+        binding: &'static str,
+    },
+    /// A schedule that leaves a standby no time.
+    #[error(
+        "a rotation every {every} with rotator:standbys = {standbys} publishes a key for {ahead} before it signs, less than          rotator:publish-lead = {lead} and an hour for making it: rotate less often, lower the lead, or keep two standbys"
+    )]
+    FasterThanLead {
+        /// The shortest time between two rotations.
+        every: Period,
+        /// How many standbys there are.
+        standbys: u32,
+        /// How long that publishes a key ahead.
+        ahead: Period,
+        /// The owner's lead.
+        lead: Period,
+    },
+    /// A schedule that publishes more keys than verifiers take.
+    #[error(
+        "a rotation every {every} with rotator:overlap = {overlap} and rotator:standbys = {standbys} publishes {published}          keys at once, more than the {MOST_PUBLISHED} that verifiers take: rotate less often or shorten the overlap"
+    )]
+    PublishesTooMany {
+        /// The shortest time between two rotations.
+        every: Period,
+        /// The overlap.
+        overlap: Period,
+        /// How many standbys there are.
+        standbys: u32,
+        /// How many keys there would be.
+        published: u64,
+    },
+    /// Another kind than the one that the records are about.
+    #[error(
+        "rotator:kind = {found} but this credential is of kind {recorded}: a credential keeps its kind; use another secret"
+    )]
+    KindChanged {
+        /// As written.
+        found: String,
+        /// As recorded.
+        recorded: String,
+    },
     /// No soak.
     #[error("rotator:soak = PT0S leaves no time in which a suspended key can be brought back: write for instance P7D")]
     NoSoak,
@@ -136,19 +240,21 @@ pub enum BadPolicy {
 impl Policy {
     /// Reads the wishes from a secret's tags and checks them against one another. Tags of others are ignored.
     ///
-    /// `kinds` lists every kind with the tags that it alone knows.
-    pub fn from_tags(tags: &BTreeMap<String, String>, kinds: &[(&str, &[&str])]) -> Result<Self, BadPolicy> {
+    /// `kinds` lists every kind.
+    pub fn from_tags(tags: &BTreeMap<String, String>, kinds: &[KindWishes<'_>]) -> Result<Self, BadPolicy> {
         let ours: BTreeMap<&str, &str> =
             tags.iter().filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?, value.trim()))).collect();
         let kind = *ours.get("kind").ok_or(BadPolicy::NoKind)?;
-        let Some((_, own)) = kinds.iter().find(|(name, _)| *name == kind) else {
-            let known = kinds.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let Some(known) = kinds.iter().find(|known| known.name == kind) else {
+            let known = kinds.iter().map(|known| known.name).collect::<Vec<_>>().join(", ");
             return Err(BadPolicy::UnknownKind { found: kind.to_owned(), known });
         };
-        if let Some(found) = ours.keys().find(|tag| !COMMON_TAGS.contains(tag) && !own.contains(tag)) {
-            let nearest = COMMON_TAGS
+        let own = known.tags;
+        let publishing: &[&str] = if known.publishes { &PUBLISHING_TAGS } else { &[] };
+        let all: Vec<&str> = COMMON_TAGS.iter().chain(publishing).chain(own).copied().collect();
+        if let Some(found) = ours.keys().find(|tag| !all.contains(tag)) {
+            let nearest = all
                 .iter()
-                .chain(*own)
                 .map(|known| (strsim::damerau_levenshtein(known, found), *known))
                 .min()
                 .filter(|(distance, known)| *distance <= known.len() / 2)
@@ -159,25 +265,40 @@ impl Policy {
             Some(raw) => Period::parse(raw).map_err(|source| BadPolicy::Duration { tag, source }),
             None => Ok(default),
         };
-        let max_live = match ours.get("max-live") {
-            Some(raw) => raw.parse().ok().filter(|n| (2..=16).contains(n)).ok_or_else(|| BadPolicy::Number {
-                tag: "max-live",
+        let number = |tag: &'static str, from: u32, to: u32, default: u32| match ours.get(tag) {
+            Some(raw) => raw.parse().ok().filter(|n| (from..=to).contains(n)).ok_or_else(|| BadPolicy::Number {
+                tag,
                 found: (*raw).to_owned(),
-                from: 2,
-                to: 16,
-            })?,
-            None => 4,
+                from,
+                to,
+            }),
+            None => Ok(default),
         };
-        let overlap = period("overlap", Period::days(7))?;
+        let consumer_cache = period("consumer-cache", Period::hours(1))?;
+        let publication = if known.publishes {
+            let verifier_cache = period("verifier-cache", Period::hours(2))?;
+            Some(Publication {
+                standbys: number("standbys", 1, 2, 1)?,
+                // A default must never contradict what the owner chose, here and below.
+                lead: period("publish-lead", Period::days(1).max(verifier_cache))?,
+                token_life: period("token-life", Period::hours(1))?,
+                verifier_cache,
+                slack: period("slack", Period::seconds(900))?,
+            })
+        } else {
+            None
+        };
+        let needed = publication.as_ref().map(|publication| needed(consumer_cache, publication));
+        let overlap = period("overlap", needed.unwrap_or(Period::days(7)))?;
         let policy = Self {
             kind: kind.to_owned(),
             overlap,
             soak: period("soak", Period::days(7))?,
-            consumer_cache: period("consumer-cache", Period::hours(1))?,
-            // A default must never contradict a short overlap that the owner chose.
+            consumer_cache,
             idle_before_suspend: period("idle-before-suspend", Period::days(2).min(overlap))?,
             max_age: period("max-age", Period::days(366).max(overlap))?,
-            max_live,
+            max_live: number("max-live", 2, 16, 4)?,
+            publication,
             wishes: ours
                 .iter()
                 .filter(|(tag, _)| own.contains(tag))
@@ -214,14 +335,51 @@ impl Policy {
                 return Err(BadPolicy::TooShort { short, is, long, than, why });
             }
         }
+        let Some(publication) = &self.publication else { return Ok(()) };
+        if publication.lead < publication.verifier_cache {
+            return Err(BadPolicy::TooShort {
+                short: "publish-lead",
+                is: publication.lead,
+                long: "verifier-cache",
+                than: publication.verifier_cache,
+                why: "a verifier would meet a key that it has not fetched yet",
+            });
+        }
+        let needed = needed(self.consumer_cache, publication);
+        if self.overlap < needed {
+            let terms = terms(self.consumer_cache, publication);
+            let listed: Vec<String> = terms.iter().map(|(tag, period)| format!("rotator:{tag} = {period}")).collect();
+            let binding = terms.iter().rev().max_by_key(|(_, period)| *period).map_or("overlap", |(tag, _)| *tag);
+            let terms = listed.join(" + ");
+            return Err(BadPolicy::OverlapTooShort { overlap: self.overlap, needed, terms, binding });
+        }
         Ok(())
+    }
+
+    /// How long after another version became current a signing key is disabled: nobody who read it goes on with it for
+    /// longer. `None` for kinds whose keys nobody fetches: they are refused at once, at the end of the overlap.
+    pub fn signs_for(&self) -> Option<Period> {
+        let publication = self.publication.as_ref()?;
+        Some(Period::seconds(self.consumer_cache.as_seconds() + publication.slack.as_seconds()))
     }
 
     /// Checks the wishes against the secret's rotation schedule, as `DescribeSecret` gives it.
     pub fn check_schedule(&self, schedule: &Schedule, now: Time) -> Result<(), BadPolicy> {
         let Some((least, most)) = schedule.gaps(now)? else { return Ok(()) };
+        let every = least.as_seconds().max(1);
+        let standbys = self.publication.as_ref().map_or(0, |publication| publication.standbys);
+        if let Some(publication) = &self.publication {
+            let ahead = Period::seconds(every * u64::from(standbys));
+            if ahead.as_seconds() < publication.lead.as_seconds() + MINTING.as_seconds() {
+                return Err(BadPolicy::FasterThanLead { every: least, standbys, ahead, lead: publication.lead });
+            }
+            let published = 1 + u64::from(standbys) + self.overlap.as_seconds().div_ceil(every);
+            if published > MOST_PUBLISHED as u64 {
+                return Err(BadPolicy::PublishesTooMany { every: least, overlap: self.overlap, standbys, published });
+            }
+        }
         let lives = self.overlap.as_seconds() + self.soak.as_seconds();
-        let live = 1 + lives.div_ceil(least.as_seconds().max(1));
+        let live = 1 + u64::from(standbys) + lives.div_ceil(every);
         if live > u64::from(self.max_live) {
             return Err(BadPolicy::PilesUp {
                 every: least,
@@ -237,6 +395,21 @@ impl Policy {
         }
         Ok(())
     }
+}
+
+/// What an old signing key must outlast: a signer may go on for as long as it caches its secret, what it signs last
+/// lives for a token's life, and a verifier may go on with its key set for as long as it caches that.
+fn terms(consumer_cache: Period, publication: &Publication) -> [(&'static str, Period); 4] {
+    [
+        ("consumer-cache", consumer_cache),
+        ("token-life", publication.token_life),
+        ("verifier-cache", publication.verifier_cache),
+        ("slack", publication.slack),
+    ]
+}
+
+fn needed(consumer_cache: Period, publication: &Publication) -> Period {
+    Period::seconds(terms(consumer_cache, publication).iter().map(|(_, period)| period.as_seconds()).sum())
 }
 
 /// When Secrets Manager rotates by itself.
@@ -294,7 +467,10 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    const KINDS: &[(&str, &[&str])] = &[("api-gateway-key", &["usage-plans", "probe"])];
+    const KINDS: &[KindWishes<'_>] = &[
+        KindWishes { name: "api-gateway-key", tags: &["usage-plans", "probe"], publishes: false },
+        KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true },
+    ];
 
     fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         let mut tags: BTreeMap<String, String> =
@@ -341,6 +517,46 @@ mod tests {
     fn an_unknown_kind_is_refused_with_the_known_ones() {
         assert!(refusal(&[("kind", "api-key")]).contains("api-gateway-key"));
         assert_eq!(Policy::from_tags(&BTreeMap::new(), KINDS), Err(BadPolicy::NoKind));
+    }
+
+    fn signing(pairs: &[(&str, &str)]) -> Result<Policy, BadPolicy> {
+        let pairs: Vec<_> = pairs.iter().copied().chain([("kind", "kms-signing-key")]).collect();
+        Policy::from_tags(&tags(&pairs), KINDS)
+    }
+
+    #[test]
+    fn what_verifiers_need_decides_how_long_an_old_key_is_published() {
+        let policy = signing(&[]).unwrap();
+        assert_eq!(policy.overlap, Period::seconds(4 * 3_600 + 900), "signers, tokens, verifiers, slack");
+        assert_eq!(policy.signs_for(), Some(Period::seconds(3_600 + 900)));
+        assert_eq!(signing(&[("verifier-cache", "P2D")]).unwrap().publication.unwrap().lead, Period::days(2));
+        let said = signing(&[("overlap", "PT4H"), ("token-life", "PT3H")]).unwrap_err().to_string();
+        assert!(said.contains("the longest of them is rotator:token-life"), "{said}");
+        let said = signing(&[("publish-lead", "PT1H")]).unwrap_err().to_string();
+        assert!(said.contains("rotator:publish-lead = PT1H is shorter than rotator:verifier-cache = PT2H"), "{said}");
+        assert!(signing(&[("standbys", "3")]).unwrap_err().to_string().contains("from 1 to 2"));
+        assert!(refusal(&[("standbys", "1")]).contains("not a known tag"), "nobody fetches API keys");
+    }
+
+    #[test]
+    fn no_http_cache_outlasts_what_the_owner_declared() {
+        for cache in ["PT1M", "PT5M", "PT2H", "P3D"] {
+            let publication = signing(&[("verifier-cache", cache)]).unwrap().publication.unwrap();
+            let (fresh, stale) = (publication.max_age().as_seconds(), publication.stale_if_error().as_seconds());
+            assert_eq!(fresh + stale, publication.verifier_cache.as_seconds(), "{cache}");
+            assert!(fresh <= 300 && fresh <= publication.lead.as_seconds(), "{cache}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_faster_than_the_lead_or_with_too_many_keys_is_refused() {
+        let every = |expression: &str| Schedule { expression: Some(expression.into()), after_days: None };
+        let check = |pairs: &[(&str, &str)], schedule| signing(pairs).unwrap().check_schedule(&every(schedule), at());
+        assert_eq!(check(&[], "rate(30 days)"), Ok(()));
+        assert!(matches!(check(&[], "rate(1 day)"), Err(BadPolicy::FasterThanLead { standbys: 1, .. })));
+        assert_eq!(check(&[("standbys", "2"), ("soak", "PT1H"), ("max-live", "5")], "rate(1 day)"), Ok(()));
+        let crowd = [("overlap", "P30D"), ("max-live", "16")];
+        assert!(matches!(check(&crowd, "rate(2 days)"), Err(BadPolicy::PublishesTooMany { published: 17, .. })));
     }
 
     #[test]

@@ -7,12 +7,15 @@ use proptest::prelude::*;
 use state::Time;
 use state::credential::{Credential, Fingerprint, Proof, Replaces, Stamp};
 use state::decide::{
-    AWSCURRENT, AWSPENDING, Action, CurrentValue, Decision, Goal, Observed, Secret, Step, StrayValue, decide,
+    AWSCURRENT, AWSPENDING, Action, CurrentValue, Decision, Drafted, Goal, Observed, Secret, Step, StrayValue, decide,
 };
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Abandonment, Actor, Broken, Change, Event, Note, verify};
+use state::lifecycle::{Phase, State};
 use state::name::{CredentialName, Token};
-use state::policy::{BadPolicy, Policy, Schedule};
+use state::policy::{BadPolicy, KindWishes, Policy, Schedule};
+
+mod judge;
 
 const ARN: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:partner/acme-Ab12Cd";
 
@@ -60,10 +63,16 @@ proptest! {
     fn at_most_one_version_is_active_and_it_is_the_current_one(dice in lives()) {
         live(&dice, |commit| {
             let credential = &commit.credential;
-            let active = credential.versions.values().filter(|v| v.state == state::lifecycle::State::Active);
+            let active = credential.versions.values().filter(|v| v.state == State::Active);
             let active: Vec<u32> = active.map(|version| version.generation).collect();
             assert_eq!(active, credential.head.current.into_iter().collect::<Vec<_>>());
         });
+    }
+
+    #[test]
+    fn the_key_set_and_the_standbys_are_what_the_records_say(dice in lives(), later in 0..2_000_000_i64) {
+        let (credential, now) = live(&dice, |commit| judge::records(&commit.credential, commit.event.at));
+        judge::records(&credential, now + TimeDelta::seconds(later));
     }
 
     #[test]
@@ -82,21 +91,15 @@ proptest! {
         let observed = seen.observed(&credential);
         let now = now + TimeDelta::seconds(later);
         let secret = observed.secret.clone();
-        match decide(&goal, &credential, &observed, now) {
-            Decision::Commit(change) => {
-                credential.apply(change, &stamp(now, None)).expect("a decided change is a legal one");
-            }
+        let decision = decide(&goal, &credential, &observed, now);
+        judge::decision(&credential, &observed, &decision, now);
+        match decision {
             Decision::Perform(Action::Suspend(generation) | Action::Destroy(generation)) => {
                 let version = &credential.versions[&generation];
                 let secret = secret.expect("nothing is refused without a look at the labels");
                 for label in [AWSCURRENT, AWSPENDING] {
                     prop_assert!(!version.carriers.iter().any(|carrier| secret.has(carrier, label)), "I5: {}", label);
                 }
-                prop_assert!(version.phase.is_some(), "the intent comes first");
-            }
-            Decision::Perform(Action::Promote(generation)) => {
-                let version = &credential.versions[&generation];
-                prop_assert!(version.proof.is_some(), "I3: nothing becomes active before it is proved");
             }
             Decision::Hold(generation, hold) => {
                 if let Some(generation) = generation {
@@ -105,7 +108,12 @@ proptest! {
                 let held = credential.apply(Change::Held { generation, hold }, &stamp(now, None));
                 prop_assert!(held.is_ok());
             }
-            Decision::Look(_) | Decision::Perform(_) | Decision::WaitUntil(_) | Decision::Refuse(_) | Decision::Done => {}
+            Decision::Look(_)
+            | Decision::Perform(_)
+            | Decision::Commit(_)
+            | Decision::WaitUntil(_)
+            | Decision::Refuse(_)
+            | Decision::Done => {}
         }
     }
 
@@ -168,8 +176,11 @@ proptest! {
 /// One throw: which change, of which version, and some variety.
 type Dice = (u8, u8, u32);
 
-fn lives() -> impl Strategy<Value = Vec<Dice>> {
-    prop::collection::vec((any::<u8>(), any::<u8>(), 1..200_000_u32), 0..40)
+/// Whether verifiers fetch the credential's keys, and what happens to it.
+type Life = (bool, Vec<Dice>);
+
+fn lives() -> impl Strategy<Value = Life> {
+    (any::<bool>(), prop::collection::vec((any::<u8>(), any::<u8>(), 1..200_000_u32), 0..60))
 }
 
 fn empty() -> Credential {
@@ -184,25 +195,38 @@ fn token(n: u32) -> Token {
     Token::parse(&format!("{n:08}-0000-4000-8000-000000000000")).expect("a token")
 }
 
-fn policy(variety: u32) -> Policy {
-    let tags = [
-        ("rotator:kind", "api-gateway-key".to_owned()),
-        ("rotator:overlap", format!("P{}D", 1 + variety % 9)),
-        ("rotator:soak", format!("PT{}H", 1 + variety % 50)),
-        ("rotator:max-live", (2 + variety % 5).to_string()),
+fn policy(publishes: bool, variety: u32) -> Policy {
+    let mut tags = vec![
+        ("kind", if publishes { "kms-signing-key" } else { "api-gateway-key" }.to_owned()),
+        ("overlap", format!("P{}D", 1 + variety % 9)),
+        ("soak", format!("PT{}H", 1 + variety % 50)),
+        ("max-live", (2 + variety % 5).to_string()),
     ];
-    let tags = tags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    Policy::from_tags(&tags, &[("api-gateway-key", &[])]).expect("consistent")
+    if publishes {
+        tags.extend([
+            ("standbys", (1 + variety % 2).to_string()),
+            ("publish-lead", format!("PT{}H", 2 + variety % 40)),
+            ("token-life", format!("PT{}M", 1 + variety % 90)),
+            ("verifier-cache", format!("PT{}M", 1 + variety % 120)),
+            ("slack", format!("PT{}S", variety % 900)),
+        ]);
+    }
+    let tags = tags.into_iter().map(|(tag, value)| (format!("rotator:{tag}"), value)).collect();
+    let kinds = [
+        KindWishes { name: "api-gateway-key", tags: &[], publishes: false },
+        KindWishes { name: "kms-signing-key", tags: &[], publishes: true },
+    ];
+    Policy::from_tags(&tags, &kinds).expect("consistent")
 }
 
 /// Applies whatever of it is legal, as time goes by.
-fn live(dice: &[Dice], mut told: impl FnMut(&state::credential::Commit)) -> (Credential, Time) {
+fn live((publishes, dice): &Life, mut told: impl FnMut(&state::credential::Commit)) -> (Credential, Time) {
     let mut credential = empty();
     let mut now = Time::from_timestamp(1_800_000_000, 0).expect("a moment");
     for (n, (kind, whose, variety)) in dice.iter().enumerate() {
         now += TimeDelta::seconds(i64::from(*variety));
         let fresh = token(u32::try_from(n).expect("few"));
-        let change = change(&credential, *kind, *whose, *variety, fresh);
+        let change = change(&credential, *publishes, (*kind, *whose, *variety), fresh);
         let note = (kind % 5 == 0).then(|| Note { salt: "00".into(), who: "ada".into(), reason: "é\n\"x".into() });
         if let Ok(commit) = credential.apply(change, &stamp(now, note)) {
             told(&commit);
@@ -212,49 +236,73 @@ fn live(dice: &[Dice], mut told: impl FnMut(&state::credential::Commit)) -> (Cre
     (credential, now)
 }
 
-fn change(credential: &Credential, kind: u8, whose: u8, variety: u32, fresh: Token) -> Change {
+fn change(credential: &Credential, publishes: bool, (kind, whose, variety): Dice, fresh: Token) -> Change {
     let known: Vec<u32> = credential.versions.keys().copied().collect();
     // Mostly one that is there, now and then one that is not.
     let generation = known.get(usize::from(whose) % (known.len() + 1)).copied().unwrap_or(u32::from(whose));
     let candidate = credential.head.candidate.unwrap_or(generation);
+    let waiting = credential.head.standbys.first().copied();
     let provider = BTreeMap::from([("id".to_owned(), format!("k{variety}"))]);
-    match kind % 18 {
+    let minting = |generation| Change::Minting { generation, policy: policy(true, variety) };
+    match kind % 24 {
         0 if credential.head.current.is_none() => Change::Adopted {
             generation: credential.next_generation(),
             carrier: fresh,
             provider,
-            policy: policy(variety),
+            policy: policy(publishes, variety),
             fingerprint: Some(Fingerprint { mac: "bWFj".into(), key: "k".into() }),
         },
         1 => Change::Ordered { token: credential.next_token("emergency"), compromised: credential.accepted() },
         2 => Change::Abandoned { generation: candidate, why: Abandonment::OtherToken },
         3 => Change::Carried { generation, carrier: fresh },
         4 => Change::Held { generation: None, hold: Hold::new(HoldReason::Denied, "x") },
-        5 => Change::Held { generation: Some(generation), hold: Hold::new(HoldReason::LabelMoved, "y") },
+        5 => Change::Held { generation: Some(generation), hold: Hold::new(reason(variety), "y") },
         6 | 7 => Change::Suspending { generation },
         8 | 9 => Change::Suspended { generation, provider: BTreeMap::new() },
         10 => Change::Destroying { generation },
         11 => Change::Destroyed { generation },
+        12 => {
+            Change::Ordered { token: credential.next_token("emergency"), compromised: known_only(&known, generation) }
+        }
+        13 if publishes => Change::Returned { generation: candidate, why: Abandonment::LostPending },
+        14 if publishes => Change::Disabling { generation },
+        15 if publishes => Change::Disabled { generation },
+        16 if publishes => Change::Swept { generation, found: vec!["k0".into()] },
+        17 if publishes => minting(waiting.unwrap_or_else(|| credential.next_generation())),
         _ => match credential.candidate().and_then(|version| version.phase) {
-            None => Change::Drafting {
-                generation: credential.next_generation(),
-                token: fresh,
-                policy: policy(variety),
-                replaces: Replaces {
-                    generation: credential.head.current,
-                    carrier: credential.current().and_then(|version| version.carriers.last().cloned()),
-                },
+            None if publishes => match waiting.map(|generation| (generation, credential.versions[&generation].phase)) {
+                None => minting(credential.next_generation()),
+                Some((generation, Some(Phase::Minting))) => {
+                    Change::Minted { generation, provider, found: variety % 3 == 0 }
+                }
+                Some((generation, Some(_))) => Change::Published { generation, provider: BTreeMap::new() },
+                // One in three makes way for another first, so that there are several.
+                Some((_, None)) if variety % 3 == 0 => minting(credential.next_generation()),
+                Some((generation, None)) => drafting(credential, generation, policy(true, variety), fresh),
             },
-            Some(state::lifecycle::Phase::Drafting) => {
-                Change::Drafted { generation: candidate, provider, fingerprint: None }
+            None => drafting(credential, credential.next_generation(), policy(false, variety), fresh),
+            Some(Phase::Drafting) => {
+                let also = credential.head.current.filter(|_| variety % 2 == 0);
+                Change::Drafted { generation: candidate, provider: BTreeMap::new(), fingerprint: None, also }
             }
-            Some(state::lifecycle::Phase::Admitting) => {
-                Change::Admitted { generation: candidate, provider, evidence: BTreeMap::new() }
-            }
-            Some(state::lifecycle::Phase::Proving) => Change::Proved { generation: candidate, proof: proof() },
+            Some(Phase::Admitting) => Change::Admitted { generation: candidate, provider, evidence: BTreeMap::new() },
+            Some(Phase::Proving) => Change::Proved { generation: candidate, proof: proof() },
             Some(_) => Change::Promoted { generation: candidate },
         },
     }
+}
+
+fn drafting(credential: &Credential, generation: u32, policy: Policy, token: Token) -> Change {
+    let carrier = credential.current().and_then(|version| version.carriers.last().cloned());
+    Change::Drafting { generation, token, policy, replaces: Replaces { generation: credential.head.current, carrier } }
+}
+
+fn reason(variety: u32) -> HoldReason {
+    if variety.is_multiple_of(2) { HoldReason::LabelMoved } else { HoldReason::ReplicaBehind }
+}
+
+fn known_only(known: &[u32], generation: u32) -> Vec<u32> {
+    known.iter().copied().filter(|known| *known == generation).collect()
 }
 
 fn proof() -> Proof {
@@ -274,7 +322,7 @@ struct Seen {
     known: Vec<u8>,
     current: u8,
     stray: u8,
-    flags: u16,
+    flags: u32,
     whose: u8,
 }
 
@@ -288,7 +336,7 @@ fn seen() -> impl Strategy<Value = Seen> {
         prop::collection::vec(any::<u8>(), 0..5),
         0..5_u8,
         0..3_u8,
-        any::<u16>(),
+        any::<u32>(),
         any::<u8>(),
     )
         .prop_map(|(secret, holders, known, current, stray, flags, whose)| Seen {
@@ -304,7 +352,7 @@ fn seen() -> impl Strategy<Value = Seen> {
 
 impl Seen {
     fn observed(&self, credential: &Credential) -> Observed {
-        let flag = |n: u16| self.flags & (1 << n) != 0;
+        let flag = |n: u32| self.flags & (1 << n) != 0;
         let facts = BTreeMap::from([("id".to_owned(), "k1".to_owned())]);
         let generation = credential
             .versions
@@ -329,11 +377,20 @@ impl Seen {
                 _ => None,
             },
             checked: flag(0),
-            drafted: flag(1).then(|| (facts.clone(), None)),
+            minted: flag(10).then(|| (generation, facts.clone(), flag(11))),
+            missing: flag(12).then_some(generation),
+            equipped: flag(13).then(|| (generation, BTreeMap::new())),
+            drafted: flag(1).then(|| Drafted {
+                provider: facts.clone(),
+                fingerprint: None,
+                also: credential.head.current.filter(|_| flag(14)),
+            }),
             admitted: flag(2).then(|| (facts.clone(), BTreeMap::new())),
             proof: flag(3).then(proof),
             confirmed: flag(4),
             moved: flag(5),
+            disabled: flag(15).then_some(generation),
+            swept: flag(16).then(|| (generation, vec!["k0".to_owned()])),
             suspended: flag(6).then(|| (generation, facts.clone())),
             destroyed: flag(7).then_some(generation),
             preflighted: flag(8),
@@ -355,7 +412,9 @@ impl Seen {
         }
         let by_the_book = !variety.is_multiple_of(3);
         let current = credential.current().and_then(|version| version.carriers.last().cloned()).filter(|_| by_the_book);
-        let pending = credential.candidate().map(|version| version.carriers[0].clone()).filter(|_| by_the_book);
+        let pending = credential.candidate().and_then(|version| version.token().cloned()).filter(|_| by_the_book);
+        // An owner who has changed the kind is rare.
+        let publishes = (credential.head.kind == "kms-signing-key") != variety.is_multiple_of(17);
         for (holder, label, whose) in [(current, AWSCURRENT, self.holders.0), (pending, AWSPENDING, self.holders.1)] {
             let holder = holder.or_else(|| (whose % 4 > 0).then(|| any_token(credential, whose)));
             if let Some(holder) = holder {
@@ -367,7 +426,11 @@ impl Seen {
             deleted,
             rotation_enabled,
             labels,
-            wishes: if variety.is_multiple_of(16) { Err(BadPolicy::NoKind) } else { Ok(policy(variety.into())) },
+            wishes: if variety.is_multiple_of(16) {
+                Err(BadPolicy::NoKind)
+            } else {
+                Ok(policy(publishes, variety.into()))
+            },
             schedule: Schedule {
                 expression: (variety.is_multiple_of(5)).then(|| format!("rate({} days)", variety)),
                 after_days: None,

@@ -1,7 +1,7 @@
 //! Every form that was ever stored can still be read, and the encoding that is hashed never changes silently.
 //!
-//! `samples/v<schema>/` holds one life of a credential as that schema's writer stored it: the head and the versions
-//! after each commit, the events, the notes. A change of a stored form raises `SCHEMA`; the folder of the new one is
+//! `samples/v<schema>/` holds lives of credentials as that schema's writer stored them: the head and the versions after
+//! each commit, the events, the notes. A change of a stored form raises `SCHEMA`; the folder of the new one is
 //! written by `UPDATE_SAMPLES=1 cargo test -p state --test stored_forms`, and no older one is ever touched.
 
 use std::collections::BTreeMap;
@@ -17,10 +17,14 @@ use state::credential::{Credential, Fingerprint, Head, Proof, Replaces, SCHEMA, 
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Abandonment, Actor, Change, Event, Link, Note, canonical, verify};
 use state::name::{CredentialName, Token};
-use state::policy::Policy;
+use state::policy::{KindWishes, Policy};
 
-/// The end of the first schema's sample chain. It may never change.
-const V1_END: &str = "04cf4ecbb8510deaf19170eeac9035da618f2680781443024fc11bd23f3fb5cb";
+/// The ends of the sample chains of each schema. None of them may ever change.
+const ENDS: [(&str, &str, &str); 3] = [
+    ("v1", "partner/acme", "04cf4ecbb8510deaf19170eeac9035da618f2680781443024fc11bd23f3fb5cb"),
+    ("v2", "partner/acme", "afb8770cff48a0e7d83793b0e64dc07dfaca1584024494d0ade72468ea51ebba"),
+    ("v2", "issuer/acme", "6edfe557c5b4d1460777cbd54f16e58b3f2e5c5c64d081885476a279f126392a"),
+];
 /// The first schema's note, as its event holds it.
 const V1_NOTE: &str = "799f7ac53e534f497eb5c55fc3c2bfc4ff10a23a6f7243cf7ad8491f10430ba9";
 
@@ -32,9 +36,11 @@ fn every_older_form_reads_into_todays_types() {
         let versions: Vec<Version> = sample(&folder, "version");
         let events: Vec<Event> = sample(&folder, "event");
         let notes: Vec<Note> = sample(&folder, "note");
-        let last = heads.last().expect("a head after each commit");
         assert_eq!(heads.len(), events.len(), "{}", folder.display());
-        verify(&last.name, &events, &last.ledger).expect("the chain of an older writer still holds");
+        for (name, events) in chains(&events) {
+            let last = heads.iter().rfind(|head| head.name == name).expect("a head after each commit");
+            verify(&name, &events, &last.ledger).expect("the chain of an older writer still holds");
+        }
         let hashes: Vec<&String> = events.iter().filter_map(|event| event.note.as_ref()).collect();
         assert_eq!(hashes, notes.iter().map(Note::hash).collect::<Vec<_>>().iter().collect::<Vec<_>>());
         assert!(versions.iter().all(|version| version.schema <= SCHEMA));
@@ -70,14 +76,22 @@ fn what_todays_writer_stores_reads_back_as_it_was() {
 }
 
 #[test]
-fn the_hashes_of_the_first_schema_are_the_recorded_ones() {
-    let folder = root().join("v1");
-    let events: Vec<Event> = sample(&folder, "event");
-    let name = events[0].credential.clone();
-    let at = events.last().map(|event| event.at);
-    let end = Link { seq: events.len() as u64, hash: V1_END.into(), at };
-    verify(&name, &events, &end).expect("the recorded end");
-    let notes: Vec<Note> = sample(&folder, "note");
+fn the_hashes_of_every_schema_are_the_recorded_ones() {
+    let mut recorded = Vec::new();
+    for folder in folders() {
+        let events: Vec<Event> = sample(&folder, "event");
+        for (name, events) in chains(&events) {
+            let schema = folder.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+            let known = ENDS.iter().find(|(of, whose, _)| *of == schema && *whose == name.as_str());
+            let (_, _, hash) = known.unwrap_or_else(|| panic!("no end is recorded for {schema} {name}"));
+            let end = Link { seq: events.len() as u64, hash: (*hash).into(), at: events.last().map(|event| event.at) };
+            verify(&name, &events, &end)
+                .unwrap_or_else(|error| panic!("{schema} {name}: {error}: {:?}", events.last()));
+            recorded.push((schema, name));
+        }
+    }
+    assert_eq!(recorded.len(), ENDS.len(), "{recorded:?}");
+    let notes: Vec<Note> = sample(&root().join("v1"), "note");
     assert_eq!(notes[0].hash(), V1_NOTE);
 }
 
@@ -89,12 +103,12 @@ fn the_order_of_keys_in_a_stored_document_changes_no_hash() {
 }
 
 #[test]
-fn the_sample_life_knows_every_change() {
+fn the_sample_lives_know_every_change() {
     let (_, _, events, _) = life();
     let mut words: Vec<&str> = events.iter().map(|event| event.change.word()).collect();
     words.sort_unstable();
     words.dedup();
-    assert_eq!(words.len(), 14, "{words:?}");
+    assert_eq!(words.len(), 21, "{words:?}");
 }
 
 fn root() -> PathBuf {
@@ -135,40 +149,69 @@ fn reads_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(doc
     }
 }
 
-/// One life with every change in it: adopted, rotated, an emergency, an abandoned rotation, the end of the first key.
-fn life() -> (Vec<Head>, Vec<Version>, Vec<Event>, Vec<Note>) {
-    let name = CredentialName::parse("partner/acme").expect("a name");
-    let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:partner/acme-Ab12Cd";
-    let mut credential = Credential::empty(name, arn);
-    let (mut heads, mut versions, mut events, mut notes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let start: Time = "2026-03-02T10:30:00.5Z".parse().expect("a moment");
-    for (n, (actor, note, change)) in changes().into_iter().enumerate() {
-        let at = start + TimeDelta::hours(i64::try_from(n).expect("few"));
-        let stamp = Stamp { at, until: at + TimeDelta::minutes(5), actor, note };
-        let commit = credential.apply(change, &stamp).expect("a legal life");
-        credential = commit.credential;
-        heads.push(credential.head.clone());
-        versions.extend(commit.touched.iter().map(|generation| credential.versions[generation].clone()));
-        events.push(commit.event);
-        notes.extend(commit.note);
+/// Each credential's events, in the order of the sample.
+fn chains(events: &[Event]) -> Vec<(CredentialName, Vec<Event>)> {
+    let mut chains: Vec<(CredentialName, Vec<Event>)> = Vec::new();
+    for event in events {
+        match chains.iter_mut().find(|(name, _)| *name == event.credential) {
+            Some((_, chain)) => chain.push(event.clone()),
+            None => chains.push((event.credential.clone(), vec![event.clone()])),
+        }
     }
-    (heads, versions, events, notes)
+    chains
 }
 
-fn changes() -> Vec<(Actor, Option<Note>, Change)> {
-    let token = |n: u8| Token::parse(&format!("{n:08}-0000-4000-8000-000000000000")).expect("a token");
-    let facts = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    };
+type Life = (Vec<Head>, Vec<Version>, Vec<Event>, Vec<Note>);
+type Told = (Actor, Option<Note>, Change);
+
+const KINDS: [KindWishes<'static>; 2] = [
+    KindWishes { name: "api-gateway-key", tags: &["probe"], publishes: false },
+    KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true },
+];
+
+/// Two lives with every change in them. An API key's: adopted, rotated, an emergency, an abandoned rotation, the end of
+/// the first key. A signing key's: made, published, returned, disabled, swept.
+fn life() -> Life {
+    let mut life = Life::default();
+    for (name, changes) in [("partner/acme", api_key_changes()), ("issuer/acme", signing_key_changes())] {
+        let arn = format!("arn:aws:secretsmanager:eu-west-1:123456789012:secret:{name}-Ab12Cd");
+        let mut credential = Credential::empty(CredentialName::parse(name).expect("a name"), &arn);
+        let start: Time = "2026-03-02T10:30:00.5Z".parse().expect("a moment");
+        for (n, (actor, note, change)) in changes.into_iter().enumerate() {
+            let at = start + TimeDelta::hours(i64::try_from(n).expect("few"));
+            let stamp = Stamp { at, until: at + TimeDelta::minutes(5), actor, note };
+            let commit = credential.apply(change, &stamp).expect("a legal life");
+            credential = commit.credential;
+            life.0.push(credential.head.clone());
+            life.1.extend(commit.touched.iter().map(|generation| credential.versions[generation].clone()));
+            life.2.push(commit.event);
+            life.3.extend(commit.note);
+        }
+    }
+    life
+}
+
+fn token(n: u8) -> Token {
+    Token::parse(&format!("{n:08}-0000-4000-8000-000000000000")).expect("a token")
+}
+
+fn facts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn note(reason: &str) -> Option<Note> {
+    Some(Note { salt: "5a17".into(), who: "ada".into(), reason: reason.into() })
+}
+
+fn api_key_changes() -> Vec<Told> {
     let fingerprint = Fingerprint { mac: "bWFj".into(), key: "arn:aws:kms:eu-west-1:123456789012:key/1".into() };
     let tags = facts(&[
         ("rotator:kind", "api-gateway-key"),
         ("rotator:probe", "a1b2c3/prod/ping"),
         ("rotator:overlap", "P1D"),
     ]);
-    let policy = Policy::from_tags(&tags, &[("api-gateway-key", &["probe"])]).expect("a policy");
+    let policy = Policy::from_tags(&tags, &KINDS).expect("a policy");
     let hold = Hold::new(HoldReason::PlanMissing, "there is no usage plan p1");
-    let note = |reason: &str| Some(Note { salt: "5a17".into(), who: "ada".into(), reason: reason.into() });
     let drafting = |generation, n, from, carrier| Change::Drafting {
         generation,
         token: token(n),
@@ -197,6 +240,7 @@ fn changes() -> Vec<(Actor, Option<Note>, Change)> {
                 generation: 2,
                 provider: facts(&[("base", "acme"), ("name", "acme-00000002")]),
                 fingerprint: Some(fingerprint),
+                also: Some(1),
             },
         ),
         (rotation, None, Change::Held { generation: Some(2), hold }),
@@ -232,4 +276,57 @@ fn changes() -> Vec<(Actor, Option<Note>, Change)> {
         (retirement, None, Change::Destroying { generation: 1 }),
         (retirement, None, Change::Destroyed { generation: 1 }),
     ]
+}
+
+fn signing_key_changes() -> Vec<Told> {
+    let tags = facts(&[("rotator:kind", "kms-signing-key"), ("rotator:algorithm", "ES256"), ("rotator:standbys", "2")]);
+    let policy = Policy::from_tags(&tags, &KINDS).expect("a policy");
+    let minting = |generation| Change::Minting { generation, policy: policy.clone() };
+    let minted = |generation, found| Change::Minted {
+        generation,
+        provider: facts(&[("id", &format!("key-{generation}"))]),
+        found,
+    };
+    let published =
+        |generation| Change::Published { generation, provider: facts(&[("kid", &format!("kid-{generation}"))]) };
+    let drafting = |generation, n: u8| Change::Drafting {
+        generation,
+        token: token(n),
+        policy: policy.clone(),
+        replaces: Replaces { generation: (generation > 1).then_some(1), carrier: Some(token(n - 1)) },
+    };
+    let drafted = |generation| Change::Drafted { generation, provider: BTreeMap::new(), fingerprint: None, also: None };
+    let admitted = |generation| Change::Admitted { generation, provider: BTreeMap::new(), evidence: BTreeMap::new() };
+    let proved = |generation| Change::Proved {
+        generation,
+        proof: Proof { proven: vec!["a challenge against the key set".into()], unproven: Vec::new() },
+    };
+    let hold = Hold::new(HoldReason::ReplicaBehind, "the replica in eu-central-1 has not received the new value");
+    let by = |actor| move |change| (actor, None, change);
+    let (rotation, retirement) = (by(Actor::Rotation), by(Actor::Retirement));
+    let mut told: Vec<Told> = Vec::new();
+    told.extend([minting(1), minting(1), minted(1, true), published(1)].map(rotation));
+    told.extend([drafting(1, 1), drafted(1), admitted(1), proved(1), Change::Promoted { generation: 1 }].map(rotation));
+    told.extend([minting(2), minted(2, false), published(2)].map(retirement));
+    told.extend([drafting(2, 2), Change::Returned { generation: 2, why: Abandonment::OtherToken }].map(rotation));
+    told.extend([drafting(2, 3), drafted(2), admitted(2), proved(2), Change::Promoted { generation: 2 }].map(rotation));
+    told.extend(
+        [
+            Change::Held { generation: Some(1), hold },
+            Change::Disabling { generation: 1 },
+            Change::Disabled { generation: 1 },
+            Change::Suspending { generation: 1 },
+            Change::Suspended { generation: 1, provider: BTreeMap::new() },
+            Change::Swept { generation: 1, found: vec!["key-1b".into()] },
+        ]
+        .map(retirement),
+    );
+    told.extend([3, 4, 5].into_iter().flat_map(|n| [minting(n), minted(n, false), published(n)]).map(retirement));
+    let ordered = Change::Ordered { token: token(5), compromised: vec![2, 3, 4] };
+    told.push((Actor::Operator, note("found in a log"), ordered));
+    told.push(retirement(Change::Abandoned { generation: 3, why: Abandonment::Compromised }));
+    told.push(rotation(drafting(4, 4)));
+    told.push(rotation(Change::Abandoned { generation: 4, why: Abandonment::Tainted }));
+    told.push(retirement(Change::Abandoned { generation: 5, why: Abandonment::Surplus }));
+    told
 }
