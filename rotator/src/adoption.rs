@@ -2,6 +2,10 @@
 //! never changed, and nothing rotates before its schedule says so.
 //!
 //! Every part converges when it is repeated: names and tokens are derived from the key's id.
+//!
+//! Credentials of the other kinds are secrets already, or become ones without a key: [`secrets`].
+
+pub mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -16,6 +16,9 @@ pub struct Config {
     pub key_prefix: String,
     /// `ROTATOR_FUNCTION_ARN`: the rotation function, for adoption.
     pub function_arn: Option<String>,
+    /// `ROTATOR_JWKS_URL`: where the function `jwks` answers, to which a credential's name is added, for instance
+    /// `https://ID.execute-api.REGION.amazonaws.com/v1/jwks`. Needed for signing keys only.
+    pub jwks_url: Option<String>,
     /// `ROTATOR_CONTROL_PLANE_SHARE`: how much of API Gateway's 10 calls a second retirement may use, in percent.
     /// Default 20; the rest is for rotations and for everybody else in the account.
     pub control_plane_share: u32,
@@ -38,6 +41,7 @@ impl Default for Config {
             execute_api: "https://{api}.execute-api.{region}.amazonaws.com".into(),
             key_prefix: "krt1".into(),
             function_arn: None,
+            jwks_url: None,
             control_plane_share: 20,
         }
     }
@@ -63,6 +67,7 @@ impl Config {
             execute_api: read("ROTATOR_EXECUTE_API").unwrap_or(defaults.execute_api),
             key_prefix: read("ROTATOR_KEY_PREFIX").unwrap_or(defaults.key_prefix),
             function_arn: read("ROTATOR_FUNCTION_ARN"),
+            jwks_url: read("ROTATOR_JWKS_URL").map(|url| url.trim_end_matches('/').to_owned()),
             control_plane_share: match read("ROTATOR_CONTROL_PLANE_SHARE") {
                 None => defaults.control_plane_share,
                 Some(raw) => raw.parse().ok().filter(|share| (1..=100).contains(share)).ok_or(BadConfig {
@@ -79,6 +84,11 @@ impl Config {
         }
         if !config.execute_api.contains("{api}") || !config.execute_api.starts_with("http") {
             return bad("ROTATOR_EXECUTE_API", &config.execute_api, "write a URL with {api} in it");
+        }
+        if let Some(url) = &config.jwks_url
+            && !(url.starts_with("https://") || url.starts_with("http://"))
+        {
+            return bad("ROTATOR_JWKS_URL", url, "write the URL below which key sets are, https://..../v1/jwks");
         }
         let name = &config.table;
         if !(3..=255).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
@@ -104,6 +114,7 @@ mod tests {
             ("ROTATOR_KEY_PREFIX", "krt_1"),
             ("ROTATOR_EXECUTE_API", "https://x"),
             ("ROTATOR_TABLE", "a b"),
+            ("ROTATOR_JWKS_URL", "keys.example"),
             ("ROTATOR_CONTROL_PLANE_SHARE", "0"),
         ] {
             let error = Config::from(|asked| (asked == name).then(|| value.to_owned())).unwrap_err();

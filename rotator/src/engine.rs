@@ -10,11 +10,11 @@ use std::sync::Arc;
 use aws_config::SdkConfig;
 use state::Time;
 use state::credential::{Commit, Credential, Stamp, Version};
-use state::decide::{Action, CurrentValue, Decision, Goal, Observed, Question, Secret, StrayValue, decide};
+use state::decide::{Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, StrayValue, decide};
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Actor, Change, Note};
 use state::name::{CredentialName, Token};
-use state::policy::{BadPolicy, Policy};
+use state::policy::{BadPolicy, KindWishes, Policy};
 use tracing::{info, warn};
 
 use crate::aws::api_keys::ApiKeys;
@@ -22,10 +22,15 @@ use crate::aws::macs::Macs;
 use crate::aws::probe::Prober;
 use crate::aws::records::Records;
 use crate::aws::secrets::Secrets;
+use crate::aws::signing_keys::SigningKeys;
 use crate::config::Config;
-use crate::failure::{BadInput, Failure, Stopped, chain};
-use crate::kind::{Case, Kind};
+use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
+use crate::key_sets::KeySets;
+use crate::kind::{Case, Kind, Sight};
 use crate::kinds::api_gateway_key::ApiGatewayKey;
+use crate::kinds::jwt_signing_key::JwtSigningKey;
+use crate::kinds::kms_signing_key::KmsSigningKey;
+use crate::kinds::webhook_secret::WebhookSecret;
 use crate::patience::{Patience, is_over};
 use crate::ports::Ports;
 use crate::secret::SecretValue;
@@ -46,6 +51,8 @@ pub struct Engine {
     pub api_keys: Arc<ApiKeys>,
     /// Probes.
     pub prober: Prober,
+    /// What verifiers fetch.
+    pub key_sets: KeySets,
     /// Time, randomness, the wire.
     pub ports: Ports,
     /// Where things are.
@@ -81,17 +88,30 @@ impl Engine {
         let region = config.region().map_or("us-east-1", |region| region.as_ref());
         let api_keys = Arc::new(keys);
         let prober = Prober::new(ports.clone(), &settings.execute_api, region);
-        let kind = ApiGatewayKey::new(api_keys.clone(), prober.clone(), ports.clone(), &settings.key_prefix);
+        let secrets = Secrets::new(config);
+        let key_sets = KeySets::new(ports.clone(), settings.jwks_url.as_deref());
+        let kinds: Vec<Box<dyn Kind>> = vec![
+            Box::new(ApiGatewayKey::new(api_keys.clone(), prober.clone(), ports.clone(), &settings.key_prefix)),
+            Box::new(WebhookSecret::new(ports.clone())),
+            Box::new(JwtSigningKey::new(secrets.clone(), key_sets.clone())),
+            Box::new(KmsSigningKey::new(SigningKeys::new(config), key_sets.clone())),
+        ];
         Self {
             records: Records::new(config, &settings.table),
-            secrets: Secrets::new(config),
+            secrets,
             macs: Macs::new(config, settings.fingerprint_key.clone()),
             api_keys,
             prober,
+            key_sets,
             ports,
             config: settings,
-            kinds: vec![Box::new(kind)],
+            kinds,
         }
+    }
+
+    /// Every kind.
+    pub fn kinds(&self) -> impl Iterator<Item = &dyn Kind> {
+        self.kinds.iter().map(AsRef::as_ref)
     }
 
     /// The kind of that name.
@@ -106,8 +126,12 @@ impl Engine {
 
     /// Reads the owner's wishes from a secret's tags.
     pub fn wishes(&self, tags: &BTreeMap<String, String>) -> Result<Policy, BadPolicy> {
-        let known: Vec<(&str, &[&str])> = self.kinds.iter().map(|kind| (kind.name(), kind.tags())).collect();
-        Policy::from_tags(tags, &known)
+        let known = self.kinds.iter().map(|kind| KindWishes {
+            name: kind.name(),
+            tags: kind.tags(),
+            publishes: kind.publishes(),
+        });
+        Policy::from_tags(tags, &known.collect::<Vec<_>>())
     }
 
     /// The secret behind a name or ARN.
@@ -121,7 +145,7 @@ impl Engine {
         kind: &dyn Kind,
         document: &SecretValue,
     ) -> Result<Option<state::credential::Fingerprint>, Failure> {
-        match kind.key(document)? {
+        match kind.key(document)?.filter(|_| kind.is_secret()) {
             Some(key) => Ok(self.macs.fingerprint(&key).await?),
             None => Ok(None),
         }
@@ -201,7 +225,8 @@ impl Run<'_> {
                     warn!(credential = %self.name, reason = chain(&failure), wait_seconds = wait.num_seconds(), "looking again");
                     // Whatever was known may be wrong by now.
                     credential = None;
-                    self.observed = Observed { ours: std::mem::take(&mut self.observed.ours), ..Observed::default() };
+                    let observed = std::mem::take(&mut self.observed);
+                    self.observed = Observed { ours: observed.ours, minted: observed.minted, ..Observed::default() };
                     last = Some(failure);
                     if !wait.is_zero() {
                         self.engine.ports.clock.sleep(wait).await;
@@ -231,11 +256,13 @@ impl Run<'_> {
             }
             Decision::Hold(generation, hold) => self.hold(known, credential, generation, hold).await,
             Decision::Commit(change) => {
-                if let (Some(generation), true) = (change.generation(), opens_intent(&change)) {
-                    self.observed.ours.insert(generation);
-                }
+                let intent = change.generation().filter(|_| opens_intent(&change));
+                // A creation that can't be repeated belongs to nobody whose intent may not be the one that stands.
+                let unsure = matches!(change, Change::Minting { .. });
+                self.observed.ours.extend(intent.filter(|_| !unsure));
                 let stamp = self.engine.stamp(self.errand, None);
                 let credential = self.engine.commit(&credential, change, &stamp).await?;
+                self.observed.ours.extend(intent);
                 // Only now: a look that goes well between two failures is no progress.
                 self.patience.renew();
                 self.observed = std::mem::take(&mut self.observed).after_commit();
@@ -315,14 +342,22 @@ impl Run<'_> {
             }
             Question::Current(carrier) => {
                 let kind = self.wished_kind(credential)?;
-                let document = engine.secrets.value(&credential.head.arn, &carrier).await?;
-                let key = document.as_ref().map(|document| kind.key(document)).transpose()?.flatten();
-                self.observed.current = Some(match key {
-                    None => CurrentValue::WithoutKey,
-                    Some(key) => match kind.recognise(&key).await? {
-                        None => CurrentValue::Unknown,
-                        Some(facts) => CurrentValue::Key(facts, engine.macs.fingerprint(&key).await?),
-                    },
+                let arn = &credential.head.arn;
+                let current = credential.current();
+                let document = engine.secrets.value(arn, &carrier).await?;
+                self.observed.current = Some(match &document {
+                    Some(document) if kind.key(document)?.is_some() => {
+                        let known = match current.and_then(Version::token) {
+                            Some(token) => engine.secrets.value(arn, token).await?,
+                            None => None,
+                        };
+                        let sight = Sight { carrier: &carrier, current, known: known.as_ref() };
+                        match kind.recognise(document, &sight).await? {
+                            None => CurrentValue::Unknown,
+                            Some(facts) => CurrentValue::Key(facts, engine.fingerprint(kind, document).await?),
+                        }
+                    }
+                    Some(_) | None => CurrentValue::WithoutKey,
                 });
             }
             Question::Stray(token) => {
@@ -343,18 +378,38 @@ impl Run<'_> {
         let now = engine.ports.clock.now();
         let arn = &credential.head.arn;
         match action {
-            Action::Check(replaces) => {
+            Action::Check(replaces, standby) => {
                 let policy = self.wished_policy(credential)?;
                 let incumbent = replaces.generation.and_then(|generation| credential.versions.get(&generation));
                 let incumbent = incumbent.map(|version| &version.provider);
-                let case = Case { credential, version: None, incumbent, policy, now };
+                let standby = standby.map(|generation| version(credential, generation));
+                let case = Case { credential, version: standby, incumbent, policy, now };
                 engine.kind(&policy.kind)?.check(&case).await?;
                 self.observed.checked = true;
+            }
+            Action::Mint(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                let made = kind.mint(&case).await;
+                if made.as_ref().is_err_and(may_have_happened) {
+                    self.observed.ours.remove(&generation);
+                }
+                self.observed.minted = Some((generation, made?, false));
+            }
+            Action::Find(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                match kind.find(&case).await? {
+                    Some(facts) => self.observed.minted = Some((generation, facts, true)),
+                    None => self.observed.missing = Some(generation),
+                }
+            }
+            Action::Equip(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                self.observed.equipped = Some((generation, kind.equip(&case).await?));
             }
             Action::Draft(generation) => {
                 let version = version(credential, generation);
                 let (kind, case) = self.case(credential, version, now)?;
-                let token = &version.carriers[0];
+                let token = token(version)?;
                 let document = match engine.secrets.value(arn, token).await? {
                     Some(document) => document,
                     None => {
@@ -362,13 +417,14 @@ impl Run<'_> {
                             Some(carrier) => engine.secrets.value(arn, carrier).await?,
                             None => None,
                         };
-                        let document = kind.draft(&case, before.as_ref())?;
+                        let document = kind.draft(&case, before.as_ref()).await?;
                         engine.secrets.put_pending(arn, token, &document, self.errand.rotation_token).await?;
                         document
                     }
                 };
+                let drafted = kind.christen(&case, &document)?;
                 let fingerprint = engine.fingerprint(kind, &document).await?;
-                self.observed.drafted = Some((kind.christen(&case), fingerprint));
+                self.observed.drafted = Some(Drafted { fingerprint, ..drafted });
             }
             Action::Admit(generation) => {
                 let version = version(credential, generation);
@@ -405,7 +461,7 @@ impl Run<'_> {
             Action::Promote(generation) => {
                 let version = version(credential, generation);
                 let from = version.replaces.as_ref().and_then(|replaces| replaces.carrier.as_ref());
-                engine.secrets.promote(arn, from, &version.carriers[0]).await?;
+                engine.secrets.promote(arn, from, token(version)?).await?;
                 self.observed.moved = true;
             }
             Action::Preflight => {
@@ -413,10 +469,13 @@ impl Run<'_> {
                 let kind = engine.kind(&policy.kind)?;
                 let document = self.current_document(credential).await?;
                 let key = document.as_ref().map(|document| kind.key(document)).transpose()?.flatten();
-                let facts = match (credential.current(), &key) {
-                    (Some(version), _) => Some(version.provider.clone()),
-                    (None, Some(key)) => kind.recognise(key).await?,
-                    (None, None) => None,
+                let holder = self.observed.secret.as_ref().and_then(|secret| secret.holder(state::decide::AWSCURRENT));
+                let facts = match (credential.current(), &document, holder) {
+                    (Some(version), _, _) => Some(version.provider.clone()),
+                    (None, Some(document), Some(carrier)) if key.is_some() => {
+                        kind.recognise(document, &Sight { carrier, current: None, known: None }).await?
+                    }
+                    (None, _, _) => None,
                 };
                 let case = Case { credential, version: None, incumbent: facts.as_ref(), policy, now };
                 kind.check(&case).await?;
@@ -428,6 +487,15 @@ impl Run<'_> {
             Action::Unpend(token) => {
                 engine.secrets.unpend(arn, &token).await?;
                 self.observed.secret = None;
+            }
+            Action::Disable(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                kind.disable(&case).await?;
+                self.observed.disabled = Some(generation);
+            }
+            Action::Sweep(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                self.observed.swept = Some((generation, kind.sweep(&case).await?));
             }
             Action::Suspend(generation) => {
                 let (kind, case) = self.case(credential, version(credential, generation), now)?;
@@ -448,7 +516,11 @@ impl Run<'_> {
         version: &'c Version,
         now: Time,
     ) -> Result<(&dyn Kind, Case<'c>), Failure> {
-        let incumbent = version.replaces.as_ref().and_then(|replaces| replaces.generation);
+        // A standby follows whatever is current while it is made.
+        let incumbent = match &version.replaces {
+            Some(replaces) => replaces.generation,
+            None => credential.head.current.filter(|current| *current != version.generation),
+        };
         let incumbent =
             incumbent.and_then(|generation| credential.versions.get(&generation)).map(|version| &version.provider);
         let case = Case { credential, version: Some(version), incumbent, policy: &version.policy, now };
@@ -480,7 +552,7 @@ impl Run<'_> {
 
     /// The candidate's value: it was put before the records said so.
     async fn drafted(&self, credential: &Credential, version: &Version) -> Result<SecretValue, Failure> {
-        let token: &Token = &version.carriers[0];
+        let token = token(version)?;
         let document = self.engine.secrets.value(&credential.head.arn, token).await?;
         document.ok_or_else(|| Failure::NotYet(format!("the value of version {token} can't be read yet")))
     }
@@ -490,10 +562,33 @@ fn version(credential: &Credential, generation: u32) -> &Version {
     credential.versions.get(&generation).expect("`decide` names only versions that it was given")
 }
 
+/// The token of a candidate's rotation.
+fn token(version: &Version) -> Result<&Token, Failure> {
+    let none = || Failure::NotYet(format!("generation {} has no rotation of its own", version.generation));
+    version.token().ok_or_else(none)
+}
+
+/// Whether a creation may have happened, although it did not go well.
+fn may_have_happened(failure: &Failure) -> bool {
+    match failure {
+        Failure::Call(call) => match call.fault {
+            Fault::Unknown => true,
+            Fault::Conflict | Fault::Denied | Fault::NotFound | Fault::Rejected | Fault::Throttled(_) => false,
+        },
+        Failure::Held(_) | Failure::NotYet(_) | Failure::Input(_) => false,
+    }
+}
+
 fn about(action: &Action) -> Option<u32> {
     match action {
-        Action::Check(_) | Action::Preflight | Action::Unpend(_) => None,
-        Action::Draft(generation)
+        Action::Preflight | Action::Unpend(_) => None,
+        Action::Check(_, standby) => *standby,
+        Action::Mint(generation)
+        | Action::Find(generation)
+        | Action::Equip(generation)
+        | Action::Disable(generation)
+        | Action::Sweep(generation)
+        | Action::Draft(generation)
         | Action::Admit(generation)
         | Action::Prove(generation)
         | Action::Confirm(generation)
@@ -506,16 +601,23 @@ fn about(action: &Action) -> Option<u32> {
 /// Whether what follows is this run's to finish.
 fn opens_intent(change: &Change) -> bool {
     match change {
-        Change::Drafting { .. }
+        Change::Minting { .. }
+        | Change::Minted { .. }
+        | Change::Drafting { .. }
         | Change::Drafted { .. }
         | Change::Admitted { .. }
         | Change::Proved { .. }
+        | Change::Disabling { .. }
         | Change::Suspending { .. }
         | Change::Destroying { .. } => true,
         Change::Adopted { .. }
         | Change::Ordered { .. }
+        | Change::Published { .. }
         | Change::Promoted { .. }
         | Change::Abandoned { .. }
+        | Change::Returned { .. }
+        | Change::Disabled { .. }
+        | Change::Swept { .. }
         | Change::Suspended { .. }
         | Change::Destroyed { .. }
         | Change::Carried { .. }

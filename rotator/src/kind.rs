@@ -6,6 +6,8 @@ use std::fmt;
 use async_trait::async_trait;
 use state::Time;
 use state::credential::{Credential, Proof, Version};
+use state::decide::Drafted;
+use state::name::Token;
 use state::policy::Policy;
 
 use crate::failure::{BadInput, Failure};
@@ -25,21 +27,59 @@ pub trait Kind: Send + Sync + fmt::Debug {
     /// The `rotator:` tags that only this kind knows, without the prefix.
     fn tags(&self) -> &'static [&'static str];
 
+    /// Whether verifiers fetch its keys: then each is made ahead of its use, and known before it signs.
+    fn publishes(&self) -> bool {
+        false
+    }
+
+    /// Whether the key in a value is worth anything to a stranger: then it gets a fingerprint.
+    fn is_secret(&self) -> bool {
+        true
+    }
+
     /// The key in a secret's value; `None` when the value has a place for one but no key in it yet.
     fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput>;
 
-    /// The provider's names for a key that exists there: under `id` the one that tells keys apart, and whatever a
+    /// The provider's names for the key in a value: under `id` the one that tells keys apart, and whatever a
     /// successor needs to know. `None` when the provider does not know it.
-    async fn recognise(&self, key: &SecretValue) -> Result<Option<Facts>, Failure>;
+    async fn recognise(&self, document: &SecretValue, sight: &Sight<'_>) -> Result<Option<Facts>, Failure>;
 
-    /// Sees that the owner's wishes can be met for a version that follows that incumbent. Changes nothing.
+    /// Sees that the owner's wishes can be met for a version that follows that incumbent: one yet to be drawn, or the
+    /// standby that the case names. Changes nothing.
     async fn check(&self, case: &Case<'_>) -> Result<(), Failure>;
 
-    /// Draws a new value, as a whole document in the incumbent's form.
-    fn draft(&self, case: &Case<'_>, incumbent: Option<&SecretValue>) -> Result<SecretValue, Failure>;
+    /// Makes a key ahead of its use, and returns the provider's ids. Not repeated when its answer is lost. Only kinds
+    /// that publish their keys are asked to, here and in the next four.
+    async fn mint(&self, _case: &Case<'_>) -> Result<Facts, Failure> {
+        Ok(Facts::new())
+    }
 
-    /// What the provider will call the new key: known before it is made, so that a crash leaves no stranger.
-    fn christen(&self, case: &Case<'_>) -> Facts;
+    /// The ids of the key that a lost answer to [`Kind::mint`] may have left.
+    async fn find(&self, _case: &Case<'_>) -> Result<Option<Facts>, Failure> {
+        Ok(None)
+    }
+
+    /// Lets signers use the key, and returns what verifiers are told: under `jwk` the public key, under `kid` its name.
+    async fn equip(&self, _case: &Case<'_>) -> Result<Facts, Failure> {
+        Ok(Facts::new())
+    }
+
+    /// Does away with further keys that lost answers left for a version. Returns their ids.
+    async fn sweep(&self, _case: &Case<'_>) -> Result<Vec<String>, Failure> {
+        Ok(Vec::new())
+    }
+
+    /// Makes the key sign nothing any more. What it signed is still accepted.
+    async fn disable(&self, _case: &Case<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Draws a new value, or takes the standby's, as a whole document in the incumbent's form.
+    async fn draft(&self, case: &Case<'_>, incumbent: Option<&SecretValue>) -> Result<SecretValue, Failure>;
+
+    /// What a drafted value says of itself: what the provider will call the key, known before it is made, so that a
+    /// crash leaves no stranger. Its fingerprint is not its matter.
+    fn christen(&self, case: &Case<'_>, document: &SecretValue) -> Result<Drafted, Failure>;
 
     /// Makes the provider accept the new key wherever the incumbent is accepted. Returns the provider's ids and what
     /// was carried over.
@@ -59,6 +99,21 @@ pub trait Kind: Send + Sync + fmt::Debug {
 
     /// Deletes a version's key.
     async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure>;
+
+    /// Whether a suspended version's key is refused by now, as far as it can be seen from outside; `None` when nobody
+    /// can see it. The document is the version's value, where it can still be read.
+    async fn is_refused(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Option<bool>, Failure>;
+}
+
+/// Where a value with an unrecorded carrier was seen.
+#[derive(Debug)]
+pub struct Sight<'a> {
+    /// The version of the secret that holds it.
+    pub carrier: &'a Token,
+    /// The version that is recorded as current, if one is.
+    pub current: Option<&'a Version>,
+    /// The value of that, if it can still be read.
+    pub known: Option<&'a SecretValue>,
 }
 
 /// What a kind is asked about.

@@ -11,6 +11,8 @@ pub mod config;
 pub mod engine;
 pub mod failure;
 pub mod functions;
+pub mod jose;
+pub mod key_sets;
 pub mod kind;
 pub mod kinds;
 pub mod patience;

@@ -9,18 +9,16 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use state::Time;
 use state::credential::{Credential, Version};
-use state::decide::{AWSCURRENT, AWSPENDING, Refusal, Secret};
+use state::decide::{AWSCURRENT, AWSPENDING, Refusal, Secret, give_up, too_young};
 use state::hold::Hold;
 use state::ledger::{Abandonment, Change, Note};
 use state::lifecycle::{Phase, State};
 use state::name::{CredentialName, Token};
 
-use crate::aws::probe::{Probe, Recognition};
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped};
 use crate::kind::Case;
 use crate::patience::patiently;
-use crate::secret::SecretValue;
 
 /// Between two looks at the records.
 const LOOK: TimeDelta = TimeDelta::seconds(2);
@@ -72,6 +70,13 @@ pub enum Milestone {
         /// When.
         at: Time,
     },
+    /// The new version was published only shortly before it became current: what the emergency costs.
+    Strange {
+        /// Which version.
+        generation: u32,
+        /// Until when verifiers may refuse what it signs.
+        until: Time,
+    },
     /// A compromised version's key was told off at the provider.
     Suspended {
         /// Which version.
@@ -85,6 +90,13 @@ pub enum Milestone {
         generation: u32,
         /// When.
         at: Time,
+    },
+    /// A compromised version's key is withdrawn, but caches may hold it.
+    Trusted {
+        /// Which version.
+        generation: u32,
+        /// The last moment at which a verifier may still trust it.
+        until: Time,
     },
     /// Nobody can see whether a compromised version's key is refused: it has no probe, or its value is gone.
     Unseen {
@@ -108,6 +120,17 @@ impl fmt::Display for Milestone {
             Self::Begun { token } => write!(f, "rotation begun ({})", token.short()),
             Self::Reached { generation, place } => write!(f, "generation {generation}: {place}"),
             Self::Promoted { generation, at } => write!(f, "generation {generation} is current since {}", time(at)),
+            Self::Strange { generation, until } => write!(
+                f,
+                "generation {generation} was published only just now: verifiers that don't fetch the key set again on an \
+                 unknown kid may refuse its tokens until {}",
+                time(until)
+            ),
+            Self::Trusted { generation, until } => write!(
+                f,
+                "generation {generation} is withdrawn; a verifier that cached the key set may trust it until {}",
+                time(until)
+            ),
             Self::Suspended { generation, at } => write!(f, "generation {generation} suspended at {}", time(at)),
             Self::Refused { generation, at } => {
                 write!(f, "generation {generation} refused at {}: its key is dead", time(at))
@@ -234,6 +257,9 @@ pub async fn emergency(
     };
     tell(Milestone::Begun { token: token.clone() });
     let version = follow(engine, name, &token, errand, tell).await?;
+    if let Some(until) = version.strange_until().filter(|until| *until > engine.ports.clock.now()) {
+        tell(Milestone::Strange { generation: version.generation, until });
+    }
     for generation in &compromised {
         see_dead(engine, name, *generation, errand, tell).await?;
     }
@@ -273,6 +299,9 @@ async fn check(engine: &Engine, credential: &Credential, secret: &Secret, errand
     policy
         .check_schedule(&secret.schedule, engine.ports.clock.now())
         .map_err(|bad| Stopped::Refused(Refusal::Policy(bad)))?;
+    if let Some(hold) = too_young(credential, policy, engine.ports.clock.now()) {
+        return Err(Stopped::Held(hold));
+    }
     let kind = engine.kind(&policy.kind).map_err(Stopped::Input)?;
     let incumbent = credential.current().map(|version| &version.provider);
     patiently(&engine.ports, errand.deadline, async || {
@@ -377,7 +406,8 @@ async fn follow(
 
 fn is_lost(version: &Version) -> bool {
     match version.state {
-        State::PreActivation => version.phase == Some(Phase::Suspending),
+        // A standby again, or about to be refused.
+        State::PreActivation => matches!(version.phase, None | Some(Phase::Suspending)),
         State::Suspended | State::Destroyed => true,
         State::Active | State::Deactivated => false,
     }
@@ -416,6 +446,8 @@ async fn clear_the_way(
             told = Some(token.clone());
         }
         let stuck = match credential.by_carrier(&token) {
+            // Given up before its test passed: nobody can be about to move the label.
+            Some(version) if is_lost(version) && version.proof.is_none() => true,
             Some(version) => version.open_until.is_none_or(|until| until <= now),
             None => since + SILENCE <= now,
         };
@@ -425,7 +457,7 @@ async fn clear_the_way(
         }
         let candidate = credential.candidate().filter(|version| version.carriers.contains(&token));
         if let Some(version) = candidate {
-            let change = Change::Abandoned { generation: version.generation, why: Abandonment::Fenced };
+            let change = give_up(&credential, version, Abandonment::Fenced);
             match engine.commit(&credential, change, &engine.stamp(errand, Some(note.clone()))).await {
                 Ok(_) => {}
                 // It moved after all.
@@ -512,35 +544,35 @@ async fn see_dead(
         }
         rest(engine, errand, "the retirement function has not suspended the old version; its log says why").await?;
     };
-    let Some((probe, key)) = known_key(engine, name, &version, errand).await? else {
-        tell(Milestone::Unseen { generation });
-        return Ok(());
-    };
+    let document = patiently(&engine.ports, errand.deadline, async || match version.token() {
+        Some(carrier) => engine.secrets.value(name.as_str(), carrier).await,
+        None => Ok(None),
+    });
+    let document = document.await?;
+    let kind = engine.kind(&version.policy.kind).map_err(Stopped::Input)?;
     loop {
-        if engine.prober.send(&probe, &key).await == Recognition::Refused {
-            tell(Milestone::Refused { generation, at: engine.ports.clock.now() });
-            return Ok(());
+        let refused = patiently(&engine.ports, errand.deadline, async || {
+            let credential = engine.records.load(name).await?.ok_or_else(|| not_recorded(name))?;
+            let now = engine.ports.clock.now();
+            let policy = &version.policy;
+            let case = Case { credential: &credential, version: Some(&version), incumbent: None, policy, now };
+            kind.is_refused(&case, document.as_ref()).await
+        });
+        match refused.await? {
+            None => {
+                tell(Milestone::Unseen { generation });
+                return Ok(());
+            }
+            Some(true) => break,
+            Some(false) => {
+                rest(engine, errand, "requests with the old key still get through; not everybody has heard of it yet")
+                    .await?;
+            }
         }
-        rest(engine, errand, "requests with the old key still get through; the stage has not heard of it yet").await?;
     }
-}
-
-async fn known_key(
-    engine: &Engine,
-    name: &CredentialName,
-    version: &Version,
-    errand: &Errand<'_>,
-) -> Result<Option<(Probe, SecretValue)>, Stopped> {
-    let probes = version.policy.wishes.get("probe").map_or("", String::as_str);
-    let Some(probe) = probes.split_whitespace().find_map(|probe| Probe::parse(probe).ok()) else { return Ok(None) };
-    patiently(&engine.ports, errand.deadline, async || {
-        let document = match version.carriers.last() {
-            Some(carrier) => engine.secrets.value(name.as_str(), carrier).await?,
-            None => None,
-        };
-        let kind = engine.kind(&version.policy.kind)?;
-        let key = document.as_ref().map(|document| kind.key(document)).transpose()?.flatten();
-        Ok(key.map(|key| (probe.clone(), key)))
-    })
-    .await
+    tell(Milestone::Refused { generation, at: engine.ports.clock.now() });
+    if let Some(until) = version.trusted_until().filter(|until| *until > engine.ports.clock.now()) {
+        tell(Milestone::Trusted { generation, until });
+    }
+    Ok(())
 }

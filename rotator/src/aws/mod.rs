@@ -5,6 +5,7 @@ pub mod macs;
 pub mod probe;
 pub mod records;
 pub mod secrets;
+pub mod signing_keys;
 
 use std::time::Duration;
 

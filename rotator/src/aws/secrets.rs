@@ -15,7 +15,7 @@ use crate::failure::{BadInput, CallFailed, Failure, Fault};
 use crate::secret::SecretValue;
 
 /// Secrets Manager.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Secrets {
     client: Client,
 }
@@ -174,6 +174,18 @@ impl Secrets {
             .await
             .map(|made| made.arn.unwrap_or_default())
             .map_err(|error| failed("secretsmanager:CreateSecret", new.name, Answer::Veiled, error))
+    }
+
+    /// Deletes a secret with all its versions at once, without a time in which it could be restored: for secrets that
+    /// only this service reads. One that is gone is fine.
+    pub async fn delete(&self, id: &str) -> Result<(), CallFailed> {
+        match self.client.delete_secret().secret_id(id).force_delete_without_recovery(true).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let failed = failed("secretsmanager:DeleteSecret", id, Answer::Open, error);
+                if failed.fault == Fault::NotFound { Ok(()) } else { Err(failed) }
+            }
+        }
     }
 
     /// Adds or changes tags.

@@ -1,5 +1,6 @@
 //! The Lambda functions: what AWS calls, what it is told.
 
+pub mod jwks;
 pub mod retirement;
 pub mod rotation;
 pub mod telemetry;

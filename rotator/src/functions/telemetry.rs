@@ -29,7 +29,7 @@ pub fn filter<S: Subscriber + for<'a> LookupSpan<'a>>(default: &str) -> impl Fil
 }
 
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {
-    const OURS: [&str; 6] = ["rotator", "rotator_cli", "rotation", "retirement", "state", "local_aws"];
+    const OURS: [&str; 7] = ["rotator", "rotator_cli", "rotation", "retirement", "jwks", "state", "local_aws"];
     let root = metadata.target().split("::").next().unwrap_or_default();
     OURS.contains(&root) || *metadata.level() <= Level::WARN
 }

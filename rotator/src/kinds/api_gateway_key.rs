@@ -11,12 +11,14 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use state::credential::Proof;
+use state::decide::Drafted;
 use state::hold::{Hold, HoldReason};
+use state::name::Token;
 
 use crate::aws::api_keys::{ApiKey, ApiKeys, NewKey, Plan};
 use crate::aws::probe::{Probe, Prober, Recognition};
 use crate::failure::{BadInput, Failure, Fault};
-use crate::kind::{Case, Facts, Kind};
+use crate::kind::{Case, Facts, Kind, Sight};
 use crate::ports::Ports;
 use crate::secret::SecretValue;
 
@@ -103,8 +105,9 @@ impl Kind for ApiGatewayKey {
         }
     }
 
-    async fn recognise(&self, key: &SecretValue) -> Result<Option<Facts>, Failure> {
-        let found = self.keys.find("", key).await?;
+    async fn recognise(&self, document: &SecretValue, _: &Sight<'_>) -> Result<Option<Facts>, Failure> {
+        let Some(key) = self.key(document)? else { return Ok(None) };
+        let found = self.keys.find("", &key).await?;
         Ok(found.map(|key| {
             BTreeMap::from([("id".into(), key.id), ("base".into(), key.name.clone()), ("name".into(), key.name)])
         }))
@@ -116,7 +119,7 @@ impl Kind for ApiGatewayKey {
         wishes.probes_in(&plans).map(drop)
     }
 
-    fn draft(&self, case: &Case<'_>, incumbent: Option<&SecretValue>) -> Result<SecretValue, Failure> {
+    async fn draft(&self, case: &Case<'_>, incumbent: Option<&SecretValue>) -> Result<SecretValue, Failure> {
         let mut document = incumbent.map(parse).transpose()?.unwrap_or_default();
         document.entry("provider").or_insert_with(|| "api-gateway".into());
         if let Some(probe) = Wishes::read(case)?.probes.first() {
@@ -128,14 +131,14 @@ impl Kind for ApiGatewayKey {
         Ok(SecretValue::new(Value::Object(document).to_string()))
     }
 
-    fn christen(&self, case: &Case<'_>) -> Facts {
+    fn christen(&self, case: &Case<'_>, _: &SecretValue) -> Result<Drafted, Failure> {
         let version = case.version();
         let base = case
             .incumbent
             .and_then(|incumbent| incumbent.get("base").cloned())
             .unwrap_or_else(|| case.credential.head.name.as_str().to_owned());
-        let name = format!("{base}-{}", version.carriers[0].short());
-        BTreeMap::from([("base".into(), base), ("name".into(), name)])
+        let name = format!("{base}-{}", version.token().map(Token::short).unwrap_or_default());
+        Ok(Drafted { provider: BTreeMap::from([("base".into(), base), ("name".into(), name)]), ..Drafted::default() })
     }
 
     async fn admit(&self, case: &Case<'_>, document: &SecretValue) -> Result<(Facts, Facts), Failure> {
@@ -235,6 +238,13 @@ impl Kind for ApiGatewayKey {
             Some(id) => Ok(self.keys.delete(id).await?),
             None => Ok(()),
         }
+    }
+
+    /// One request with the old value, where the owner named a probe.
+    async fn is_refused(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Option<bool>, Failure> {
+        let key = document.map(|document| self.key(document)).transpose()?.flatten();
+        let (Some(key), Some(probe)) = (key, Wishes::read(case)?.probes.into_iter().next()) else { return Ok(None) };
+        Ok(Some(self.prober.send(&probe, &key).await == Recognition::Refused))
     }
 }
 

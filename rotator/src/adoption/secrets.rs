@@ -1,0 +1,393 @@
+//! Taking secrets under management: existing ones keep their values and their tags, missing ones are created without
+//! a key, which the first rotation makes. Nothing rotates before the schedule says so.
+//!
+//! Every part converges when it is repeated: tokens are derived from the secret.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use state::credential::{Credential, Fingerprint};
+use state::decide::{AWSCURRENT, AWSPENDING, Secret};
+use state::hold::{Hold, HoldReason};
+use state::ledger::{Change, Note};
+use state::name::{CredentialName, Token};
+use state::policy::{BadPolicy, PREFIX, Policy, Schedule};
+
+use super::Verdict;
+use crate::aws::secrets::NewSecret;
+use crate::engine::{Engine, Errand};
+use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
+use crate::kind::{Case, Facts, Kind, Sight};
+use crate::patience::patiently;
+use crate::secret::SecretValue;
+
+/// The value of a secret that is created here.
+const WITHOUT_KEY: &str = "{}";
+
+/// On which terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What `rotator:kind` is to say: the name of a kind other than that of API keys.
+    pub kind: String,
+    /// The owner's wishes, without `rotator:` and without the kind. They are added to what the secret's tags say
+    /// already, and never replace any of it.
+    pub tags: BTreeMap<String, String>,
+    /// `cron(..)` or `rate(..)`, at least four hours apart. Of no meaning for a secret that is rotated already.
+    pub schedule: String,
+    /// The rotation function's ARN.
+    pub function_arn: String,
+}
+
+/// One secret and what is to become of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The secret.
+    pub secret: CredentialName,
+    /// Whether it is there already.
+    pub exists: bool,
+    /// What its value holds, or the records know: the provider's names for the current key. `None`: the first rotation
+    /// makes one.
+    pub key: Option<Facts>,
+    /// The tags that it gets.
+    pub tags: BTreeMap<String, String>,
+    /// The wishes in force with them, if they can be used.
+    pub policy: Option<Policy>,
+    /// When it will be rotated, or is: `cron(..)` or `rate(..)`; `None` on demand only.
+    pub schedule: Option<String>,
+    /// Whether it can be taken under management.
+    pub verdict: Verdict,
+}
+
+/// Says what would be done. Changes nothing.
+pub async fn plan(
+    engine: &Engine,
+    names: &[CredentialName],
+    terms: &Terms,
+    errand: &Errand<'_>,
+) -> Result<Vec<Item>, Stopped> {
+    engine.kind(&terms.kind).map_err(Stopped::Input)?;
+    let mut items: Vec<Item> = Vec::new();
+    for name in names {
+        if !items.iter().any(|item| item.secret == *name) {
+            items.push(patiently(&engine.ports, errand.deadline, async || consider(engine, name, terms).await).await?);
+        }
+    }
+    Ok(items)
+}
+
+/// Does what was planned for one secret, if it can still be done. Repeating it is fine, after a crash as well.
+pub async fn adopt(
+    engine: &Engine,
+    item: &Item,
+    terms: &Terms,
+    errand: &Errand<'_>,
+    note: Option<&Note>,
+) -> Result<(), Stopped> {
+    if item.verdict != Verdict::Adopt {
+        return Ok(());
+    }
+    patiently(&engine.ports, errand.deadline, async || take(engine, &item.secret, terms, errand, note).await).await
+}
+
+async fn take(
+    engine: &Engine,
+    name: &CredentialName,
+    terms: &Terms,
+    errand: &Errand<'_>,
+    note: Option<&Note>,
+) -> Result<(), Failure> {
+    let mut found = Found::look(engine, name, terms).await?;
+    // The world may have moved since the plan was made.
+    judge(engine, name, terms, &found).await?.map_err(|refusal| BadInput::Argument {
+        what: "the secret",
+        rule: format!("{}; {}", refusal.why, refusal.remedy),
+    })?;
+    if found.secret.is_none() {
+        create(engine, name, terms).await?;
+        found = Found::look(engine, name, terms).await?;
+    }
+    let Some(secret) = &found.secret else {
+        return Err(Failure::NotYet(format!("the secret {name} does not show yet")));
+    };
+    let missing = found.missing(terms);
+    if !missing.is_empty() {
+        engine.secrets.tag(&secret.arn, &missing).await?;
+    }
+    let Prospect { policy, key } = match judge(engine, name, terms, &found).await? {
+        Ok(prospect) => prospect,
+        Err(refusal) => {
+            return Err(BadInput::Argument {
+                what: "the secret",
+                rule: format!("{}; {}", refusal.why, refusal.remedy),
+            }
+            .into());
+        }
+    };
+    if let (Some(Key { carrier, facts, fingerprint }), None) = (key, &found.records) {
+        let change = Change::Adopted { generation: 1, carrier, provider: facts, policy, fingerprint };
+        let commit = Credential::empty(name.clone(), &secret.arn).apply(change, &engine.stamp(errand, note.cloned()));
+        engine.store(commit.expect("the first generation of a credential without any")).await?;
+    }
+    if !secret.rotation_enabled {
+        let token = Token::derived(&format!("schedule secret {}", secret.arn));
+        engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, &terms.schedule).await?;
+    }
+    Ok(())
+}
+
+async fn create(engine: &Engine, name: &CredentialName, terms: &Terms) -> Result<(), Failure> {
+    let new = NewSecret {
+        name: name.as_str(),
+        token: &Token::derived(&format!("adopt secret {name}")),
+        description: &format!("{}, rotated by rotator", terms.kind),
+        document: &SecretValue::new(WITHOUT_KEY),
+        tags: &asked(terms),
+    };
+    match engine.secrets.create(&new).await {
+        Ok(_) => Ok(()),
+        // Somebody was faster: what is there now is looked at next.
+        Err(failed) if failed.fault == Fault::Conflict => Ok(()),
+        Err(failed) => Err(failed.into()),
+    }
+}
+
+async fn consider(engine: &Engine, name: &CredentialName, terms: &Terms) -> Result<Item, Failure> {
+    let found = Found::look(engine, name, terms).await?;
+    let judged = judge(engine, name, terms, &found).await?;
+    let recorded = found.records.as_ref().and_then(Credential::current).map(|version| version.provider.clone());
+    let missing = found.missing(terms);
+    let (policy, key, verdict) = match judged {
+        Err(Refused { why, remedy }) => (None, recorded, Verdict::Refused { why, remedy }),
+        Ok(Prospect { policy, key }) => {
+            let is_recorded = found.records.is_some() || key.is_none();
+            let is_done = found.rotates() && missing.is_empty() && is_recorded;
+            let verdict = if is_done { Verdict::Managed } else { Verdict::Adopt };
+            (Some(policy), recorded.or(key.map(|key| key.facts)), verdict)
+        }
+    };
+    let schedule = found.schedule(terms);
+    Ok(Item {
+        secret: name.clone(),
+        exists: found.secret.is_some(),
+        key,
+        tags: missing,
+        policy,
+        schedule: schedule.expression.or(schedule.after_days.map(|days| format!("rate({days} days)"))),
+        verdict,
+    })
+}
+
+/// What there is under a name.
+struct Found {
+    secret: Option<Secret>,
+    /// All tags of the secret.
+    tags: BTreeMap<String, String>,
+    records: Option<Credential>,
+}
+
+impl Found {
+    async fn look(engine: &Engine, name: &CredentialName, terms: &Terms) -> Result<Self, Failure> {
+        let records = engine.records.load(name).await?;
+        let tags = OnceLock::new();
+        let read = |found: &BTreeMap<String, String>| {
+            let tags = tags.get_or_init(|| found.clone());
+            // What stands there is never replaced.
+            engine.wishes(&asked(terms).into_iter().chain(tags.clone()).collect())
+        };
+        let secret = match engine.secrets.describe(name.as_str(), read).await {
+            Ok(secret) => Some(secret),
+            Err(Failure::Input(BadInput::NoSecret(_))) => None,
+            Err(failure) => return Err(failure),
+        };
+        Ok(Self { secret, tags: tags.into_inner().unwrap_or_default(), records })
+    }
+
+    fn rotates(&self) -> bool {
+        self.secret.as_ref().is_some_and(|secret| secret.rotation_enabled)
+    }
+
+    /// The schedule in force, or the one that will be.
+    fn schedule(&self, terms: &Terms) -> Schedule {
+        match &self.secret {
+            Some(secret) if secret.rotation_enabled => secret.schedule.clone(),
+            Some(_) | None => Schedule { expression: Some(terms.schedule.clone()), after_days: None },
+        }
+    }
+
+    fn missing(&self, terms: &Terms) -> BTreeMap<String, String> {
+        asked(terms).into_iter().filter(|(tag, _)| !self.tags.contains_key(tag)).collect()
+    }
+
+    fn wishes(&self, engine: &Engine, terms: &Terms) -> Result<Policy, BadPolicy> {
+        match &self.secret {
+            Some(secret) => secret.wishes.clone(),
+            None => engine.wishes(&asked(terms)),
+        }
+    }
+}
+
+/// The tags that are asked for.
+fn asked(terms: &Terms) -> BTreeMap<String, String> {
+    let kind = ("kind".to_owned(), terms.kind.clone());
+    terms
+        .tags
+        .iter()
+        .map(|(tag, value)| (tag.clone(), value.clone()))
+        .chain([kind])
+        .map(|(tag, value)| (format!("{PREFIX}{tag}"), value))
+        .collect()
+}
+
+/// What a secret would be under management.
+struct Prospect {
+    policy: Policy,
+    /// The key in its value, if it is not recorded yet.
+    key: Option<Key>,
+}
+
+/// A key that is in use already.
+struct Key {
+    carrier: Token,
+    facts: Facts,
+    fingerprint: Option<Fingerprint>,
+}
+
+struct Refused {
+    why: String,
+    remedy: String,
+}
+
+impl Refused {
+    fn new(why: impl Into<String>, remedy: &str) -> Self {
+        Self { why: why.into(), remedy: remedy.to_owned() }
+    }
+}
+
+impl From<BadPolicy> for Refused {
+    fn from(bad: BadPolicy) -> Self {
+        Self::new(chain(&bad), "correct --tag, --schedule or the secret's own tags; nothing was changed")
+    }
+}
+
+/// Whether it can be taken under management. A failure that a person can do away with is a refusal.
+async fn judge(
+    engine: &Engine,
+    name: &CredentialName,
+    terms: &Terms,
+    found: &Found,
+) -> Result<Result<Prospect, Refused>, Failure> {
+    if let Some(refused) = mismatch(name, terms, found) {
+        return Ok(Err(refused));
+    }
+    let policy = match found.wishes(engine, terms) {
+        Ok(policy) => policy,
+        Err(bad) => return Ok(Err(bad.into())),
+    };
+    if let Err(bad) = policy.check_schedule(&found.schedule(terms), engine.ports.clock.now()) {
+        return Ok(Err(bad.into()));
+    }
+    let kind = engine.kind(&policy.kind)?;
+    let judged = async {
+        let key = unrecorded_key(engine, kind, found).await?;
+        let empty = Credential::empty(name.clone(), found.secret.as_ref().map_or("", |secret| &secret.arn));
+        let credential = found.records.as_ref().unwrap_or(&empty);
+        let recorded = credential.current().map(|version| &version.provider);
+        let case = Case {
+            credential,
+            version: None,
+            incumbent: recorded.or(key.as_ref().map(|key| &key.facts)),
+            policy: &policy,
+            now: engine.ports.clock.now(),
+        };
+        kind.check(&case).await?;
+        Ok(key)
+    };
+    let key = match judged.await {
+        Ok(key) => key,
+        Err(Failure::Held(hold)) => return Ok(Err(held(&hold))),
+        Err(Failure::Input(bad)) => {
+            return Ok(Err(Refused::new(chain(&bad), "correct that, then run the same command again")));
+        }
+        Err(failure @ (Failure::Call(_) | Failure::NotYet(_))) => return Err(failure),
+    };
+    if let Some(mac) = key.as_ref().and_then(|key| key.fingerprint.as_ref()).map(|fingerprint| &fingerprint.mac) {
+        // Two credentials with one key: the retirement of the one would be the outage of the other.
+        let holders = engine.records.with_fingerprint(mac).await?;
+        if let Some(other) = holders.iter().find(|holder| *holder != name) {
+            let why = format!("the key in its value is under management already, as {other}");
+            return Ok(Err(Refused::new(why, "let both users read one secret, or give this one a key of its own")));
+        }
+    }
+    Ok(Ok(Prospect { policy, key }))
+}
+
+fn held(hold: &Hold) -> Refused {
+    // The general remedies are about credentials that have records.
+    let remedy = match hold.reason {
+        HoldReason::ForeignValue => "correct the secret's value, then run the same command again",
+        reason => reason.remedy(),
+    };
+    Refused::new(hold.to_string(), remedy)
+}
+
+/// What of the secret itself, its records and its labels forbids it.
+fn mismatch(name: &CredentialName, terms: &Terms, found: &Found) -> Option<Refused> {
+    let asked = asked(terms);
+    let other = asked.iter().find_map(|(tag, value)| {
+        let present = found.tags.get(tag).filter(|present| present.trim() != value.trim())?;
+        Some((tag, value, present))
+    });
+    let recorded = found.records.as_ref().map(|records| &records.head);
+    if let Some((tag, value, present)) = other {
+        let why = format!("its tag {tag} says {present:?} already, not {value:?}");
+        return Some(Refused::new(why, "leave the wish out, or change the tag on the secret yourself"));
+    }
+    if let Some(head) = recorded.filter(|head| !head.kind.is_empty() && head.kind != terms.kind) {
+        let bad = BadPolicy::KindChanged { found: terms.kind.clone(), recorded: head.kind.clone() };
+        return Some(Refused::new(chain(&bad), "name another secret"));
+    }
+    let Some(secret) = &found.secret else {
+        let head = recorded?;
+        let why = format!("{name} was a credential already, whose secret {} is gone", head.arn);
+        return Some(Refused::new(why, "name another secret"));
+    };
+    if let Some(head) = recorded.filter(|head| head.arn != secret.arn) {
+        let why = format!("the records of {name} are about another secret, {}", head.arn);
+        return Some(Refused::new(why, HoldReason::SecretReplaced.remedy()));
+    }
+    if secret.deleted {
+        return Some(Refused::new("it is deleted, or will be", "restore it with RestoreSecret, or name another secret"));
+    }
+    let is_ours = found.tags.contains_key(&format!("{PREFIX}kind"));
+    if secret.rotation_enabled && !is_ours {
+        let remedy = "see whose function rotates it; CancelRotateSecret ends that, then it can be taken";
+        return Some(Refused::new("somebody else rotates it", remedy));
+    }
+    match (secret.holder(AWSCURRENT), secret.holder(AWSPENDING)) {
+        (None, _) => Some(Refused::new("it has no value", "put the value {} into it: the first rotation makes a key")),
+        (Some(current), Some(pending)) if recorded.is_none() && !is_ours && current != pending => {
+            let remedy = "let it end, or take AWSPENDING off its version with UpdateSecretVersionStage";
+            Some(Refused::new("a rotation of somebody else's is pending", remedy))
+        }
+        (Some(_), _) => None,
+    }
+}
+
+/// The key in a secret's value that no record knows.
+async fn unrecorded_key(engine: &Engine, kind: &dyn Kind, found: &Found) -> Result<Option<Key>, Failure> {
+    let (Some(secret), None) = (&found.secret, &found.records) else { return Ok(None) };
+    let Some(carrier) = secret.holder(AWSCURRENT) else { return Ok(None) };
+    let document = engine.secrets.value(&secret.arn, carrier).await?;
+    let Some(document) = document else {
+        return Err(Failure::NotYet(format!("the value of {} can't be read yet", secret.arn)));
+    };
+    if kind.key(&document)?.is_none() {
+        return Ok(None);
+    }
+    let sight = Sight { carrier, current: None, known: None };
+    let Some(facts) = kind.recognise(&document, &sight).await? else {
+        return Err(Hold::new(HoldReason::KeyVanished, "the key in its value is not among the provider's keys").into());
+    };
+    let fingerprint = engine.fingerprint(kind, &document).await?;
+    Ok(Some(Key { carrier: carrier.clone(), facts, fingerprint }))
+}

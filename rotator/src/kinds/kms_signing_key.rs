@@ -1,0 +1,500 @@
+//! Signing keys for JSON Web Tokens that never leave KMS.
+//!
+//! The secret's value holds no key. It names the one that signs now (`signer`: ARN, `kid`, algorithm) and where
+//! verifiers find its public half. `CreateKey` takes no client token, so a key is made under an intent, tagged with the
+//! version that it is for, and looked for when an answer is lost. Keys are signed with by their ARN, never through an
+//! alias: an alias that moves makes signer and `kid` disagree.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use state::credential::Proof;
+use state::decide::Drafted;
+use state::hold::{Hold, HoldReason};
+
+use crate::aws::signing_keys::{Availability, Creation, GrantView, NewSigningKey, SigningKeys};
+use crate::failure::{BadInput, CallFailed, Failure, Fault};
+use crate::jose::{Algorithm, PublicJwk, raw_signature, wished};
+use crate::key_sets::KeySets;
+use crate::kind::{Case, Facts, Kind, Sight};
+use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
+use crate::secret::SecretValue;
+
+/// The statement of a key policy that is ours to replace.
+const SIGNERS: &str = "RotatorSigners";
+/// What a declared signer may do.
+const MAY: [&str; 3] = ["kms:Sign", "kms:GetPublicKey", "kms:DescribeKey"];
+/// KMS's own waiting period before a key is gone for good: the longest, in which `CancelKeyDeletion` brings it back.
+const WAITING_DAYS: i32 = 30;
+
+/// Signing keys in KMS.
+#[derive(Debug)]
+pub struct KmsSigningKey {
+    keys: SigningKeys,
+    key_sets: KeySets,
+}
+
+impl KmsSigningKey {
+    /// With KMS, and the place where the public halves are published.
+    pub fn new(keys: SigningKeys, key_sets: KeySets) -> Self {
+        Self { keys, key_sets }
+    }
+}
+
+#[async_trait]
+impl Kind for KmsSigningKey {
+    fn name(&self) -> &'static str {
+        "kms-signing-key"
+    }
+
+    fn tags(&self) -> &'static [&'static str] {
+        &["algorithm", "rsa-bits", "signers"]
+    }
+
+    fn publishes(&self) -> bool {
+        true
+    }
+
+    /// A key's ARN opens nothing.
+    fn is_secret(&self) -> bool {
+        false
+    }
+
+    fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
+        match parse(document)?.get("signer") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(signer)) if signer.is_empty() => Ok(None),
+            Some(Value::Object(signer)) => match signer.get("keyArn") {
+                Some(Value::String(arn)) if !arn.is_empty() => Ok(Some(SecretValue::new(arn.as_str()))),
+                Some(_) | None => Err(BadInput::Value("has a signer without a keyArn")),
+            },
+            Some(_) => Err(BadInput::Value("has a signer that is not an object")),
+        }
+    }
+
+    /// Only what is recorded already: whoever can write a value must not be able to lend this service a key, which it
+    /// would disable and delete one day.
+    async fn recognise(&self, document: &SecretValue, sight: &Sight<'_>) -> Result<Option<Facts>, Failure> {
+        let Some(key) = self.key(document)? else { return Ok(None) };
+        let known = sight.current.filter(|version| version.provider.get("id").is_some_and(|id| id == key.expose()));
+        match (known, sight.current) {
+            (Some(version), _) => Ok(Some(version.provider.clone())),
+            (None, Some(_)) => Ok(Some(BTreeMap::from([("id".into(), key.expose().to_owned())]))),
+            (None, None) => {
+                let detail = format!(
+                    "the value's signer is {}, a key that no record knows: empty the signer, and the first rotation makes one",
+                    key.expose().escape_default()
+                );
+                Err(Hold::new(HoldReason::ForeignValue, detail).into())
+            }
+        }
+    }
+
+    async fn check(&self, case: &Case<'_>) -> Result<(), Failure> {
+        Wishes::read(case)?;
+        self.key_sets.location(&case.credential.head.name)?;
+        match case.version {
+            Some(standby) => self.see_usable(&standby.provider).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn mint(&self, case: &Case<'_>) -> Result<Facts, Failure> {
+        let wishes = Wishes::read(case)?;
+        let version = case.version();
+        let incumbent = case.incumbent.and_then(|incumbent| incumbent.get("id"));
+        let policy = self.wanted_policy(case, &wishes).await.map_err(nothing_made)?;
+        let mut tags = match incumbent {
+            Some(key) => self.keys.tags(key).await.map_err(nothing_made)?,
+            None => BTreeMap::new(),
+        };
+        tags.retain(|tag, _| !tag.starts_with("aws:") && !tag.starts_with("rotator:"));
+        tags.insert(CREDENTIAL_TAG.into(), case.credential.head.name.as_str().chars().take(256).collect());
+        tags.insert(VERSION_TAG.into(), version.id.to_string());
+        let description = format!("signing key of {}, generation {}", case.credential.head.name, version.generation);
+        let new = NewSigningKey {
+            algorithm: wishes.algorithm,
+            rsa_bits: wishes.rsa_bits,
+            policy: policy.as_deref(),
+            description: &description,
+            tags: &tags,
+        };
+        match self.keys.create(&new).await? {
+            Creation::Made(arn) => Ok(BTreeMap::from([("id".into(), arn)])),
+            Creation::Unsupported => {
+                let detail = format!("KMS has no keys for {} in this Region", wishes.algorithm.word());
+                Err(Hold::new(HoldReason::AlgorithmUnsupported, detail).into())
+            }
+            Creation::PolicyRefused(why) => Err(policy_refused(&why).into()),
+        }
+    }
+
+    async fn find(&self, case: &Case<'_>) -> Result<Option<Facts>, Failure> {
+        let found = self.keys.tagged(VERSION_TAG, &case.version().id.to_string()).await?;
+        Ok(found.into_iter().next().map(|arn| BTreeMap::from([("id".into(), arn)])))
+    }
+
+    async fn equip(&self, case: &Case<'_>) -> Result<Facts, Failure> {
+        let algorithm = Wishes::read(case)?.algorithm;
+        let key = id(&case.version().provider);
+        let public = match self.keys.public_key(key).await {
+            Ok(public) => public,
+            Err(failed) if failed.fault == Fault::Rejected || failed.fault == Fault::NotFound => {
+                self.see_usable(&case.version().provider).await?;
+                return Err(failed.into());
+            }
+            Err(failed) => return Err(failed.into()),
+        };
+        let public = PublicJwk::from_spki(&public, algorithm)
+            .map_err(|why| Hold::new(HoldReason::KeyNotOurs, format!("the KMS key {key} does not fit: {why}")))?;
+        Ok(BTreeMap::from([
+            ("kid".into(), public.kid().to_owned()),
+            ("alg".into(), algorithm.word().to_owned()),
+            ("jwk".into(), public.to_json()),
+        ]))
+    }
+
+    async fn sweep(&self, case: &Case<'_>) -> Result<Vec<String>, Failure> {
+        let version = case.version();
+        let mut swept = Vec::new();
+        for key in self.keys.tagged(VERSION_TAG, &version.id.to_string()).await? {
+            if version.provider.get("id") != Some(&key) {
+                self.keys.disable(&key).await?;
+                self.keys.schedule_deletion(&key, WAITING_DAYS).await?;
+                swept.push(key);
+            }
+        }
+        Ok(swept)
+    }
+
+    async fn disable(&self, case: &Case<'_>) -> Result<(), Failure> {
+        Ok(self.keys.disable(id(&case.version().provider)).await?)
+    }
+
+    async fn draft(&self, case: &Case<'_>, incumbent: Option<&SecretValue>) -> Result<SecretValue, Failure> {
+        let mut document = incumbent.map(parse).transpose()?.unwrap_or_default();
+        let fact = |name: &str| case.version().provider.get(name).cloned().unwrap_or_default();
+        document.insert("provider".into(), "kms".into());
+        document.insert("signer".into(), json!({ "keyArn": fact("id"), "kid": fact("kid"), "algorithm": fact("alg") }));
+        document.insert("jwksUri".into(), self.key_sets.location(&case.credential.head.name)?.into());
+        Ok(SecretValue::new(Value::Object(document).to_string()))
+    }
+
+    fn christen(&self, case: &Case<'_>, document: &SecretValue) -> Result<Drafted, Failure> {
+        let (named, version) = (self.key(document)?, case.version());
+        if named.as_ref().map(SecretValue::expose) != version.provider.get("id").map(String::as_str) {
+            let detail = format!("the token's value names another key than generation {}", version.generation);
+            return Err(Hold::new(HoldReason::KeyNotOurs, detail).into());
+        }
+        Ok(Drafted::default())
+    }
+
+    /// Policy and grants as the incumbent has them by now, and the signers as they are declared by now: the standby was
+    /// made a generation ago.
+    async fn admit(&self, case: &Case<'_>, _: &SecretValue) -> Result<(Facts, Facts), Failure> {
+        let wishes = Wishes::read(case)?;
+        let key = id(&case.version().provider);
+        if let Some(wanted) = self.wanted_policy(case, &wishes).await? {
+            let present = self.keys.policy(key).await?.unwrap_or_default();
+            let same = serde_json::from_str::<Value>(&present).ok() == serde_json::from_str(&wanted).ok();
+            if !same && !self.keys.set_policy(key, &wanted).await? {
+                return Err(policy_refused("").into());
+            }
+        }
+        let mut granted = 0_usize;
+        if let Some(incumbent) = case.incumbent.and_then(|incumbent| incumbent.get("id")) {
+            let present = self.keys.grants(key).await?;
+            for grant in self.keys.grants(incumbent).await? {
+                if !present.iter().any(|known| known.is_same_as(&grant)) {
+                    self.keys.grant(key, &grant).await?;
+                }
+                granted += 1;
+            }
+        }
+        let evidence = if granted > 0 { BTreeMap::from([("grants".into(), granted.to_string())]) } else { Facts::new() };
+        Ok((Facts::new(), evidence))
+    }
+
+    async fn prove(&self, case: &Case<'_>, document: &SecretValue) -> Result<Proof, Failure> {
+        let wishes = Wishes::read(case)?;
+        let signer = signer(document)?;
+        let facts = case.version.map(|version| &version.provider).or(case.incumbent);
+        // What a value names is used only if the records know it.
+        if facts.and_then(|facts| facts.get("id")) != Some(&signer.key) {
+            let detail = format!("the value's signer is {}, which no record knows", signer.key.escape_default());
+            return Err(Hold::new(HoldReason::ForeignValue, detail).into());
+        }
+        self.see_allowed(&signer.key, &wishes.signers).await?;
+        let sign = async |input: &[u8]| match self.keys.sign(&signer.key, signer.algorithm, input).await {
+            Ok(signed) => raw_signature(signer.algorithm, &signed)
+                .map_err(|why| Failure::NotYet(format!("KMS answered with no signature by {}: {why}", signer.key))),
+            Err(failed) if failed.fault == Fault::Rejected || failed.fault == Fault::NotFound => {
+                self.see_usable(&BTreeMap::from([("id".into(), signer.key.clone())])).await?;
+                Err(failed.into())
+            }
+            Err(failed) => Err(failed.into()),
+        };
+        self.key_sets.prove(&case.credential.head.name, &signer.kid, signer.algorithm, sign).await
+    }
+
+    async fn is_blocked(&self, case: &Case<'_>, _: &SecretValue) -> Result<bool, Failure> {
+        Ok(!self.key_sets.is_reachable(&case.credential.head.name).await)
+    }
+
+    async fn confirm(&self, case: &Case<'_>) -> Result<(), Failure> {
+        self.see_usable(&case.version().provider).await
+    }
+
+    async fn suspend(&self, case: &Case<'_>) -> Result<Facts, Failure> {
+        let version = case.version();
+        if let Some(key) = version.provider.get("id") {
+            self.keys.disable(key).await?;
+            return Ok(Facts::new());
+        }
+        match self.find(case).await? {
+            None => Ok(Facts::new()),
+            Some(found) => {
+                self.keys.disable(id(&found)).await?;
+                Ok(found)
+            }
+        }
+    }
+
+    async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure> {
+        match case.version().provider.get("id") {
+            Some(key) => Ok(self.keys.schedule_deletion(key, WAITING_DAYS).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// The key signs nothing, and verifiers don't find it any more.
+    async fn is_refused(&self, case: &Case<'_>, _: Option<&SecretValue>) -> Result<Option<bool>, Failure> {
+        let facts = &case.version().provider;
+        let signs = self.keys.availability(id(facts)).await? == Some(Availability::Enabled);
+        let published = match facts.get("kid") {
+            Some(kid) => self.key_sets.fetch(&case.credential.head.name).await?.find(kid).is_some(),
+            None => false,
+        };
+        Ok(Some(!signs && !published))
+    }
+}
+
+impl KmsSigningKey {
+    /// A key that somebody disabled or deleted behind our back is named.
+    async fn see_usable(&self, facts: &Facts) -> Result<(), Failure> {
+        let key = id(facts);
+        let (reason, what) = match self.keys.availability(key).await? {
+            Some(Availability::Enabled) => return Ok(()),
+            Some(Availability::Unavailable) => {
+                return Err(Failure::NotYet(format!("KMS does not say yet that {key} can be used")));
+            }
+            Some(Availability::Disabled) => (HoldReason::KeyDisabled, "is disabled"),
+            Some(Availability::PendingDeletion) => (HoldReason::KeyPendingDeletion, "is scheduled for deletion"),
+            None => (HoldReason::KeyVanished, "is gone"),
+        };
+        Err(Hold::new(reason, format!("the KMS key {key} {what}, and not by this service")).into())
+    }
+
+    /// The policy that a key of this credential is to have; `None`: AWS's default is fine.
+    async fn wanted_policy(&self, case: &Case<'_>, wishes: &Wishes) -> Result<Option<String>, CallFailed> {
+        let incumbent = match case.incumbent.and_then(|incumbent| incumbent.get("id")) {
+            Some(key) => self.keys.policy(key).await?,
+            None => None,
+        };
+        if incumbent.is_none() && wishes.signers.is_empty() {
+            return Ok(None);
+        }
+        let parsed = incumbent.as_deref().and_then(|policy| serde_json::from_str::<Value>(policy).ok());
+        let mut policy = parsed.unwrap_or_else(|| default_policy(&case.credential.head.arn));
+        if !wishes.signers.is_empty()
+            && let Some(Value::Array(statements)) = policy.get_mut("Statement")
+        {
+            statements.retain(|statement| statement.get("Sid").and_then(Value::as_str) != Some(SIGNERS));
+            statements.push(json!({
+                "Sid": SIGNERS,
+                "Effect": "Allow",
+                "Principal": { "AWS": wishes.signers },
+                "Action": MAY,
+                "Resource": "*",
+            }));
+        }
+        Ok(Some(policy.to_string()))
+    }
+
+    /// Every declared signer is named where KMS looks: in the key's policy or in a grant. What IAM policies add can't
+    /// be seen from here, and does not count.
+    async fn see_allowed(&self, key: &str, signers: &[String]) -> Result<(), Failure> {
+        if signers.is_empty() {
+            return Ok(());
+        }
+        let policy = self.keys.policy(key).await?.unwrap_or_default();
+        let policy: Value = serde_json::from_str(&policy).unwrap_or_default();
+        let grants = self.keys.grants(key).await?;
+        let denied = signers.iter().find(|signer| !may_sign(&policy, &grants, signer));
+        match denied {
+            None => Ok(()),
+            Some(signer) => {
+                let detail = format!("neither the policy of {key} nor a grant lets {signer} sign");
+                Err(Hold::new(HoldReason::SignerDenied, detail).into())
+            }
+        }
+    }
+}
+
+/// The wishes that only this kind knows.
+struct Wishes {
+    algorithm: Algorithm,
+    rsa_bits: u32,
+    signers: Vec<String>,
+}
+
+impl Wishes {
+    fn read(case: &Case<'_>) -> Result<Self, BadInput> {
+        let listed = case.policy.wishes.get("signers").map_or("", String::as_str);
+        let mut signers = Vec::new();
+        for signer in listed.split_whitespace() {
+            if !is_role(signer) {
+                let rule = "write the ARNs of roles, arn:aws:iam::ACCOUNT:role/NAME, separated by spaces";
+                return Err(BadInput::Tag { tag: "signers", found: signer.to_owned(), rule });
+            }
+            signers.push(signer.to_owned());
+        }
+        let (algorithm, rsa_bits) = wished(&case.policy.wishes)?;
+        Ok(Self { algorithm, rsa_bits, signers })
+    }
+}
+
+fn is_role(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, resource] = parts.as_slice() else { return false };
+    partition.starts_with("aws")
+        && account.len() == 12
+        && account.bytes().all(|b| b.is_ascii_digit())
+        && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty())
+}
+
+struct Signer {
+    key: String,
+    kid: String,
+    algorithm: Algorithm,
+}
+
+fn signer(document: &SecretValue) -> Result<Signer, BadInput> {
+    let document = parse(document)?;
+    let text = |name: &str| document.get("signer").and_then(|signer| signer.get(name)).and_then(Value::as_str);
+    match (text("keyArn"), text("kid"), text("algorithm").and_then(Algorithm::parse)) {
+        (Some(key), Some(kid), Some(algorithm)) => {
+            Ok(Signer { key: key.to_owned(), kid: kid.to_owned(), algorithm })
+        }
+        _ => Err(BadInput::Value("has a signer without keyArn, kid and algorithm")),
+    }
+}
+
+fn parse(document: &SecretValue) -> Result<Map<String, Value>, BadInput> {
+    match serde_json::from_str(document.expose()) {
+        Ok(Value::Object(document)) => Ok(document),
+        Ok(_) => Err(BadInput::Value("has no place for a signer: it must be a JSON object, for instance {}")),
+        Err(_) => Err(BadInput::Value("is not JSON: it must be an object, for instance {}")),
+    }
+}
+
+/// AWS's own default: the account decides by IAM.
+fn default_policy(secret: &str) -> Value {
+    let part = |n: usize| secret.split(':').nth(n).unwrap_or_default();
+    let (partition, account) = (part(1), part(4));
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Sid": "Enable IAM User Permissions",
+            "Effect": "Allow",
+            "Principal": { "AWS": format!("arn:{partition}:iam::{account}:root") },
+            "Action": "kms:*",
+            "Resource": "*",
+        }],
+    })
+}
+
+fn may_sign(policy: &Value, grants: &[GrantView], signer: &str) -> bool {
+    let listed = |value: &Value| match value {
+        Value::String(one) => vec![one.clone()],
+        Value::Array(many) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    let statements: Vec<&Value> = match policy.get("Statement") {
+        Some(Value::Array(many)) => many.iter().collect(),
+        Some(one) => vec![one],
+        None => Vec::new(),
+    };
+    let about = |statement: &Value, whom: &[&str], effect: &str| {
+        let principals = match &statement["Principal"] {
+            Value::Object(principal) => principal.get("AWS").map(listed).unwrap_or_default(),
+            other => listed(other),
+        };
+        statement["Effect"] == effect
+            && principals.iter().any(|principal| whom.contains(&principal.as_str()))
+            && listed(&statement["Action"]).iter().any(|action| ["kms:Sign", "kms:*", "*"].contains(&action.as_str()))
+    };
+    // A condition may make a refusal void; it must not make a permission.
+    let denied = statements.iter().any(|statement| {
+        about(statement, &[signer, "*"], "Deny") && statement.get("Condition").is_none()
+    });
+    let allowed = statements.iter().any(|statement| {
+        about(statement, &[signer], "Allow") && statement.get("Condition").is_none()
+    });
+    !denied && (allowed || grants.iter().any(|grant| grant.grantee() == signer && grant.lets_sign()))
+}
+
+fn policy_refused(why: &str) -> Hold {
+    let detail = format!("KMS does not take the key's policy: a role in rotator:signers may not exist; {why}");
+    Hold::new(HoldReason::SignerDenied, detail.trim_end_matches([';', ' ']))
+}
+
+/// A look before the creation that got no answer: nothing was made, and the look can be repeated.
+fn nothing_made(failed: CallFailed) -> Failure {
+    match failed.fault {
+        Fault::Unknown => Failure::NotYet(crate::failure::chain(&failed)),
+        Fault::Conflict | Fault::Denied | Fault::NotFound | Fault::Rejected | Fault::Throttled(_) => failed.into(),
+    }
+}
+
+fn id(facts: &Facts) -> &str {
+    facts.get("id").map_or("", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLE: &str = "arn:aws:iam::123456789012:role/issuer";
+
+    fn policy(effect: &str, principal: &Value, action: &Value, condition: Option<Value>) -> Value {
+        let mut statement = json!({ "Effect": effect, "Principal": principal, "Action": action, "Resource": "*" });
+        if let Some(condition) = condition {
+            statement["Condition"] = condition;
+        }
+        json!({ "Statement": [statement] })
+    }
+
+    #[test]
+    fn a_signer_may_sign_if_the_policy_names_it_and_nothing_denies_it() {
+        let named = json!({ "AWS": [ROLE, "arn:aws:iam::123456789012:role/other"] });
+        assert!(may_sign(&policy("Allow", &named, &json!(["kms:Sign"]), None), &[], ROLE));
+        assert!(may_sign(&policy("Allow", &json!({ "AWS": ROLE }), &json!("kms:*"), None), &[], ROLE));
+        assert!(!may_sign(&policy("Allow", &named, &json!("kms:Verify"), None), &[], ROLE));
+        assert!(!may_sign(&policy("Allow", &named, &json!("kms:Sign"), Some(json!({ "x": {} }))), &[], ROLE));
+        assert!(!may_sign(&default_policy("arn:aws:secretsmanager:eu-west-1:123456789012:secret:x-abcdef"), &[], ROLE));
+        let mut both = policy("Allow", &named, &json!("kms:Sign"), None);
+        let deny = policy("Deny", &json!("*"), &json!("kms:Sign"), None);
+        both["Statement"].as_array_mut().unwrap().push(deny["Statement"][0].clone());
+        assert!(!may_sign(&both, &[], ROLE));
+    }
+
+    #[test]
+    fn only_roles_are_signers() {
+        assert!(is_role(ROLE) && is_role("arn:aws-cn:iam::123456789012:role/a/b"));
+        for bad in ["*", "arn:aws:iam::123456789012:user/x", "arn:aws:iam::12:role/x", "arn:aws:iam::123456789012:role/"] {
+            assert!(!is_role(bad), "{bad}");
+        }
+    }
+}
