@@ -263,7 +263,7 @@ mod tests {
 
     fn kind(base: Option<&str>) -> JwtSigningKey {
         let nowhere = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
-        JwtSigningKey::new(Secrets::new(&nowhere), KeySets::new(Ports::real(), base), Ports::real())
+        JwtSigningKey::new(Secrets::new(&nowhere), KeySets::new(crate::ports::Ports::real(), base))
     }
 
     fn now() -> Time {
