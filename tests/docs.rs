@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use chrono::TimeDelta;
 use rotator::adoption::{self, Selection};
 use state::decide::AWSCURRENT;
 use state::hold::HoldReason;
-use state::policy::COMMON_TAGS;
+use state::policy::{COMMON_TAGS, PUBLISHING_TAGS};
 
-use crate::harness::{ACME, API, Stage};
+use crate::harness::{ACME, API, Stage, Terms};
 
 /// Service and operation, as the documents write them.
 type Called = (String, String);
@@ -42,6 +43,80 @@ async fn a_rotation_makes_exactly_the_documented_calls() {
     assert!(page.contains(&totals), "docs/calls.md should say: {totals}");
 }
 
+/// By service: how many calls.
+type Counted = BTreeMap<String, usize>;
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_makes_exactly_the_documented_number_of_calls() {
+    let mut counted: Vec<(String, String, Counted)> = Vec::new();
+    let mut note = |kind: &str, what: &str, calls: Vec<String>| {
+        let mut by_service = Counted::new();
+        for call in calls {
+            *by_service.entry(in_words(&call).0).or_default() += 1;
+        }
+        counted.push((kind.to_owned(), what.to_owned(), by_service));
+    };
+
+    let stage = Stage::new().await;
+    let (_, value) = stage.key("acme").await;
+    assert!(stage.gets_through(&value).await, "used, so that there is a quota to carry over");
+    let arn = adopt(&stage).await;
+    stage.faults.disarm();
+    stage.rotate(&arn).await;
+    note("api-gateway-key", "a rotation", stage.faults.calls());
+    note("api-gateway-key", "retirement", retirement(&stage).await);
+
+    for terms in [Terms::webhook(), Terms::kms(), Terms::jwt()] {
+        let stage = Stage::new().await;
+        let kind = terms.tags["rotator:kind"].clone();
+        let arn = stage.signing(&terms).await;
+        let first = stage.load(ACME).await.head.current;
+        stage.faults.disarm();
+        stage.rotate(&arn).await;
+        note(&kind, "a rotation", stage.faults.calls());
+        assert_ne!(stage.load(ACME).await.head.current, first, "it rotated");
+        stage.faults.disarm();
+        stage.pass(TimeDelta::minutes(1)).await;
+        let standbys = stage.load(ACME).await.head.standbys.len();
+        if standbys > 0 {
+            note(&kind, "making the next key", stage.faults.calls());
+        }
+        note(&kind, "retirement", retirement(&stage).await);
+    }
+
+    let page = read("docs/calls.md");
+    let services = ["Secrets Manager", "DynamoDB", "KMS", "API Gateway", "Probe"];
+    let lines: Vec<String> = counted
+        .into_iter()
+        .map(|(kind, what, by_service)| {
+            let figures = services.map(|service| by_service.get(service).copied().unwrap_or(0));
+            let cells = figures.map(|figure| figure.to_string()).join(" | ");
+            format!("| `{kind}` | {what} | {cells} | {} |", figures.iter().sum::<usize>())
+        })
+        .collect();
+    let table = between(&page, "<!-- kinds:start -->", "<!-- kinds:end -->");
+    let told: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(told, lines, "docs/calls.md should say:\n{}", lines.join("\n"));
+}
+
+/// From the end of the overlap to the end of the soak: only the ticks that had something to do.
+async fn retirement(stage: &Stage) -> Vec<String> {
+    let mut calls = Vec::new();
+    for _ in 0..20 * 24 {
+        stage.faults.disarm();
+        stage.pass(TimeDelta::hours(1)).await;
+        let tick = stage.faults.calls();
+        // An idle tick asks each bucket of the index, and that is all.
+        if tick.len() > IDLE_TICK {
+            calls.extend(tick);
+        }
+    }
+    calls
+}
+
+/// The queries of a tick that finds nothing to do.
+const IDLE_TICK: usize = 8;
+
 async fn adopt(stage: &Stage) -> String {
     let terms = adoption::Terms {
         secret_prefix: "partner/".into(),
@@ -71,6 +146,8 @@ fn in_words(call: &str) -> Called {
         ("apigateway", "GET /apikeys") => ("API Gateway", "GetApiKeys"),
         ("apigateway", "POST /apikeys") => ("API Gateway", "CreateApiKey"),
         ("apigateway", "GET /apikeys/{key}") => ("API Gateway", "GetApiKey"),
+        ("apigateway", "PATCH /apikeys/{key}") => ("API Gateway", "UpdateApiKey"),
+        ("apigateway", "DELETE /apikeys/{key}") => ("API Gateway", "DeleteApiKey"),
         ("apigateway", "GET /usageplans") => ("API Gateway", "GetUsagePlans"),
         ("apigateway", "GET /usageplans/{plan}") => ("API Gateway", "GetUsagePlan"),
         ("apigateway", "POST /usageplans/{plan}/keys") => ("API Gateway", "CreateUsagePlanKey"),
@@ -117,11 +194,13 @@ fn every_setting_that_is_read_is_in_the_readme_and_no_other() {
     assert_eq!(documented, read);
 }
 
-#[test]
-fn every_tag_that_means_something_is_in_the_readme_and_no_other() {
+#[tokio::test(start_paused = true)]
+async fn every_tag_that_means_something_is_in_the_readme_and_no_other() {
     let page = read("README.md");
     let documented = first_words(between(&page, "<!-- tags:start -->", "<!-- tags:end -->"));
-    let known = COMMON_TAGS.iter().chain(&["usage-plans", "probe"]).map(|tag| format!("rotator:{tag}"));
+    let engine = Stage::new().await.engine_unhurt();
+    let own = engine.kinds().flat_map(|kind| kind.tags());
+    let known = COMMON_TAGS.iter().chain(&PUBLISHING_TAGS).chain(own).map(|tag| format!("rotator:{tag}"));
     assert_eq!(documented, known.collect());
 }
 
@@ -138,7 +217,7 @@ fn every_invariant_is_cited_with_the_function_that_checks_it() {
         assert!(cited, "I{number}, checked by {name}, is not cited");
         functions += 1;
     }
-    assert_eq!(functions, 7);
+    assert_eq!(functions, 8);
     assert!(page.lines().any(|line| line.contains("**I8**") && line.contains("tests/leaks.rs")), "I8 is not cited");
 }
 
