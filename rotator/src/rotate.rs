@@ -8,7 +8,7 @@ use std::fmt;
 use chrono::TimeDelta;
 use serde::Serialize;
 use state::Time;
-use state::credential::{Credential, Version};
+use state::credential::{Credential, Order, Version};
 use state::decide::{AWSCURRENT, AWSPENDING, Refusal, Secret, give_up, too_young};
 use state::hold::Hold;
 use state::ledger::{Abandonment, Change, Note};
@@ -240,17 +240,24 @@ pub async fn emergency(
     tell: Tell<'_>,
 ) -> Result<Rotated, Stopped> {
     let (token, compromised) = loop {
-        clear_the_way(engine, name, note, errand, tell).await?;
-        let (token, compromised) = order(engine, name, compromised, note, errand, tell).await?;
+        let waiting = clear_the_way(engine, name, note, errand, tell).await?;
+        let (token, compromised) = order(engine, name, waiting, compromised, note, errand, tell).await?;
         let (credential, secret) = look(engine, name, errand).await?;
-        if pending(&secret) == Some(&token) || secret.holder(AWSCURRENT) == Some(&token) {
+        if secret.holder(AWSCURRENT) == Some(&token) {
+            break (token, compromised);
+        }
+        if pending(&secret) == Some(&token) {
+            // It waited for what an emergency does not wait for.
+            if credential.by_carrier(&token).is_none() {
+                nudge(engine, &credential, errand).await?;
+            }
             break (token, compromised);
         }
         match begin(engine, &credential, &token, errand).await {
             Ok(_) => break (token, compromised),
             // Somebody's rotation came between: it goes first.
             Err(Stopped::Failed(Failure::Call(call))) if call.fault == Fault::Rejected => {
-                engine.ports.clock.sleep(LOOK).await
+                rest(engine, errand, "Secrets Manager does not begin a rotation").await?;
             }
             Err(stopped) => return Err(stopped),
         }
@@ -421,14 +428,15 @@ async fn rest(engine: &Engine, errand: &Errand<'_>, why: &str) -> Result<(), Sto
     Ok(())
 }
 
-/// Carries a pending rotation to its end; one that is stuck is fenced off after its function's time is over.
+/// Carries a pending rotation to its end; one that is stuck is fenced off after its function's time is over. Returns the
+/// token of one that has not begun to make anything, because something holds it: the emergency can take it over.
 async fn clear_the_way(
     engine: &Engine,
     name: &CredentialName,
     note: &Note,
     errand: &Errand<'_>,
     tell: Tell<'_>,
-) -> Result<(), Stopped> {
+) -> Result<Option<Token>, Stopped> {
     let since = engine.ports.clock.now();
     let mut told = None;
     loop {
@@ -436,9 +444,13 @@ async fn clear_the_way(
         usable(&credential, &secret)?;
         let secret = tidy(engine, &credential, secret, errand).await?;
         let now = engine.ports.clock.now();
-        let Some(token) = pending(&secret).cloned() else { return Ok(()) };
+        let Some(token) = pending(&secret).cloned() else { return Ok(None) };
         if credential.head.order.as_ref().is_some_and(|order| order.token == token) {
-            return Ok(());
+            return Ok(None);
+        }
+        let holds = credential.head.held.is_some() || credential.standbys().iter().any(|standby| standby.held.is_some());
+        if holds && credential.by_carrier(&token).is_none() {
+            return Ok(Some(token));
         }
         if told.as_ref() != Some(&token) {
             tell(Milestone::Pending { token: token.clone() });
@@ -481,15 +493,18 @@ async fn clear_the_way(
 async fn order(
     engine: &Engine,
     name: &CredentialName,
+    waiting: Option<Token>,
     wanted: &Compromised,
     note: &Note,
     errand: &Errand<'_>,
     tell: Tell<'_>,
 ) -> Result<(Token, Vec<u32>), Stopped> {
     let ordered = patiently(&engine.ports, errand.deadline, async || {
+        let secret = engine.describe(name.as_str()).await?;
         let credential = engine.records.load(name).await?.ok_or_else(|| not_recorded(name))?;
         if let Some(order) = &credential.head.order
-            && credential.by_carrier(&order.token).is_none_or(|version| !is_lost(version))
+            && covers(order, wanted)
+            && !is_used_up(&order.token, &credential, &secret)
         {
             return Ok((order.token.clone(), order.compromised.clone()));
         }
@@ -507,7 +522,7 @@ async fn order(
                 generations.clone()
             }
         };
-        let token = credential.next_token("emergency");
+        let token = waiting.clone().unwrap_or_else(|| credential.next_token("emergency"));
         let change = Change::Ordered { token: token.clone(), compromised: compromised.clone() };
         let commit = credential.apply(change, &engine.stamp(errand, Some(note.clone())));
         let commit = commit.expect("an order names versions that were just seen");
@@ -517,6 +532,22 @@ async fn order(
     .await?;
     tell(Milestone::Ordered { token: ordered.0.clone(), compromised: ordered.1.clone() });
     Ok(ordered)
+}
+
+/// Whether somebody who repeats a request finds it in that order.
+fn covers(order: &Order, wanted: &Compromised) -> bool {
+    match wanted {
+        Compromised::All => true,
+        Compromised::Generations(generations) => generations.iter().all(|g| order.compromised.contains(g)),
+    }
+}
+
+/// Whether a token can't make a version any more.
+fn is_used_up(token: &Token, credential: &Credential, secret: &Secret) -> bool {
+    match credential.by_carrier(token) {
+        Some(version) => is_lost(version),
+        None => secret.labels.contains_key(token) && !secret.has(token, AWSPENDING),
+    }
 }
 
 fn not_recorded(name: &CredentialName) -> BadInput {

@@ -366,8 +366,8 @@ impl Credential {
 
     /// The standby that is still being made, if one is.
     pub fn being_made(&self) -> Option<&Version> {
-        let standbys = self.head.standbys.iter().filter_map(|generation| self.versions.get(generation));
-        standbys.into_iter().find(|version| !version.is_standby())
+        let mut standbys = self.head.standbys.iter().filter_map(|generation| self.versions.get(generation));
+        standbys.find(|version| !version.is_standby() && version.compromised.is_none())
     }
 
     /// Whether a candidate must not become current: its own key, or one that its value holds as well, is compromised.

@@ -666,6 +666,10 @@ fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Dec
             };
         }
         match (version.state, version.phase) {
+            // Not to be trusted, whatever keeps it from being published.
+            (State::PreActivation, Some(Phase::Publishing)) if version.compromised.is_some() => {
+                return Decision::Commit(Change::Abandoned { generation, why: Abandonment::Compromised });
+            }
             (State::PreActivation, Some(Phase::Minting | Phase::Publishing)) => {
                 let policy = credential.current().map_or(&version.policy, |current| &current.policy);
                 return make(version, policy, observed, now);

@@ -98,13 +98,11 @@ async fn take(
 ) -> Result<(), Failure> {
     let mut found = Found::look(engine, name, terms).await?;
     // The world may have moved since the plan was made.
-    judge(engine, name, terms, &found).await?.map_err(|refusal| BadInput::Argument {
-        what: "the secret",
-        rule: format!("{}; {}", refusal.why, refusal.remedy),
-    })?;
+    let mut prospect = judge(engine, name, terms, &found).await??;
     if found.secret.is_none() {
         create(engine, name, terms).await?;
         found = Found::look(engine, name, terms).await?;
+        prospect = judge(engine, name, terms, &found).await??;
     }
     let Some(secret) = &found.secret else {
         return Err(Failure::NotYet(format!("the secret {name} does not show yet")));
@@ -113,16 +111,7 @@ async fn take(
     if !missing.is_empty() {
         engine.secrets.tag(&secret.arn, &missing).await?;
     }
-    let Prospect { policy, key } = match judge(engine, name, terms, &found).await? {
-        Ok(prospect) => prospect,
-        Err(refusal) => {
-            return Err(BadInput::Argument {
-                what: "the secret",
-                rule: format!("{}; {}", refusal.why, refusal.remedy),
-            }
-            .into());
-        }
-    };
+    let Prospect { policy, key } = prospect;
     if let (Some(Key { carrier, facts, fingerprint }), None) = (key, &found.records) {
         let change = Change::Adopted { generation: 1, carrier, provider: facts, policy, fingerprint };
         let commit = Credential::empty(name.clone(), &secret.arn).apply(change, &engine.stamp(errand, note.cloned()));
@@ -263,6 +252,12 @@ impl Refused {
     }
 }
 
+impl From<Refused> for Failure {
+    fn from(Refused { why, remedy }: Refused) -> Self {
+        BadInput::Argument { what: "the secret", rule: format!("{why}: {remedy}") }.into()
+    }
+}
+
 impl From<BadPolicy> for Refused {
     fn from(bad: BadPolicy) -> Self {
         Self::new(chain(&bad), "correct --tag, --schedule or the secret's own tags; nothing was changed")
@@ -356,7 +351,10 @@ fn mismatch(name: &CredentialName, terms: &Terms, found: &Found) -> Option<Refus
         return Some(Refused::new(why, HoldReason::SecretReplaced.remedy()));
     }
     if secret.deleted {
-        return Some(Refused::new("it is deleted, or will be", "restore it with RestoreSecret, or name another secret"));
+        return Some(Refused::new(
+            "it is deleted, or will be",
+            "restore it with RestoreSecret, or name another secret",
+        ));
     }
     let is_ours = found.tags.contains_key(&format!("{PREFIX}kind"));
     if secret.rotation_enabled && !is_ours {
