@@ -479,7 +479,9 @@ impl Run<'_> {
                 };
                 let case = Case { credential, version: None, incumbent: facts.as_ref(), policy, now };
                 kind.check(&case).await?;
-                if let (Some(document), Some(_)) = (&document, &key) {
+                // A key that nothing is recorded of yet is in no key set.
+                let can_be_seen = credential.current().is_some() || !kind.publishes();
+                if let (Some(document), Some(_), true) = (&document, &key, can_be_seen) {
                     kind.prove(&case, document).await?;
                 }
                 self.observed.preflighted = true;

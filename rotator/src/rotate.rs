@@ -74,6 +74,8 @@ pub enum Milestone {
     Strange {
         /// Which version.
         generation: u32,
+        /// Since when verifiers can know it.
+        published: Time,
         /// Until when verifiers may refuse what it signs.
         until: Time,
     },
@@ -120,10 +122,11 @@ impl fmt::Display for Milestone {
             Self::Begun { token } => write!(f, "rotation begun ({})", token.short()),
             Self::Reached { generation, place } => write!(f, "generation {generation}: {place}"),
             Self::Promoted { generation, at } => write!(f, "generation {generation} is current since {}", time(at)),
-            Self::Strange { generation, until } => write!(
+            Self::Strange { generation, published, until } => write!(
                 f,
-                "generation {generation} was published only just now: verifiers that don't fetch the key set again on an \
+                "generation {generation} was published only at {}: verifiers that don't fetch the key set again on an \
                  unknown kid may refuse its tokens until {}",
+                time(published),
                 time(until)
             ),
             Self::Trusted { generation, until } => write!(
@@ -265,7 +268,8 @@ pub async fn emergency(
     tell(Milestone::Begun { token: token.clone() });
     let version = follow(engine, name, &token, errand, tell).await?;
     if let Some(until) = version.strange_until().filter(|until| *until > engine.ports.clock.now()) {
-        tell(Milestone::Strange { generation: version.generation, until });
+        let published = version.published.unwrap_or(version.created);
+        tell(Milestone::Strange { generation: version.generation, published, until });
     }
     for generation in &compromised {
         see_dead(engine, name, *generation, errand, tell).await?;

@@ -240,6 +240,8 @@ impl Version {
     /// was published for long enough before it became current.
     pub fn strange_until(&self) -> Option<Time> {
         let publication = self.policy.publication.as_ref()?;
+        // Nobody has a key set of a credential that had none.
+        self.replaces.as_ref()?.generation?;
         let known = self.published? + publication.verifier_cache.delta();
         Some(known).filter(|known| self.activated.is_some_and(|activated| activated < *known))
     }

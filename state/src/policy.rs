@@ -148,7 +148,8 @@ pub enum BadPolicy {
     },
     /// The overlap ends while something may still need the old key.
     #[error(
-        "rotator:overlap = {overlap} is shorter than the {needed} for which verifiers need an old key: {terms};          the longest of them is rotator:{binding}: raise the overlap or lower that"
+        "rotator:overlap = {overlap} is shorter than the {needed} for which verifiers need an old key: {terms}; \
+         the longest of them is rotator:{binding}: raise the overlap or lower that"
     )]
     OverlapTooShort {
         /// As written.
@@ -162,7 +163,8 @@ pub enum BadPolicy {
     },
     /// A schedule that leaves a standby no time.
     #[error(
-        "a rotation every {every} with rotator:standbys = {standbys} publishes a key for {ahead} before it signs, less than          rotator:publish-lead = {lead} and an hour for making it: rotate less often, lower the lead, or keep two standbys"
+        "a rotation every {every} with rotator:standbys = {standbys} publishes a key for {ahead} before it signs, less than \
+         rotator:publish-lead = {lead} and an hour for making it: rotate less often, lower the lead, or keep two standbys"
     )]
     FasterThanLead {
         /// The shortest time between two rotations.
@@ -176,7 +178,8 @@ pub enum BadPolicy {
     },
     /// A schedule that publishes more keys than verifiers take.
     #[error(
-        "a rotation every {every} with rotator:overlap = {overlap} and rotator:standbys = {standbys} publishes {published}          keys at once, more than the {MOST_PUBLISHED} that verifiers take: rotate less often or shorten the overlap"
+        "a rotation every {every} with rotator:overlap = {overlap} and rotator:standbys = {standbys} publishes {published} \
+         keys at once, more than the {MOST_PUBLISHED} that verifiers take: rotate less often or shorten the overlap"
     )]
     PublishesTooMany {
         /// The shortest time between two rotations.

@@ -14,12 +14,12 @@ use aws_sdk_kms::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use chrono::{DateTime, TimeDelta, Utc};
-use local_aws::{FunctionError, LocalAws};
+use local_aws::{FunctionError, LocalAws, Method, RestApi};
 use rotator::aws::plain;
 use rotator::config::Config;
 use rotator::engine::Engine;
 use rotator::failure::Failure;
-use rotator::functions::{Handle, Invocation, retirement::Retirement, rotation::Rotation};
+use rotator::functions::{Handle, Invocation, jwks::Jwks, retirement::Retirement, rotation::Rotation};
 use rotator::ports::{Clock, Entropy, OsEntropy, Ports, Wire};
 use serde_json::{Value, json};
 
@@ -33,6 +33,10 @@ pub const SECRET_ACCESS_KEY: &str = "local";
 pub const ROTATION: &str = "rotation";
 /// The name of the retirement function.
 pub const RETIREMENT: &str = "retirement";
+/// The name of the function that serves key sets.
+pub const JWKS: &str = "jwks";
+/// The API in front of it: its stage `v1` has the resource `/jwks/{proxy+}`.
+pub const JWKS_API: &str = "keysets1";
 /// How long the functions have, as the stack sets it.
 pub const FUNCTION_TIMEOUT: TimeDelta = TimeDelta::minutes(5);
 
@@ -142,10 +146,14 @@ impl Setup {
 
         // The deployment is no part of what a fault is to hurt.
         let direct = config.to_builder().http_client(aws.http_client()).build();
-        let defaults = Config::default();
+        let execute_api = self.execute_api.unwrap_or_else(|| Config::default().execute_api);
         let settings = Config {
             fingerprint_key: Some(fingerprint_key(&direct).await.map_err(|e| StartError::Key(Box::new(e)))?),
-            execute_api: self.execute_api.unwrap_or(defaults.execute_api),
+            jwks_url: Some(format!(
+                "{}/v1/jwks",
+                execute_api.replace("{api}", JWKS_API).replace("{region}", aws.region())
+            )),
+            execute_api,
             function_arn: Some(format!("arn:aws:lambda:{}:{}:function:{ROTATION}", aws.region(), aws.account())),
             ..Config::default()
         };
@@ -157,9 +165,10 @@ impl Setup {
 
         let engine = Arc::new(Engine::new(&config, settings.clone(), ports.clone()));
         let retirement = Arc::new(Engine::paced(&config, settings.clone(), ports.clone()));
-        let builtins: [(&'static str, &Arc<Engine>, Make); 2] = [
+        let builtins: [(&'static str, &Arc<Engine>, Make); 3] = [
             (ROTATION, &engine, |engine| Box::new(Rotation::new(engine))),
             (RETIREMENT, &retirement, |engine| Box::new(Retirement::new(engine))),
+            (JWKS, &engine, |engine| Box::new(Jwks::new(engine))),
         ];
         for (name, engine, make) in builtins {
             let (engine, watch) = (Arc::downgrade(engine), self.watch.clone());
@@ -168,6 +177,12 @@ impl Setup {
         if let Some(endpoint) = self.lambda_endpoint {
             aws.lambda_endpoint(endpoint);
         }
+        aws.create_rest_api(RestApi {
+            id: Some(JWKS_API.into()),
+            name: "key sets".into(),
+            stages: vec!["v1".into()],
+            methods: vec![Method::function("/jwks/{proxy+}", JWKS)],
+        });
         aws.every(Duration::from_secs(60), RETIREMENT, json!({ "detail-type": "Scheduled Event" }));
         aws.on_label_event(RETIREMENT);
         Ok(Embedded { aws, config, settings, ports, engine, _retirement: retirement })

@@ -231,6 +231,17 @@ pub fn listed<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     if text.is_empty() { dash() } else { text }
 }
 
+/// How many of something, for instance `1 key` or `3 keys`.
+pub fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+/// A provider's id of a key as people need it: of a KMS key's ARN, the key's id.
+pub fn short_id(id: &str) -> &str {
+    id.strip_prefix("arn:").and_then(|arn| arn.split_once(":key/")).map_or(id, |(_, key)| key)
+}
+
 /// A view as a program gets it.
 pub fn json(document: &impl Serialize) -> String {
     let text =
@@ -246,7 +257,7 @@ fn is_harmful(c: char) -> bool {
 
 /// The words that mean something good, passing or bad wherever they stand.
 fn colour_of(text: &str) -> Option<Color> {
-    match text.split([' ', '/', ':']).next().unwrap_or_default() {
+    match text.split([' ', '/', ':', ',']).next().unwrap_or_default() {
         "active" | "adopt" | "adopted" => Some(Color::Green),
         "pre-activation" | "deactivated" | "unproven" => Some(Color::Yellow),
         "suspended" | "destroyed" | "managed" => Some(Color::DarkGrey),
@@ -282,6 +293,13 @@ mod tests {
     fn spans_are_in_their_largest_unit() {
         let said = [0, 59, 60, 3_599, 3_600, 86_399, 86_400, 864_000].map(|s| span(TimeDelta::seconds(s)));
         assert_eq!(said, ["0s", "59s", "1m", "59m", "1h", "23h", "1d", "10d"]);
+    }
+
+    #[test]
+    fn only_the_arn_of_a_kms_key_is_shortened() {
+        let id = "1234abcd-12ab-34cd-56ef-1234567890ab";
+        assert_eq!(short_id(&format!("arn:aws:kms:eu-west-1:111122223333:key/{id}")), id);
+        assert_eq!(["a1b2c3", "NzbLsXh8uDCcd"].map(short_id), ["a1b2c3", "NzbLsXh8uDCcd"]);
     }
 
     #[test]

@@ -10,7 +10,13 @@ use state::decide::Secret;
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Actor, Change, Note};
 use state::name::{CredentialName, Token};
-use state::policy::{Policy, Schedule};
+use state::policy::{KindWishes, Policy, Schedule};
+
+const API_GATEWAY_KEY: KindWishes<'_> =
+    KindWishes { name: "api-gateway-key", tags: &["usage-plans", "probe"], publishes: false };
+
+const KMS_SIGNING_KEY: KindWishes<'_> =
+    KindWishes { name: "kms-signing-key", tags: &["algorithm", "rsa-bits", "signers"], publishes: true };
 
 /// So many seconds after the samples' beginning.
 pub fn at(seconds: i64) -> Time {
@@ -30,12 +36,24 @@ pub fn held() -> Credential {
     let hold = Hold::new(HoldReason::PlanConflict, "plans p1 and \u{1b}[31mp2 both want a1b2c3/prod");
     for change in [
         Change::Drafting { generation: 3, token: token(3), policy, replaces },
-        Change::Drafted { generation: 3, provider: names("globex"), fingerprint: None },
+        Change::Drafted { generation: 3, provider: names("globex"), fingerprint: None, also: None },
         Change::Held { generation: Some(3), hold },
     ] {
         credential = credential.apply(change, &stamp(80_000, Actor::Rotation, None)).unwrap().credential;
     }
     credential
+}
+
+/// Signing keys: generation 1 leaked and is withdrawn, 2 signs in its place and was found after a lost answer, 3 stands
+/// by, and 4 is being made.
+pub fn signing() -> Credential {
+    signing_story().0
+}
+
+/// The same with its history.
+pub fn signing_told() -> (Credential, Vec<Told>) {
+    let (credential, commits) = signing_story();
+    (credential, commits.into_iter().map(|commit| Told { event: commit.event, note: commit.note }).collect())
 }
 
 /// A credential with its history, as the table has it.
@@ -48,7 +66,7 @@ pub fn told() -> (Credential, Vec<Told>) {
 pub fn secret(credential: &Credential) -> Secret {
     let mut labels: BTreeMap<Token, BTreeSet<String>> = BTreeMap::new();
     for (generation, label) in [(1, "AWSPREVIOUS"), (2, "AWSCURRENT"), (3, "AWSPENDING")] {
-        if credential.versions.contains_key(&generation) {
+        if credential.versions.get(&generation).is_some_and(|version| !version.carriers.is_empty()) {
             labels.entry(token(generation)).or_default().insert(label.into());
         }
     }
@@ -67,7 +85,7 @@ fn story(name: &str) -> (Credential, Vec<Commit>) {
     let arn = format!("arn:aws:secretsmanager:eu-west-1:111122223333:secret:{name}-AbCdEf");
     let mut credential = Credential::empty(CredentialName::parse(name).unwrap(), &arn);
     let tags = BTreeMap::from([("rotator:kind".to_owned(), "api-gateway-key".to_owned())]);
-    let policy = Policy::from_tags(&tags, &[("api-gateway-key", &["usage-plans", "probe"])]).unwrap();
+    let policy = Policy::from_tags(&tags, &[API_GATEWAY_KEY]).unwrap();
     let base = name.rsplit('/').next().unwrap();
     let note = Note {
         salt: "5a17".into(),
@@ -91,13 +109,92 @@ fn story(name: &str) -> (Credential, Vec<Commit>) {
             },
         ),
         (3_600, Actor::Rotation, None, Change::Drafting { generation: 2, token: token(2), policy, replaces }),
-        (3_601, Actor::Rotation, None, Change::Drafted { generation: 2, provider: names(base), fingerprint: None }),
+        (
+            3_601,
+            Actor::Rotation,
+            None,
+            Change::Drafted { generation: 2, provider: names(base), fingerprint: None, also: None },
+        ),
         (3_603, Actor::Rotation, None, Change::Admitted { generation: 2, provider: key(base, "k2"), evidence }),
         (3_607, Actor::Rotation, None, Change::Proved { generation: 2, proof }),
         (3_608, Actor::Rotation, None, Change::Promoted { generation: 2 }),
     ];
     let mut commits = Vec::new();
     for (seconds, actor, note, change) in changes {
+        let commit = credential.apply(change, &stamp(seconds, actor, note)).unwrap();
+        credential = commit.credential.clone();
+        commits.push(commit);
+    }
+    (credential, commits)
+}
+
+fn signing_story() -> (Credential, Vec<Commit>) {
+    let name = "orders/issuer";
+    let tags = [("kind", "kms-signing-key"), ("standbys", "2"), ("algorithm", "ES256")];
+    let tags = tags.map(|(tag, value)| (format!("rotator:{tag}"), value.to_owned())).into();
+    let policy = Policy::from_tags(&tags, &[KMS_SIGNING_KEY]).unwrap();
+    let id =
+        |generation: u32| format!("arn:aws:kms:eu-west-1:111122223333:key/{generation:08}-12ab-34cd-56ef-1234567890ab");
+    let made = |generation| BTreeMap::from([("id".to_owned(), id(generation))]);
+    let published = |generation: u32| {
+        let kid = format!("{generation:08}NzbLsXh8uDCcd6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+        // The key of RFC 7517, A.1.
+        let jwk = format!(
+            r#"{{"kty":"EC","kid":"{kid}","use":"sig","alg":"ES256","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}}"#
+        );
+        let told = [("kid", kid), ("alg", "ES256".to_owned()), ("jwk", jwk)];
+        told.map(|(name, value)| (name.to_owned(), value)).into()
+    };
+    let minting = |generation| Change::Minting { generation, policy: policy.clone() };
+    let minted = |generation, found| Change::Minted { generation, provider: made(generation), found };
+    let publish = |generation| Change::Published { generation, provider: published(generation) };
+    let rotation = |generation: u32| {
+        let proof = Proof { proven: vec![format!("https://keys.example/v1/jwks/{name}")], unproven: Vec::new() };
+        let before = (generation > 1).then(|| generation - 1);
+        let replaces = Replaces { generation: before, carrier: before.map(token) };
+        let (provider, evidence) = (BTreeMap::new(), BTreeMap::from([("grants".to_owned(), "1".to_owned())]));
+        [
+            Change::Drafting { generation, token: token(generation), policy: policy.clone(), replaces },
+            Change::Drafted { generation, provider: BTreeMap::new(), fingerprint: None, also: None },
+            Change::Admitted { generation, provider, evidence },
+            Change::Proved { generation, proof },
+            Change::Promoted { generation },
+        ]
+    };
+    let leaked = Note {
+        salt: "5a17".into(),
+        who: "arn:aws:sts::111122223333:assumed-role/ops/ada".into(),
+        reason: "its issuer was broken into".into(),
+    };
+    let ordered = Change::Ordered { token: token(2), compromised: vec![1] };
+    let rotator = Actor::Rotation;
+    let retirement = Actor::Retirement;
+    let mut changes = vec![(0, rotator, minting(1)), (1, rotator, minted(1, false)), (2, rotator, publish(1))];
+    changes.extend((3..).zip(rotation(1)).map(|(at, change)| (at, rotator, change)));
+    changes.extend([(60, retirement, minting(2)), (960, retirement, minted(2, true)), (961, retirement, publish(2))]);
+    changes.push((80_000, Actor::Operator, ordered));
+    changes.extend((80_001..).zip(rotation(2)).map(|(at, change)| (at, rotator, change)));
+    changes.extend(
+        [
+            Change::Disabling { generation: 1 },
+            Change::Disabled { generation: 1 },
+            Change::Suspending { generation: 1 },
+            Change::Suspended { generation: 1, provider: BTreeMap::new() },
+            minting(3),
+            minted(3, false),
+            publish(3),
+            Change::Swept { generation: 2, found: vec![id(9)] },
+            minting(4),
+        ]
+        .into_iter()
+        .zip(80_010..)
+        .map(|(change, at)| (at, retirement, change)),
+    );
+    let arn = format!("arn:aws:secretsmanager:eu-west-1:111122223333:secret:{name}-AbCdEf");
+    let mut credential = Credential::empty(CredentialName::parse(name).unwrap(), &arn);
+    let mut commits = Vec::new();
+    for (seconds, actor, change) in changes {
+        let note = (actor == Actor::Operator).then(|| leaked.clone());
         let commit = credential.apply(change, &stamp(seconds, actor, note)).unwrap();
         credential = commit.credential.clone();
         commits.push(commit);

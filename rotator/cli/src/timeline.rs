@@ -107,7 +107,12 @@ fn lives(history: &[Event]) -> BTreeMap<u32, Life> {
         };
         match &event.change {
             Change::Adopted { generation, .. } => enters(*generation, State::Active),
-            Change::Drafting { generation, .. } => enters(*generation, State::PreActivation),
+            // A standby that a rotation chose was there before.
+            Change::Minting { generation, .. } | Change::Drafting { generation, .. } => {
+                if !lives.contains_key(generation) {
+                    lives.entry(*generation).or_default().steps.push((event.at, State::PreActivation));
+                }
+            }
             Change::Suspended { generation, .. } => enters(*generation, State::Suspended),
             Change::Destroyed { generation } => enters(*generation, State::Destroyed),
             Change::Promoted { generation } => {
@@ -124,10 +129,16 @@ fn lives(history: &[Event]) -> BTreeMap<u32, Life> {
                     lives.entry(*generation).or_default().compromised.get_or_insert(event.at);
                 }
             }
-            Change::Drafted { .. }
+            Change::Minted { .. }
+            | Change::Published { .. }
+            | Change::Drafted { .. }
             | Change::Admitted { .. }
             | Change::Proved { .. }
             | Change::Abandoned { .. }
+            | Change::Returned { .. }
+            | Change::Disabling { .. }
+            | Change::Disabled { .. }
+            | Change::Swept { .. }
             | Change::Suspending { .. }
             | Change::Destroying { .. }
             | Change::Carried { .. }
@@ -165,7 +176,7 @@ fn painted(cell: Cell, times: usize, colour: bool) -> String {
 mod tests {
     use state::ledger::Actor;
     use state::name::{CredentialName, Token};
-    use state::policy::Policy;
+    use state::policy::{KindWishes, Policy};
 
     use super::*;
 
@@ -200,6 +211,15 @@ mod tests {
     }
 
     #[test]
+    fn a_standby_that_a_rotation_chose_is_no_newcomer() {
+        let (_, told) = crate::specimens::signing_told();
+        let history: Vec<Event> = told.into_iter().map(|told| told.event).collect();
+        let states = states(&history);
+        assert_eq!(states[&2], [State::PreActivation, State::Active]);
+        assert_eq!(states[&3], [State::PreActivation]);
+    }
+
+    #[test]
     fn nothing_and_a_narrow_terminal_are_drawn_too() {
         assert_eq!(draw("a\u{1b}[2J", &[], at(0), 80, false), "a\\u{1b}[2J\n");
         assert!(draw("a", &story(), at(0), 1, false).lines().all(|line| line.chars().count() <= 40));
@@ -219,7 +239,7 @@ partner/acme
 
     fn story() -> Vec<Event> {
         let tags = [("rotator:kind".to_owned(), "k".to_owned())].into();
-        let policy = Policy::from_tags(&tags, &[("k", &[])]).unwrap();
+        let policy = Policy::from_tags(&tags, &[KindWishes { name: "k", tags: &[], publishes: false }]).unwrap();
         let token = Token::parse(&"t".repeat(32)).unwrap();
         let drafting = |generation| Change::Drafting {
             generation,

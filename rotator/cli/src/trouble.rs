@@ -173,7 +173,7 @@ impl Trouble {
             Self::Name(_) => None,
             Self::Usage { next, .. } | Self::Other { next, .. } => Some(next.clone()),
             Self::NoCredential(_) => Some(
-                "`rotator list` shows every credential here, `rotator adopt` takes API keys under management".into(),
+                "`rotator list` shows every credential here, `rotator adopt` takes keys and secrets under management".into(),
             ),
             Self::Broken { .. } => Some(
                 "keep the table as it is, restore a copy from a backup of the time before, and compare: see the runbook"

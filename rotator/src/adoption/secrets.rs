@@ -317,11 +317,10 @@ async fn judge(
 }
 
 fn held(hold: &Hold) -> Refused {
-    // The general remedies are about credentials that have records.
-    let remedy = match hold.reason {
-        HoldReason::ForeignValue => "correct the secret's value, then run the same command again",
-        reason => reason.remedy(),
-    };
+    // The general remedy is about credentials that have records.
+    let is_foreign = hold.reason == HoldReason::ForeignValue;
+    let remedy = "correct the secret's value, then run the same command again";
+    let remedy = if is_foreign { remedy } else { hold.reason.remedy() };
     Refused::new(hold.to_string(), remedy)
 }
 
@@ -335,7 +334,10 @@ fn mismatch(name: &CredentialName, terms: &Terms, found: &Found) -> Option<Refus
     let recorded = found.records.as_ref().map(|records| &records.head);
     if let Some((tag, value, present)) = other {
         let why = format!("its tag {tag} says {present:?} already, not {value:?}");
-        return Some(Refused::new(why, "leave the wish out, or change the tag on the secret yourself"));
+        let is_kind = tag.strip_prefix(PREFIX) == Some("kind");
+        let yours = "leave the wish out, or change the tag on the secret yourself";
+        let theirs = "name another secret: a credential keeps its kind";
+        return Some(Refused::new(why, if is_kind { theirs } else { yours }));
     }
     if let Some(head) = recorded.filter(|head| !head.kind.is_empty() && head.kind != terms.kind) {
         let bad = BadPolicy::KindChanged { found: terms.kind.clone(), recorded: head.kind.clone() };

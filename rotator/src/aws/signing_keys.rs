@@ -10,9 +10,14 @@ use aws_sdk_kms::types::{
     Tag,
 };
 
+use sha2::{Digest, Sha256, Sha384};
+
 use super::{Answer, failed};
-use crate::failure::{CallFailed, Fault};
+use crate::failure::{BadInput, CallFailed, Failure, Fault};
 use crate::jose::Algorithm;
+
+/// The longest message that KMS takes, in bytes.
+const LONGEST_MESSAGE: usize = 4_096;
 
 /// KMS's signing keys.
 #[derive(Clone, Debug)]
@@ -113,20 +118,36 @@ impl SigningKeys {
         }
     }
 
-    /// A signature as KMS gives it: of ECDSA, DER. The message is at most 4,096 bytes.
-    pub async fn sign(&self, key: &str, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, CallFailed> {
+    /// A signature as KMS gives it: of ECDSA, DER. KMS takes messages of at most 4,096 bytes; of longer ones it takes the
+    /// digest, but not for Ed25519, which signs the message itself.
+    pub async fn sign(&self, key: &str, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, Failure> {
+        let (kind, message) = match algorithm {
+            _ if message.len() <= LONGEST_MESSAGE => (MessageType::Raw, message.to_vec()),
+            Algorithm::EdDsa => {
+                let rule = format!(
+                    "{} bytes are more than the {LONGEST_MESSAGE} that KMS signs with Ed25519: shorten the token, or \
+                     set rotator:algorithm to ES256",
+                    message.len()
+                );
+                return Err(BadInput::Argument { what: "the message", rule }.into());
+            }
+            Algorithm::Es256 | Algorithm::Rs256 | Algorithm::Ps256 => {
+                (MessageType::Digest, Sha256::digest(message).to_vec())
+            }
+            Algorithm::Es384 => (MessageType::Digest, Sha384::digest(message).to_vec()),
+        };
         let signed = self
             .client
             .sign()
             .key_id(key)
             .message(Blob::new(message))
-            .message_type(MessageType::Raw)
+            .message_type(kind)
             .signing_algorithm(signing_algorithm(algorithm))
             .send()
             .await;
         match signed {
             Ok(signed) => Ok(signed.signature.map(Blob::into_inner).unwrap_or_default()),
-            Err(error) => Err(failed("kms:Sign", key, Answer::Open, error)),
+            Err(error) => Err(failed("kms:Sign", key, Answer::Open, error).into()),
         }
     }
 

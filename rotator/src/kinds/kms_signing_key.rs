@@ -229,11 +229,12 @@ impl Kind for KmsSigningKey {
         let sign = async |input: &[u8]| match self.keys.sign(&signer.key, signer.algorithm, input).await {
             Ok(signed) => raw_signature(signer.algorithm, &signed)
                 .map_err(|why| Failure::NotYet(format!("KMS answered with no signature by {}: {why}", signer.key))),
-            Err(failed) if failed.fault == Fault::Rejected || failed.fault == Fault::NotFound => {
-                self.see_usable(&BTreeMap::from([("id".into(), signer.key.clone())])).await?;
-                Err(failed.into())
+            Err(failure) => {
+                if let Failure::Call(CallFailed { fault: Fault::Rejected | Fault::NotFound, .. }) = &failure {
+                    self.see_usable(&BTreeMap::from([("id".into(), signer.key.clone())])).await?;
+                }
+                Err(failure)
             }
-            Err(failed) => Err(failed.into()),
         };
         self.key_sets.prove(&case.credential.head.name, &signer.kid, signer.algorithm, sign).await
     }

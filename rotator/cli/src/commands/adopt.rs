@@ -1,5 +1,7 @@
 //! `rotator adopt`
 
+mod secrets;
+
 use std::collections::BTreeMap;
 
 use rotator::adoption::{Item, Selection, Terms, Verdict, adopt, plan};
@@ -12,20 +14,31 @@ use crate::context::Context;
 use crate::output::{Look, Out, View, harmless, listed, table};
 use crate::trouble::{ErrorBody, Outcome, Trouble};
 
-/// Take existing API keys under management
+/// Take API keys, signing keys and webhook secrets under management
 ///
-/// Creates a secret for each key, with tags that say how it is to be rotated, and a schedule. No key's value changes
-/// before its first rotation.
+/// For API keys (--all, --prefix or --id): creates a secret for each key, with tags that say how it is to be rotated,
+/// and a schedule. No key's value changes before its first rotation.
+///
+/// For the other kinds (--kind with the secrets' names): an existing secret keeps its value and its tags, a missing one
+/// is created without a key, which its first rotation makes.
 ///
 /// Shows the plan and changes nothing; with --yes, does what the plan says. Doing it twice is harmless.
 ///
-/// Exits with 3 if any key is refused.
+/// Exits with 3 if anything is refused.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     which: Which,
-    /// Begin the secrets' names with this; the rest is the key's name
-    #[arg(long, value_name = "PREFIX", default_value = "api-keys/")]
+    /// Take these secrets: their names
+    #[arg(
+        value_name = "NAME",
+        requires = "kind",
+        conflicts_with_all = ["all", "prefix", "id"],
+        required_if_eq_any = secrets::KINDS.map(|kind| ("kind", kind)),
+    )]
+    names: Vec<String>,
+    /// Begin the secrets' names with this; the rest is the API key's name
+    #[arg(long, value_name = "PREFIX", default_value = "api-keys/", conflicts_with = "kind")]
     secret_prefix: String,
     /// Tag the secrets with this wish, for instance overlap=P3D; README.md lists the tags; may be repeated
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = wish)]
@@ -33,8 +46,8 @@ pub struct Args {
     /// Rotate at these times: cron(..) or rate(..), in UTC, at least four hours apart
     #[arg(long, value_name = "EXPRESSION", default_value = "cron(0 8 1 * ? *)")]
     schedule: String,
-    /// Try new keys here before they are used: API/STAGE/PATH, a GET that needs an API key; may be repeated
-    #[arg(long = "probe", value_name = "PROBE")]
+    /// Try new API keys here before they are used: API/STAGE/PATH, a GET that needs an API key; may be repeated
+    #[arg(long = "probe", value_name = "PROBE", conflicts_with = "kind")]
     probes: Vec<String>,
     /// Do what the plan says
     #[arg(long)]
@@ -47,18 +60,36 @@ struct Which {
     /// Take every API key of this account and Region
     #[arg(long)]
     all: bool,
-    /// Take the keys whose name begins with this
+    /// Take the API keys whose name begins with this
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// Take the key with this id
+    /// Take the API key with this id
     #[arg(long, value_name = "ID")]
     id: Option<String>,
+    /// Take the secrets that are named, for keys of this kind
+    #[arg(long, value_name = "KIND", value_parser = secrets::KINDS)]
+    kind: Option<String>,
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
-    let yes = args.yes;
-    let (selection, terms) = read(args, context.engine.config.function_arn.clone())?;
+    let tags = wishes(&args)?;
+    let function_arn = context.engine.config.function_arn.clone().ok_or_else(|| Trouble::Usage {
+        what: "nobody said which function rotates".into(),
+        next: "set ROTATOR_FUNCTION_ARN to the ARN of the function `rotation`: the stack has it as an output".into(),
+    })?;
+    let Args { which, names, secret_prefix, schedule, yes, .. } = args;
+    let selection = match (which.kind, which.prefix, which.id) {
+        (Some(kind), _, _) => {
+            let names = names.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
+            let terms = rotator::adoption::secrets::Terms { kind, tags, schedule, function_arn };
+            return secrets::run(context, &names, &terms, yes, out).await;
+        }
+        (None, Some(prefix), _) => Selection::Prefix(prefix),
+        (None, None, Some(id)) => Selection::Id(id),
+        (None, None, None) => Selection::All,
+    };
+    let terms = Terms { secret_prefix, tags, schedule, function_arn };
     out.wait_for("reading API keys and usage plans");
     let items = plan(&context.engine, &selection, &terms, &context.errand()).await;
     let items = items.map_err(unplanned)?;
@@ -90,15 +121,11 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     Ok(view.outcome())
 }
 
-fn read(args: Args, function_arn: Option<String>) -> Result<(Selection, Terms), Trouble> {
-    let selection = match (args.which.prefix, args.which.id) {
-        (Some(prefix), _) => Selection::Prefix(prefix),
-        (None, Some(id)) => Selection::Id(id),
-        (None, None) => Selection::All,
-    };
+/// The wishes on the command line, without `rotator:`.
+fn wishes(args: &Args) -> Result<BTreeMap<String, String>, Trouble> {
     let mut tags: BTreeMap<String, String> = BTreeMap::new();
     let probe = (!args.probes.is_empty()).then(|| ("probe".to_owned(), args.probes.join(" ")));
-    for (name, value) in args.tags.into_iter().chain(probe) {
+    for (name, value) in args.tags.iter().cloned().chain(probe) {
         if let Some(before) = tags.insert(name.clone(), value) {
             return Err(Trouble::Usage {
                 what: format!("{name} is given twice"),
@@ -106,11 +133,7 @@ fn read(args: Args, function_arn: Option<String>) -> Result<(Selection, Terms), 
             });
         }
     }
-    let function_arn = function_arn.ok_or_else(|| Trouble::Usage {
-        what: "nobody said which function rotates".into(),
-        next: "set ROTATOR_FUNCTION_ARN to the ARN of the function `rotation`: the stack has it as an output".into(),
-    })?;
-    Ok((selection, Terms { secret_prefix: args.secret_prefix, tags, schedule: args.schedule, function_arn }))
+    Ok(tags)
 }
 
 /// Terms that can't be met were written on the command line.
@@ -132,12 +155,12 @@ fn wish(raw: &str) -> Result<(String, String), String> {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     match name {
         "" => Err("the name before = is missing".into()),
-        "kind" => Err("the kind of an API key is always api-gateway-key".into()),
+        "kind" => Err("an API key is always an api-gateway-key; for the other kinds there is --kind".into()),
         name => Ok((name.to_owned(), value.trim().to_owned())),
     }
 }
 
-/// What `rotator adopt` prints.
+/// What `rotator adopt` prints for API keys.
 ///
 /// ```json
 /// {"applied": false, "adopted": 0, "keys": [{
@@ -279,6 +302,8 @@ impl View for AdoptView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::Cli;
+    use clap::Parser;
     use rotator::aws::api_keys::ApiKey;
     use state::hold::{Hold, HoldReason};
 
@@ -332,6 +357,22 @@ mod tests {
         let why = Stopped::OutOfTime(None);
         failed.finish(1, Err(Trouble::stopped("could not adopt k2")(why)));
         assert_eq!(failed.outcome(), Outcome::Failed);
+    }
+
+    #[test]
+    fn keys_and_secrets_are_not_named_in_one_breath() {
+        for bad in [
+            &["--all", "orders/issuer"][..],
+            &["--kind", "kms-signing-key"],
+            &["--kind", "api-gateway-key", "x"],
+            &["--kind", "webhook-secret", "x", "--probe", "a/b/c"],
+            &["--kind", "webhook-secret", "x", "--secret-prefix", "y"],
+            &["orders/issuer"],
+            &[],
+        ] {
+            let error = Cli::try_parse_from(["rotator", "adopt"].iter().chain(bad)).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{bad:?}: {error}");
+        }
     }
 
     #[test]

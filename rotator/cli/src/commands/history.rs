@@ -1,5 +1,7 @@
 //! `rotator history`
 
+use std::collections::BTreeMap;
+
 use rotator::aws::records::Told;
 use serde::Serialize;
 use state::Time;
@@ -7,7 +9,7 @@ use state::ledger::{Abandonment, Actor, Broken, Change, Event, Link, verify};
 use state::name::CredentialName;
 
 use crate::context::Context;
-use crate::output::{Look, Out, View, dash, harmless, listed, moment, table};
+use crate::output::{Look, Out, View, counted, dash, harmless, listed, moment, short_id, table};
 use crate::trouble::{Outcome, Trouble};
 
 /// How often a history is read that grows meanwhile.
@@ -144,38 +146,64 @@ impl From<Told> for EventView {
 
 /// What a person wants to know of a change beyond its word.
 fn detail(change: &Change) -> String {
-    let key = |provider: &std::collections::BTreeMap<String, String>| match provider.get("id") {
-        Some(id) => format!("key {id}"),
-        None => dash(),
-    };
     match change {
         Change::Adopted { provider, .. } => key(provider),
         Change::Ordered { compromised, .. } => format!("compromised: {}", listed(compromised)),
+        Change::Minting { .. } => "a key to be published ahead of its use".into(),
+        Change::Minted { provider, found: true, .. } => {
+            format!("{}, found: the answer to its creation was lost", key(provider))
+        }
+        Change::Published { provider, .. } => kid(provider),
         Change::Drafting { replaces, token, .. } => match replaces.generation {
             Some(generation) => format!("replaces {generation}, token {}", token.short()),
             None => format!("the first key, token {}", token.short()),
         },
+        Change::Drafted { also: Some(also), .. } => format!("its value also holds the key of generation {also}"),
+        Change::Drafted { also: None, .. } => dash(),
         Change::Admitted { provider, evidence, .. } => {
             let carried = evidence.iter().map(|(name, value)| format!("{name}: {value}"));
-            listed(std::iter::once(key(provider)).chain(carried))
+            listed(provider.get("id").map(|_| key(provider)).into_iter().chain(carried))
         }
         Change::Proved { proof, .. } if proof.proven.is_empty() => "unproven".into(),
         Change::Proved { proof, .. } if proof.unproven.is_empty() => listed(&proof.proven),
         Change::Proved { proof, .. } => format!("{}; unproven: {}", listed(&proof.proven), listed(&proof.unproven)),
-        Change::Abandoned { why, .. } => match why {
-            Abandonment::OtherToken => "Secrets Manager came back with another token".into(),
-            Abandonment::LostPending => "its token lost AWSPENDING".into(),
-            Abandonment::Fenced => "fenced off for an emergency".into(),
-        },
+        Change::Abandoned { why, .. } => ending(*why).into(),
+        Change::Returned { why, .. } => format!("a standby again: {}", ending(*why)),
+        Change::Disabled { .. } => "it signs nothing any more".into(),
+        Change::Swept { found, .. } if found.is_empty() => "no further key was found".into(),
+        Change::Swept { found, .. } => {
+            let found: Vec<&str> = found.iter().map(|id| short_id(id)).collect();
+            format!("{} left behind by lost answers: {}", counted(found.len(), "key"), listed(found))
+        }
         Change::Carried { carrier, .. } => format!("the same key under {}", carrier.short()),
         Change::Held { hold, .. } => hold.to_string(),
-        Change::Suspended { provider, .. } => key(provider),
-        Change::Drafted { .. }
-        | Change::Promoted { .. }
+        Change::Minted { provider, found: false, .. } | Change::Suspended { provider, .. } => key(provider),
+        Change::Promoted { .. }
+        | Change::Disabling { .. }
         | Change::Suspending { .. }
         | Change::Destroying { .. }
         | Change::Destroyed { .. } => dash(),
     }
+}
+
+/// What ended a rotation before its time.
+fn ending(why: Abandonment) -> &'static str {
+    match why {
+        Abandonment::OtherToken => "Secrets Manager came back with another token",
+        Abandonment::LostPending => "its token lost AWSPENDING",
+        Abandonment::Fenced => "fenced off for an emergency",
+        Abandonment::Tainted => "its value holds a compromised key as well",
+        Abandonment::Compromised => "its key was declared compromised before it was used",
+        Abandonment::Surplus => "there are more standbys than rotator:standbys asks for",
+    }
+}
+
+fn key(provider: &BTreeMap<String, String>) -> String {
+    provider.get("id").map_or_else(dash, |id| format!("key {}", short_id(id)))
+}
+
+fn kid(provider: &BTreeMap<String, String>) -> String {
+    provider.get("kid").map_or_else(dash, |kid| format!("kid {kid}"))
 }
 
 impl View for HistoryView {
@@ -227,6 +255,13 @@ mod tests {
     #[test]
     fn the_page() {
         insta::assert_snapshot!(view().page(&Look::PLAIN));
+    }
+
+    #[test]
+    fn of_signing_keys_it_tells_what_was_made_ahead_and_what_was_found() {
+        let (credential, told) = specimens::signing_told();
+        let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger);
+        insta::assert_snapshot!("page_signing", view.page(&Look::PLAIN));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `rotator list`
 
 use futures::{StreamExt, TryStreamExt, stream};
+use rotator::failure::{BadInput, Failure};
 use serde::Serialize;
 use state::Time;
 use state::credential::Credential;
@@ -31,17 +32,40 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     let names = context.engine.secrets.managed().await.map_err(Trouble::failure("could not list the secrets"))?;
     let names = names.iter().filter(|name| name.starts_with(&args.prefix)).map(|name| CredentialName::parse(name));
     let credentials = stream::iter(names.collect::<Result<Vec<_>, _>>()?)
-        .map(async |name| {
-            let read = context.engine.records.load(&name).await;
-            let read = read.map_err(Trouble::failure(format!("could not read the records of {name}")));
-            read.map(|records| (name, records))
-        })
+        .map(|name| read(context, name))
         .buffered(AT_ONCE)
         .try_collect::<Vec<_>>()
         .await?;
     let view = ListView::new(&credentials, context.now());
     out.show(&view)?;
     Ok(Outcome::attention_if(view.credentials.iter().any(|row| !row.held.is_empty() || row.emergency)))
+}
+
+async fn read(context: &Context, name: CredentialName) -> Result<Listed, Trouble> {
+    let records = context.engine.records.load(&name).await;
+    let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
+    let recorded = records.as_ref().map(|credential| credential.head.kind.clone()).filter(|kind| !kind.is_empty());
+    let kind = match recorded {
+        Some(kind) => Some(kind),
+        None => match context.engine.describe(name.as_str()).await {
+            Ok(secret) => secret.wishes.ok().map(|wishes| wishes.kind),
+            // The list lags: it is gone by now.
+            Err(Failure::Input(BadInput::NoSecret(_))) => None,
+            Err(failure) => return Err(Trouble::failure(format!("could not read the tags of {name}"))(failure)),
+        },
+    };
+    Ok(Listed { name, kind, records })
+}
+
+/// A secret with a tag `rotator:kind`.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its name.
+    pub name: CredentialName,
+    /// Its kind, as recorded or else as wished; `None` when its wishes can't be used.
+    pub kind: Option<String>,
+    /// Its records, if it has any yet.
+    pub records: Option<Credential>,
 }
 
 /// What `rotator list` prints.
@@ -77,13 +101,14 @@ struct Row {
 }
 
 impl ListView {
-    /// Of credentials with their records, if they have any yet.
-    pub fn new(credentials: &[(CredentialName, Option<Credential>)], as_of: Time) -> Self {
-        Self { as_of, credentials: credentials.iter().map(|(name, records)| row(name, records.as_ref())).collect() }
+    /// Of secrets with their records.
+    pub fn new(credentials: &[Listed], as_of: Time) -> Self {
+        Self { as_of, credentials: credentials.iter().map(row).collect() }
     }
 }
 
-fn row(name: &CredentialName, records: Option<&Credential>) -> Row {
+fn row(Listed { name, kind, records }: &Listed) -> Row {
+    let records = records.as_ref();
     let current = records.and_then(Credential::current);
     let holds = records.iter().flat_map(|credential| {
         let versions = credential.versions.values().filter_map(|version| version.held.as_ref());
@@ -94,7 +119,7 @@ fn row(name: &CredentialName, records: Option<&Credential>) -> Row {
     held.dedup();
     Row {
         name: name.clone(),
-        kind: records.map(|credential| credential.head.kind.clone()).filter(|kind| !kind.is_empty()),
+        kind: kind.clone(),
         state: current.map(|version| version.state.word()),
         generation: current.map(|version| version.generation),
         since: current.and_then(|version| version.activated),
@@ -108,7 +133,9 @@ fn row(name: &CredentialName, records: Option<&Credential>) -> Row {
 impl View for ListView {
     fn page(&self, look: &Look) -> String {
         if self.credentials.is_empty() {
-            return "no credentials under management: `rotator adopt --all` shows which API keys could be\n".into();
+            return "no credentials under management: `rotator adopt --all` shows which API keys could be, `rotator adopt \
+                    --kind` takes secrets\n"
+                .into();
         }
         table(
             look,
@@ -138,12 +165,12 @@ mod tests {
 
     fn view() -> ListView {
         let unminted = CredentialName::parse("partner/unminted").unwrap();
-        let credentials = [specimens::rotated(), specimens::held()].map(|credential| {
-            let name = credential.head.name.clone();
-            (name, Some(credential))
+        let credentials = [specimens::signing(), specimens::rotated(), specimens::held()].map(|credential| {
+            let (name, kind) = (credential.head.name.clone(), credential.head.kind.clone());
+            Listed { name, kind: Some(kind), records: Some(credential) }
         });
         let mut all = credentials.to_vec();
-        all.push((unminted, None));
+        all.push(Listed { name: unminted, kind: Some("webhook-secret".into()), records: None });
         ListView::new(&all, specimens::at(90_000))
     }
 

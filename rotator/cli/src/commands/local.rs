@@ -28,7 +28,7 @@ pub struct Args {
     /// Run its clock this many times as fast as real time
     #[arg(long, default_value_t = 1.0, value_parser = speed)]
     speed: f64,
-    /// Invoke the functions `rotation` and `retirement` through Lambda's Invoke API at this URL, instead of the
+    /// Invoke the functions `rotation`, `retirement` and `jwks` through Lambda's Invoke API at this URL, not the
     /// built-in ones
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     lambda_endpoint: Option<http::Uri>,
@@ -79,6 +79,7 @@ struct Environment {
     rotator_fingerprint_key: String,
     rotator_execute_api: String,
     rotator_function_arn: String,
+    rotator_jwks_url: String,
 }
 
 /// Runs it.
@@ -99,7 +100,7 @@ pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     let address = listener.local_addr()?;
     let mut notes = Vec::new();
     if let Some(endpoint) = &args.lambda_endpoint {
-        notes.push(format!("rotation and retirement are invoked at {endpoint}"));
+        notes.push(format!("rotation, retirement and jwks are invoked at {endpoint}"));
     }
     if args.speed != 1.0 {
         notes.push(format!("its clock runs {} times as fast as real time", args.speed));
@@ -148,6 +149,7 @@ impl LocalView {
                 rotator_fingerprint_key: settings.fingerprint_key.clone().unwrap_or_default(),
                 rotator_execute_api: settings.execute_api.clone(),
                 rotator_function_arn: settings.function_arn.clone().unwrap_or_default(),
+                rotator_jwks_url: settings.jwks_url.clone().unwrap_or_default(),
             },
             api_keys: embedded.aws.inspect_api_keys().len(),
             usage_plans: embedded.aws.inspect_usage_plans().len(),
@@ -169,6 +171,7 @@ impl View for LocalView {
             rotator_fingerprint_key,
             rotator_execute_api,
             rotator_function_arn,
+            rotator_jwks_url,
         } = &self.environment;
         let exports = [
             ("AWS_ENDPOINT_URL", aws_endpoint_url.as_str()),
@@ -180,16 +183,19 @@ impl View for LocalView {
             ("ROTATOR_FINGERPRINT_KEY", rotator_fingerprint_key),
             ("ROTATOR_EXECUTE_API", rotator_execute_api),
             ("ROTATOR_FUNCTION_ARN", rotator_function_arn),
+            ("ROTATOR_JWKS_URL", rotator_jwks_url),
         ];
         // Braces mean something to a shell, and nothing else here does.
         let mut page: String = exports.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
         page.push_str(&format!("\n# {} API keys in {} usage plans", self.api_keys, self.usage_plans));
+        page.push_str(&format!("\n# key sets are served at {rotator_jwks_url}/NAME"));
         for note in &self.notes {
             page.push_str(&format!("\n# {}", harmless(note)));
         }
         let probes: String = self.probes.iter().map(|probe| format!(" --probe {probe}")).collect();
         page.push_str("\n# paste the lines above into another terminal, then try:\n");
         page.push_str(&format!("#   rotator adopt --all{probes} --yes\n"));
+        page.push_str("#   rotator adopt --kind kms-signing-key orders/issuer --yes && rotator rotate orders/issuer\n");
         page.push_str("# Ctrl-C ends it\n");
         page
     }

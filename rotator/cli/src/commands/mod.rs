@@ -3,6 +3,7 @@
 pub mod adopt;
 pub mod demo;
 pub mod history;
+pub mod jwks;
 pub mod list;
 pub mod local;
 pub mod rotate;
@@ -14,7 +15,7 @@ use crate::context::Context;
 use crate::output::{Format, Out};
 use crate::trouble::{Outcome, Trouble};
 
-/// Rotate API keys without an outage, and see what was done
+/// Rotate API keys, signing keys and webhook secrets without an outage, and see what was done
 ///
 /// To try it, run `rotator demo`; it needs no AWS account. The other commands work on the account, Region and endpoint
 /// of your ordinary AWS configuration. README.md lists the ROTATOR_* variables.
@@ -42,6 +43,7 @@ pub enum Command {
     Show(show::Args),
     Rotate(rotate::Args),
     History(history::Args),
+    Jwks(jwks::Args),
 }
 
 /// Runs a command.
@@ -54,6 +56,7 @@ pub async fn run(command: Command, out: &mut Out<'_>) -> Result<Outcome, Trouble
         Command::Show(args) => show::run(&Context::load().await?, args, out).await,
         Command::Rotate(args) => rotate::run(&Context::load().await?, args, out).await,
         Command::History(args) => history::run(&Context::load().await?, args, out).await,
+        Command::Jwks(args) => jwks::run(&Context::load().await?, args, out).await,
     }
 }
 

@@ -27,8 +27,8 @@ pub struct Args {
     /// Say why, for the history
     #[arg(long, requires = "emergency", value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
-    /// Refuse these versions: their numbers as `rotator show` has them, separated by commas, or all
-    #[arg(long, requires = "emergency", value_name = "VERSION|all", default_value = "all", value_parser = compromised)]
+    /// Refuse these versions: their numbers as `rotator show` has them, separated by commas; all; or none, if a key is lost
+    #[arg(long, requires = "emergency", value_name = "VERSION|all|none", default_value = "all", value_parser = compromised)]
     compromised: Compromised,
 }
 
@@ -79,16 +79,23 @@ fn compromised(raw: &str) -> Result<Compromised, String> {
     if raw == "all" {
         return Ok(Compromised::All);
     }
+    // Lost, not leaked: nobody else has it, and what it signed stays good.
+    if raw == "none" {
+        return Ok(Compromised::Generations(Vec::new()));
+    }
     let generations = raw.split(',').map(|part| part.trim().parse().ok().filter(|generation| *generation > 0));
     let generations: Option<Vec<u32>> = generations.collect();
-    generations.map(Compromised::Generations).ok_or_else(|| "write all, or numbers of versions such as 2 or 1,2".into())
+    generations
+        .map(Compromised::Generations)
+        .ok_or_else(|| "write all, none, or numbers of versions such as 2 or 1,2".into())
 }
 
 /// What `rotator rotate` prints.
 ///
 /// ```json
 /// {"name": "partner/acme", "kind": "emergency", "done": true, "generation": 3, "token": "...", "compromised": [2],
-///  "milestones": [{"toldAt": "...", "milestone": "promoted", "generation": 3, "at": "..."}]}
+///  "milestones": [{"toldAt": "...", "milestone": "promoted", "generation": 3, "at": "..."},
+///    {"toldAt": "...", "milestone": "trusted", "generation": 2, "until": "..."}]}
 /// ```
 ///
 /// `kind` is `on-demand` or `emergency`. With `done: false`, `generation` and `token` are `null`, and standard error
@@ -144,6 +151,7 @@ impl View for RotateView {
     fn page(&self, _: &Look) -> String {
         let Some(generation) = self.generation else { return String::new() };
         let old = match self.kind {
+            Kind::OnDemand if generation == 1 => "it is the first one".into(),
             Kind::OnDemand => "the old key is accepted until its overlap is over".into(),
             Kind::Emergency => format!("compromised versions suspended: {}", listed(&self.compromised)),
         };
@@ -164,8 +172,10 @@ mod tests {
             Milestone::Begun { token: token.clone() },
             Milestone::Reached { generation: 3, place: "pre-activation/proving".into() },
             Milestone::Promoted { generation: 3, at: specimens::at(4) },
+            Milestone::Strange { generation: 3, published: specimens::at(3_000), until: specimens::at(7_000) },
             Milestone::Suspended { generation: 2, at: specimens::at(5) },
             Milestone::Refused { generation: 2, at: specimens::at(6) },
+            Milestone::Trusted { generation: 2, until: specimens::at(7_205) },
         ];
         let told = (1..).zip(milestones).map(|(n, milestone)| MilestoneView { told_at: specimens::at(n), milestone });
         let rotated = Rotated { credential: name.clone(), generation: 3, token, compromised: vec![2] };
@@ -185,6 +195,7 @@ mod tests {
     #[test]
     fn versions_are_read_as_show_writes_them() {
         assert_eq!(compromised("all"), Ok(Compromised::All));
+        assert_eq!(compromised("none"), Ok(Compromised::Generations(Vec::new())));
         assert_eq!(compromised("1, 2"), Ok(Compromised::Generations(vec![1, 2])));
         assert!(["", "0", "1,", "some", "-1"].iter().all(|raw| compromised(raw).is_err()));
     }

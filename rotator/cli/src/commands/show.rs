@@ -8,12 +8,16 @@ use state::Time;
 use state::credential::{Credential, Order, Proof, Version};
 use state::decide::Secret;
 use state::hold::Held;
+use state::lifecycle::State;
 use state::name::{CredentialName, Token};
-use state::policy::Policy;
+use state::policy::{Policy, Publication};
 
 use crate::context::Context;
-use crate::output::{Look, Out, View, dash, harmless, listed, moment, table};
+use crate::output::{Look, Out, View, dash, harmless, listed, moment, short_id, table};
 use crate::trouble::{Outcome, Trouble};
+
+/// How much of a `kid` is shown in the table, in characters: enough to tell keys apart.
+const KID_SHOWN: usize = 12;
 
 /// Show a credential: its labels, its versions, what is due, what holds
 ///
@@ -40,7 +44,11 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     if records.is_none() && secret.is_none() {
         return Err(Trouble::NoCredential(name));
     }
-    let view = ShowView::new(&name, records.as_ref(), secret.as_ref(), context.now());
+    let mut view = ShowView::new(&name, records.as_ref(), secret.as_ref(), context.now());
+    let publishes = |kind: &String| context.engine.kind(kind).is_ok_and(|kind| kind.publishes());
+    if view.kind.as_ref().is_some_and(publishes) {
+        view.key_set = context.engine.key_sets.location(&name).ok();
+    }
     out.show(&view)?;
     Ok(Outcome::attention_if(view.needs_attention()))
 }
@@ -48,20 +56,29 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 /// What `rotator show` prints.
 ///
 /// ```json
-/// {"asOf": "...", "name": "partner/acme", "arn": "arn:aws:...", "kind": "api-gateway-key", "revision": 9,
-///  "current": 2, "candidate": null, "held": null,
+/// {"asOf": "...", "name": "partner/acme", "arn": "arn:aws:...", "kind": "api-gateway-key", "keySet": null,
+///  "revision": 9, "current": 2, "candidate": null, "held": null,
 ///  "emergency": {"token": "...", "at": "...", "compromised": [1], "promoted": true},
 ///  "secret": {"deleted": false, "rotationEnabled": true, "schedule": "cron(0 8 1 * ? *)", "replicasBehind": [],
 ///             "labels": {"AWSCURRENT": "TOKEN"}, "wishes": {"overlap": "P7D", "max-live": "4"}, "unusable": null},
-///  "versions": [{"generation": 2, "id": "UUID", "state": "active", "phase": null, "carriers": ["TOKEN"],
-///    "labels": ["AWSCURRENT"], "provider": {"id": "..."}, "evidence": {}, "created": "...", "activated": "...",
-///    "deactivated": null, "suspendAt": null, "suspended": null, "destroyAt": null, "destroyed": null, "due": null,
-///    "proof": {"proven": ["api/stage/path"], "unproven": []}, "compromised": null,
+///  "versions": [{"generation": 2, "id": "UUID", "state": "active", "phase": null, "standby": false,
+///    "carriers": ["TOKEN"], "labels": ["AWSCURRENT"], "provider": {"id": "..."}, "evidence": {}, "also": null,
+///    "created": "...", "published": null, "activated": "...", "standbyDue": null, "deactivated": null,
+///    "disableAt": null, "disabled": null, "suspendAt": null, "suspended": null, "destroyAt": null, "destroyed": null,
+///    "sweepAt": null, "due": null, "proof": {"proven": ["api/stage/path"], "unproven": []}, "compromised": null,
+///    "trustedUntil": null, "strangeUntil": null,
 ///    "held": {"reason": "PlanConflict", "detail": "...", "remedy": "...", "since": "...", "lookAgain": "..."}}]}
 /// ```
 ///
 /// `secret` is `null` when the secret is gone; `unusable` says why its tags can't be used, `wishes` is `null` then;
 /// `due` is when retirement looks at the version next. The newest version comes first.
+///
+/// Of keys that verifiers fetch: `keySet`: where, if ROTATOR_JWKS_URL says so; `standby`: published, and waiting for a rotation; `published`: since when verifiers
+/// can know it; `standbyDue`: since when the current version lacks a standby; `disableAt`, `disabled`: when it signs
+/// nothing any more; `sweepAt`: when the provider is searched for keys that lost answers left; `trustedUntil`, of a
+/// compromised or withdrawn version: the last moment at which a cache may still trust it; `strangeUntil`: until when
+/// verifiers that fetched the key set before it was in it may refuse what it signs. `also`: the version whose key the
+/// value holds as well.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShowView {
@@ -69,6 +86,8 @@ pub struct ShowView {
     name: CredentialName,
     arn: Option<String>,
     kind: Option<String>,
+    /// Where verifiers fetch its keys.
+    key_set: Option<String>,
     revision: u64,
     current: Option<u32>,
     candidate: Option<u32>,
@@ -97,21 +116,35 @@ struct VersionView {
     id: String,
     state: &'static str,
     phase: Option<&'static str>,
+    standby: bool,
     carriers: Vec<Token>,
     labels: Vec<String>,
     provider: BTreeMap<String, String>,
     evidence: BTreeMap<String, String>,
+    also: Option<u32>,
     created: Time,
+    published: Option<Time>,
     activated: Option<Time>,
+    standby_due: Option<Time>,
     deactivated: Option<Time>,
+    disable_at: Option<Time>,
+    disabled: Option<Time>,
     suspend_at: Option<Time>,
     suspended: Option<Time>,
     destroy_at: Option<Time>,
     destroyed: Option<Time>,
+    sweep_at: Option<Time>,
     due: Option<Time>,
     proof: Option<Proof>,
     compromised: Option<Time>,
+    trusted_until: Option<Time>,
+    strange_until: Option<Time>,
     held: Option<HeldView>,
+    #[serde(skip)]
+    next: String,
+    /// Whether there was a key before it, which verifiers know.
+    #[serde(skip)]
+    succeeds: bool,
 }
 
 /// A hold, with what to do about it.
@@ -138,6 +171,7 @@ impl ShowView {
                 let wishes = secret?.wishes.as_ref().ok()?;
                 Some(wishes.kind.clone())
             }),
+            key_set: None,
             revision: head.map_or(0, |head| head.revision),
             current: head.and_then(|head| head.current),
             candidate: head.and_then(|head| head.candidate),
@@ -175,7 +209,8 @@ impl From<&Secret> for SecretView {
 
 /// The wishes in force, under the names of their tags, without `rotator:`.
 fn as_tags(policy: &Policy) -> BTreeMap<String, String> {
-    let Policy { kind, overlap, soak, consumer_cache, idle_before_suspend, max_age, max_live, wishes } = policy;
+    let Policy { kind, overlap, soak, consumer_cache, idle_before_suspend, max_age, max_live, publication, wishes } =
+        policy;
     let common = [
         ("kind", kind.clone()),
         ("overlap", overlap.to_string()),
@@ -186,42 +221,94 @@ fn as_tags(policy: &Policy) -> BTreeMap<String, String> {
         ("max-live", max_live.to_string()),
     ];
     let common = common.map(|(tag, value)| (tag.to_owned(), value));
-    common.into_iter().chain(wishes.clone()).collect()
+    let published = publication.as_ref().map(|publication| {
+        let Publication { standbys, lead, token_life, verifier_cache, slack } = publication;
+        [
+            ("standbys", standbys.to_string()),
+            ("publish-lead", lead.to_string()),
+            ("token-life", token_life.to_string()),
+            ("verifier-cache", verifier_cache.to_string()),
+            ("slack", slack.to_string()),
+        ]
+        .map(|(tag, value)| (tag.to_owned(), value))
+    });
+    common.into_iter().chain(published.into_iter().flatten()).chain(wishes.clone()).collect()
 }
 
 impl VersionView {
     fn new(version: &Version, secret: Option<&Secret>) -> Self {
         let labels = version.carriers.iter().filter_map(|carrier| secret?.labels.get(carrier)).flatten();
+        let wishes = secret.and_then(|secret| secret.wishes.as_ref().ok()).unwrap_or(&version.policy);
+        let is_withdrawn = version.compromised.is_some() || version.suspended.is_some();
         Self {
             generation: version.generation,
             id: version.id.to_string(),
             state: version.state.word(),
             phase: version.phase.map(|phase| phase.word()),
+            standby: version.is_standby(),
             carriers: version.carriers.clone(),
             labels: labels.cloned().collect(),
             provider: version.provider.clone(),
             evidence: version.evidence.clone(),
+            also: version.also,
             created: version.created,
+            published: version.published,
             activated: version.activated,
+            standby_due: version.standby_due,
             deactivated: version.deactivated,
+            disable_at: version.disable_at,
+            disabled: version.disabled,
             suspend_at: version.suspend_at,
             suspended: version.suspended,
             destroy_at: version.destroy_at,
             destroyed: version.destroyed,
+            sweep_at: version.sweep_at,
             due: version.due(),
             proof: version.proof.clone(),
             compromised: version.compromised,
+            trusted_until: version.trusted_until().filter(|_| is_withdrawn),
+            strange_until: version.strange_until(),
             held: version.held.as_ref().map(HeldView::from),
+            next: next(version, wishes),
+            succeeds: version.replaces.as_ref().is_some_and(|replaces| replaces.generation.is_some()),
         }
     }
 
     /// Since when it is in its state.
     fn since(&self) -> Time {
-        let latest = [self.destroyed, self.suspended, self.deactivated, self.activated];
+        let standby = self.published.filter(|_| self.standby);
+        let latest = [self.destroyed, self.suspended, self.deactivated, self.activated, standby];
         latest.into_iter().flatten().next().unwrap_or(self.created)
     }
 
-    fn proof(&self) -> String {
+    fn state(&self) -> String {
+        let phase = self.phase.map(|phase| format!("/{phase}")).unwrap_or_default();
+        let marks = [
+            (self.standby, ", standby"),
+            (self.state == State::Deactivated.word() && self.disabled.is_some(), ", disabled"),
+            (self.compromised.is_some(), ", compromised"),
+        ];
+        let marks: String = marks.into_iter().filter_map(|(is_so, mark)| is_so.then_some(mark)).collect();
+        format!("{}{phase}{marks}", self.state)
+    }
+
+    /// The provider's id, and the beginning of the name that tokens carry.
+    fn key(&self) -> String {
+        let id = self.provider.get("id").map(|id| short_id(id));
+        let kid = self.provider.get("kid").map(|kid| match kid.char_indices().nth(KID_SHOWN) {
+            Some((end, _)) => format!("kid {}..", &kid[..end]),
+            None => format!("kid {kid}"),
+        });
+        // A key that has no name but its thumbprint.
+        let id = id.filter(|id| self.provider.get("kid").is_none_or(|kid| kid != id));
+        listed(id.map(str::to_owned).into_iter().chain(kid))
+    }
+
+    /// A key set's URL, which stands above, is cut to two words.
+    fn proof(&self, key_set: Option<&str>) -> String {
+        let listed = |places: &[String]| {
+            listed(places.iter().map(|place| if Some(place.as_str()) == key_set { "its key set" } else { place }))
+        };
         match &self.proof {
             None => dash(),
             Some(proof) if proof.proven.is_empty() => "unproven".into(),
@@ -230,14 +317,47 @@ impl VersionView {
         }
     }
 
-    fn next(&self) -> String {
-        match (self.due, self.phase) {
-            (None, _) => dash(),
-            (Some(at), Some(_)) => format!("look again {}", moment(at)),
-            (Some(at), None) if self.state == "deactivated" => format!("suspend {}", moment(at)),
-            (Some(at), None) => format!("destroy {}", moment(at)),
+    /// What the page tells below the table: what caches do to a key that is gone, or new.
+    fn caches(&self, as_of: Time) -> Option<String> {
+        let generation = self.generation;
+        if let Some(until) = self.trusted_until.filter(|_| self.compromised.is_some()) {
+            let over = if until <= as_of { " (over)" } else { "" };
+            let until = moment(until);
+            return Some(format!(
+                "the last moment at which a cache may still trust generation {generation}: {until}{over}"
+            ));
         }
+        let until = self.strange_until.filter(|until| self.succeeds && *until > as_of)?;
+        Some(format!(
+            "generation {generation} became current soon after it was published: verifiers that don't fetch the key set \
+             again on an unknown kid may refuse its tokens until {}",
+            moment(until)
+        ))
     }
+}
+
+/// What time does to a version next, and when. For a standby, what it waits for: the lead is the one wished by now.
+fn next(version: &Version, wishes: &Policy) -> String {
+    let Some(due) = version.due() else {
+        let lead = wishes.publication.as_ref().map(|publication| publication.lead);
+        let ready = version.published.filter(|_| version.is_standby()).zip(lead);
+        return ready
+            .map_or_else(dash, |(published, lead)| format!("may sign from {}", moment(published + lead.delta())));
+    };
+    let refuse = if version.published.is_some() { "withdraw" } else { "suspend" };
+    let disables = version.disabled.is_none()
+        && version.disable_at.is_some_and(|disable| version.suspend_at.is_none_or(|suspend| disable < suspend));
+    let what = match (version.state, version.phase) {
+        _ if version.sweep_at == Some(due) => "search for lost keys",
+        (State::PreActivation, None) => refuse,
+        (State::Active, None) => "make a standby",
+        (State::Deactivated, None) if disables => "disable",
+        (State::Deactivated, None) => refuse,
+        (State::Suspended, None) => "destroy",
+        (State::PreActivation | State::Active | State::Deactivated | State::Suspended, Some(_))
+        | (State::Destroyed, _) => "look again",
+    };
+    format!("{what} {}", moment(due))
 }
 
 impl From<&Held> for HeldView {
@@ -259,6 +379,9 @@ impl View for ShowView {
             ["kind".to_owned(), self.kind.clone().unwrap_or_else(dash)],
             ["secret".to_owned(), self.arn.clone().unwrap_or_else(dash)],
         ];
+        if let Some(url) = &self.key_set {
+            facts.push(["key set".into(), url.clone()]);
+        }
         match &self.secret {
             None => facts.push(["".into(), "the secret is gone".into()]),
             Some(secret) => {
@@ -298,21 +421,24 @@ impl View for ShowView {
                 look,
                 ["GENERATION", "STATE", "SINCE", "NEXT", "KEY", "CARRIERS", "LABELS", "PROOF"],
                 self.versions.iter().map(|version| {
-                    let phase = version.phase.map(|phase| format!("/{phase}")).unwrap_or_default();
-                    let compromised = if version.compromised.is_some() { ", compromised" } else { "" };
                     [
                         version.generation.to_string(),
-                        format!("{}{phase}{compromised}", version.state),
+                        version.state(),
                         moment(version.since()),
-                        version.next(),
-                        version.provider.get("id").cloned().unwrap_or_else(dash),
+                        version.next.clone(),
+                        version.key(),
                         listed(version.carriers.iter().map(Token::short)),
                         listed(&version.labels),
-                        version.proof(),
+                        version.proof(self.key_set.as_deref()),
                     ]
                 }),
             ));
         }
+        let mut told = self.versions.iter().filter_map(|version| version.caches(self.as_of)).peekable();
+        if told.peek().is_some() {
+            page.push('\n');
+        }
+        told.for_each(|line| page.push_str(&(line + "\n")));
         let of_versions = self.versions.iter().map(|v| (format!("generation {}", v.generation), v.held.as_ref()));
         for (what, held) in std::iter::once(("the credential".to_owned(), self.held.as_ref())).chain(of_versions) {
             let Some(held) = held else { continue };
@@ -353,6 +479,16 @@ mod tests {
         let [rotated, held] = views();
         insta::assert_snapshot!("page_rotated", rotated.page(&Look::PLAIN));
         insta::assert_snapshot!("page_held", held.page(&Look::PLAIN));
+    }
+
+    #[test]
+    fn of_signing_keys_it_says_what_is_due_and_what_caches_do() {
+        let credential = specimens::signing();
+        let secret = specimens::secret(&credential);
+        let mut view = ShowView::new(&credential.head.name, Some(&credential), Some(&secret), specimens::at(90_000));
+        view.key_set = Some("https://keys.example/v1/jwks/orders/issuer".into());
+        insta::assert_snapshot!("signing", crate::output::json(&view));
+        insta::assert_snapshot!("page_signing", view.page(&Look::PLAIN));
     }
 
     #[test]
