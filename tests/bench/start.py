@@ -28,7 +28,7 @@ def main():
     within = True
     print(f"| function | {' | '.join(f'{name} (at most {limit:.0f})' for name, limit in LIMITS.items())} |")
     print("|---|---:|---:|---:|")
-    for name in ("rotation", "retirement"):
+    for name in ("rotation", "retirement", "jwks"):
         binary = BINARIES / name
         start(binary)  # The first run reads the file from the disk, which Lambda does elsewhere.
         runs = [start(binary) for _ in range(RUNS)]

@@ -1,4 +1,4 @@
-"""The real functions, `rotation` and `retirement`, under a Lambda runtime loop behind `--lambda-endpoint`.
+"""The real functions, `rotation`, `retirement` and `jwks`, under a Lambda runtime loop behind `--lambda-endpoint`.
 
 On real time, there is one clock: an overlap of ten seconds, and retirement's timer, which comes every minute.
 """
@@ -12,8 +12,11 @@ import urllib.request
 
 from clients import overlap_of
 from lambda_api import Lambda
+from signing import SIGNERS, check_served
 from world import BINARIES, Local, bare_environment, wait_until
 
+FUNCTIONS = ("rotation", "retirement", "jwks")
+LABELS = ("AWSCURRENT", "AWSPREVIOUS")
 TAGS = {"overlap": "PT10S", "consumer_cache": "PT5S", "soak": "PT10S"}
 
 
@@ -52,6 +55,19 @@ def the_lambda_functions_rotate_and_retire_a_key():
         print(f"    {secret}: {len(steps)} steps, the old key was refused after {overlap}, {len(told)} bytes of logs")
 
 
+def the_lambda_functions_publish_signing_keys():
+    with deployed() as (api, local, logs):
+        for kind in SIGNERS:
+            check_served(local, kind)
+        assert {json.loads(call.payload)["httpMethod"] for call in api.invocations["jwks"]} == {"GET"}
+        assert not any(call.failed for calls in api.invocations.values() for call in calls)
+        told = "\n".join(log.read_text() for log in logs.values())
+        private = [local.document("issuers/jwt-signing-key", stage)["signer"]["d"] for stage in LABELS]
+        assert len(set(private)) == 2 and all(value not in told for value in private), "a private key is in a log"
+        check_metrics(logs["retirement"].read_text().splitlines(), "retirement", "Ticks")
+        print(f"    {len(api.invocations['jwks'])} key sets and discovery documents, {len(told)} bytes of logs")
+
+
 def a_function_answers_an_event_that_it_does_not_know_with_an_error():
     with deployed() as (api, _, logs):
         for name, word in ("rotation", "Step"), ("retirement", "detail-type"):
@@ -65,12 +81,12 @@ def a_function_answers_an_event_that_it_does_not_know_with_an_error():
 
 @contextlib.contextmanager
 def deployed():
-    """Both functions, running, with an AWS that invokes them; and where each of them writes its log."""
+    """The functions, running, with an AWS that invokes them; and where each of them writes its log."""
     with contextlib.ExitStack() as stack:
-        api = stack.enter_context(Lambda("rotation", "retirement"))
+        api = stack.enter_context(Lambda(*FUNCTIONS))
         local = stack.enter_context(Local("--lambda-endpoint", api.endpoint))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        logs = {name: start(stack, api, local, name, folder) for name in ("rotation", "retirement")}
+        logs = {name: start(stack, api, local, name, folder) for name in FUNCTIONS}
         yield api, local, logs
         assert not api.init_errors, api.init_errors
 
@@ -129,5 +145,6 @@ def check_metrics(lines, function, metric):
 
 TESTS = [
     a_function_answers_an_event_that_it_does_not_know_with_an_error,
+    the_lambda_functions_publish_signing_keys,
     the_lambda_functions_rotate_and_retire_a_key,
 ]

@@ -1,6 +1,6 @@
 """Runs the wire tests: real clients and real functions, over real ports, against the built binaries.
 
-Needs `cargo build --workspace --all-targets` and a Python with `awscli` and `boto3`; `.ci/run` sees to both.
+Needs `cargo build --workspace --all-targets` and a Python with `.ci/requirements.txt`; `.ci/run` sees to both.
 Arguments name the tests to run: those whose name has one of them in it. Exits with 1 if any failed.
 """
 
@@ -13,11 +13,13 @@ sys.dont_write_bytecode = True
 import clients
 import consumers
 import functions
+import signing
+import webhooks
 
 
 def main():
     wanted = sys.argv[1:]
-    tests = [test for module in (clients, consumers, functions) for test in module.TESTS]
+    tests = [test for module in (clients, consumers, signing, webhooks, functions) for test in module.TESTS]
     if wanted:
         tests = [test for test in tests if any(part in test.__name__ for part in wanted)]
     failed = 0

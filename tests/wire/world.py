@@ -78,6 +78,32 @@ class Local:
         wait_until(f"{secret} was tested", lambda: not self.pending(secret))
         return secret
 
+    def declare(self, kind, secret, **tags):
+        """Makes a secret of that kind as a template would, without a key; its first rotation begins at once.
+
+        Answers with the value that the rotation ends with.
+        """
+        tags = {"kind": kind} | {name.replace("_", "-"): value for name, value in tags.items()}
+        client = self.boto3("secretsmanager")
+        listed = [{"Key": f"rotator:{name}", "Value": value} for name, value in tags.items()]
+        client.create_secret(Name=secret, SecretString="{}", Tags=listed)
+        function, rules = self.environment["ROTATOR_FUNCTION_ARN"], {"ScheduleExpression": "cron(0 3 1 * ? *)"}
+        client.rotate_secret(SecretId=secret, RotationLambdaARN=function, RotationRules=rules)
+        return wait_until(f"{secret} has its first key", lambda: self.document(secret))
+
+    def rotate(self, secret):
+        """A rotation on demand, from end to end; answers with the new value."""
+        before = self.document(secret)
+        self.boto3("secretsmanager").rotate_secret(SecretId=secret)
+        wait_until(f"{secret} has a new value", lambda: self.document(secret) != before)
+        return self.document(secret)
+
+    def emergency(self, secret):
+        """An emergency rotation, as the command line does it; answers with the new value."""
+        done = self.rotator("rotate", secret, "--emergency", "--reason", "a drill")
+        assert done["done"], done
+        return self.document(secret)
+
     def pending(self, secret):
         """Whether a rotation, or the test of a new configuration, is under way."""
         labels = self.boto3("secretsmanager").describe_secret(SecretId=secret)["VersionIdsToStages"].values()
@@ -85,8 +111,12 @@ class Local:
 
     def value(self, secret, stage="AWSCURRENT"):
         """The API key that a consumer of the secret reads."""
+        return self.document(secret, stage)["apiKey"]
+
+    def document(self, secret, stage="AWSCURRENT"):
+        """The whole value."""
         got = self.boto3("secretsmanager").get_secret_value(SecretId=secret, VersionStage=stage)
-        return json.loads(got["SecretString"])["apiKey"]
+        return json.loads(got["SecretString"])
 
     def url(self):
         """Where the sample's API answers."""
