@@ -420,7 +420,7 @@ fn may_sign(policy: &Value, grants: &[GrantView], signer: &str) -> bool {
     let listed = |value: &Value| match value {
         Value::String(one) => vec![one.clone()],
         Value::Array(many) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
     };
     let statements: Vec<&Value> = match policy.get("Statement") {
         Some(Value::Array(many)) => many.iter().collect(),
@@ -430,7 +430,7 @@ fn may_sign(policy: &Value, grants: &[GrantView], signer: &str) -> bool {
     let about = |statement: &Value, whom: &[&str], effect: &str| {
         let principals = match &statement["Principal"] {
             Value::Object(principal) => principal.get("AWS").map(listed).unwrap_or_default(),
-            other => listed(other),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => listed(other),
         };
         statement["Effect"] == effect
             && principals.iter().any(|principal| whom.contains(&principal.as_str()))

@@ -1,8 +1,12 @@
-//! `rotator demo`: the life of API keys in three days that take seconds, on an AWS in this process.
+//! `rotator demo`: the life of keys of each kind in three days that take seconds, on an AWS in this process.
 
 mod clients;
+mod crowd;
+mod newcomers;
 mod report;
 mod stage;
+mod tokens;
+mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -14,29 +18,33 @@ use chrono::TimeDelta;
 use local_aws::{KeyFile, ManualClock};
 use rotator::adoption::{Item, Selection, Terms, Verdict, adopt, plan};
 use rotator::engine::{Engine, Errand};
-use rotator::rotate::{Compromised, emergency, on_demand};
+use rotator::rotate::{Compromised, Milestone, emergency, on_demand};
 use state::Time;
 use state::ledger::{Actor, Note};
 use state::name::CredentialName;
 use tokio::net::TcpListener;
 
-use self::clients::Crowd;
+use self::clients::{CLIENTS, Clients};
+use self::crowd::Crowd;
+use self::newcomers::NEWCOMERS;
 use self::report::Report;
-use self::stage::{Ear, Stage, WHAT};
+use self::stage::{Ear, Stage, line, published_before};
 use super::local::not_started;
 use crate::embedded::{Embedded, Setup};
-use crate::output::Out;
+use crate::output::{Out, span};
 use crate::sample;
 use crate::trouble::{Outcome, Trouble};
 
-/// Watch API keys rotate from end to end, on an AWS in this process
+/// Watch one key of each kind rotate from end to end, on an AWS in this process
 ///
 /// Needs no AWS account and no network, and leaves nothing behind.
 ///
-/// API keys are imported and adopted; some rotate on schedule, one on demand, one in an emergency; their old keys are
-/// retired. Simulated clients call a REST API with the keys all the time.
+/// API keys are imported and adopted; a webhook secret, a signing key in KMS and one in Secrets Manager are made by
+/// their first rotation. All kinds rotate on schedule and in an emergency, one API key on demand; old keys are retired.
+/// All the time simulated clients call a REST API, senders and receivers exchange webhooks, and signers and verifiers
+/// tokens, each with the cache of a real one.
 ///
-/// Exits with 0 only if no call was refused outside the emergency and every old key came to its end.
+/// Exits with 0 only if nothing was refused but what a compromised key had made, and every old key came to its end.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Take the API keys of this CSV file, in API Gateway's key-file format, instead of the sample's 25
@@ -67,7 +75,10 @@ pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     .await
     .map_err(not_started)?;
 
-    let stage = Stage::new(&embedded, &clock, ear.clone(), Crowd::new(&embedded.config), out);
+    let stage = {
+        let crowd = Crowd::new(&embedded.config, &format!("http://{address}"));
+        Stage::new(&embedded, &clock, ear.clone(), crowd, out)
+    };
     let report = tokio::select! {
         report = play(stage, &ear, file) => report?,
         // Both end only when they are dropped.
@@ -90,7 +101,7 @@ async fn play(mut stage: Stage<'_, '_>, ear: &Ear, file: KeyFile) -> Result<Repo
     let before = values(embedded);
     stage.quiet(true);
     let adopted = stage.beside(adopt_all(embedded)).await??;
-    let Cast { scheduled, on_demand: wanted, leaked, managed } = Cast::of(&adopted)?;
+    let Cast { mut scheduled, on_demand: wanted, leaked, mut managed } = Cast::of(&adopted)?;
     stage.until(stage.now() + TimeDelta::minutes(1)).await?;
     stage.quiet(false);
     let refused = adopted.iter().filter(|(item, _)| item.verdict != Verdict::Adopt).count();
@@ -100,12 +111,22 @@ async fn play(mut stage: Stage<'_, '_>, ear: &Ear, file: KeyFile) -> Result<Repo
     stage.tell(&format!("{} keys adopted{but}; {values}", managed.len()))?;
     let mut rotated = scheduled.clone();
     rotated.extend([wanted.clone()].into_iter().filter(|name| !scheduled.contains(name)));
-    rotated.iter().for_each(|name| stage.follow(name));
-    let clients = rotated.len() * 3;
+    rotated.iter().for_each(|name| stage.follow(Clients::of(name)));
     stage.tell(&format!(
-        "{clients} clients call over HTTP: one prompt, one late, one with a fallback for each of {} keys",
+        "{} clients call over HTTP: one prompt, one late, one with a fallback for each of {} keys",
+        rotated.len() * CLIENTS,
         rotated.len()
     ))?;
+
+    stage.act("Keys that begin here: their first rotation makes them")?;
+    let adopted = managed.len();
+    for newcomer in &NEWCOMERS {
+        let name = newcomer.begin(&mut stage).await?;
+        scheduled.push(name.clone());
+        rotated.push(name.clone());
+        managed.push(name);
+    }
+    stage.until(stage.now() + TimeDelta::minutes(1)).await?;
 
     let night = start() + TimeDelta::hours(14);
     stage.until(night - TimeDelta::seconds(5)).await?;
@@ -115,25 +136,44 @@ async fn play(mut stage: Stage<'_, '_>, ear: &Ear, file: KeyFile) -> Result<Repo
     stage.until(start() + TimeDelta::hours(21)).await?;
     stage.act(&format!("Somebody asks: rotator rotate {wanted}"))?;
     let say = ear.clone();
-    let mut tell = move |milestone: rotator::rotate::Milestone| say.say(format!("{:<WHAT$}{milestone}", "rotate"));
+    let mut tell = move |milestone: Milestone| say.milestone(&milestone);
     let errand = errand(engine);
     let done = stage.beside(on_demand(engine, &wanted, &errand, &mut tell)).await?;
     done.map_err(Trouble::stopped(format!("could not rotate {wanted}")))?;
 
+    let mut emergencies = vec![leaked];
+    emergencies.extend(NEWCOMERS.iter().map(|newcomer| newcomer.name()));
     stage.until(start() + TimeDelta::hours(27)).await?;
-    stage.act(&format!("A key leaked: rotator rotate {leaked} --emergency"))?;
-    let errand = self::errand(engine);
-    let note = note(engine);
-    let done = stage.beside(emergency(engine, &leaked, &Compromised::All, &note, &errand, &mut tell)).await?;
-    done.map_err(Trouble::stopped(format!("could not rotate {leaked} in an emergency")))?;
+    for name in &emergencies {
+        stage.act(&format!("A key leaked: rotator rotate {name} --emergency"))?;
+        leak(&mut stage, name, &mut tell).await?;
+    }
 
     stage.act("Retirement: old keys are refused after their overlap, deleted after their soak")?;
     let all_over = stage.until_all_is_over(start() + TimeDelta::days(6)).await?;
     stage.act("All is over")?;
-    let mut report = Report::of(&stage, &managed, &rotated, &leaked).await?;
+    let mut report = Report::of(&stage, adopted, &managed, &rotated, &emergencies).await?;
     report.expect(all_over, "every old key is destroyed in time");
     report.expect(untouched, "adoption changes no value");
     Ok(report)
+}
+
+/// An emergency, and half an hour in which its consequences show.
+async fn leak(
+    stage: &mut Stage<'_, '_>,
+    name: &CredentialName,
+    tell: &mut (dyn FnMut(Milestone) + Send),
+) -> Result<(), Trouble> {
+    let engine = stage.embedded.engine();
+    let (errand, note) = (errand(engine), note(engine));
+    let done = stage.beside(emergency(engine, name, &Compromised::All, &note, &errand, tell)).await?;
+    let done = done.map_err(Trouble::stopped(format!("could not rotate {name} in an emergency")))?;
+    let credential = stage.load(name).await?;
+    if let Some(ahead) = credential.and_then(|credential| published_before(credential.versions.get(&done.generation)?))
+    {
+        stage.tell(&line("", name, &format!("no wait: the standby was published {} before", span(ahead))))?;
+    }
+    stage.until(stage.now() + TimeDelta::minutes(30)).await
 }
 
 /// Who plays which part.
@@ -229,10 +269,10 @@ fn start() -> Time {
 const WEEKLY: &str = "cron(0 2 ? * SUN *)";
 /// The first of each month at 02:00.
 const MONTHLY: &str = "cron(0 2 1 * ? *)";
-/// How many credentials rotate on schedule.
-const SCHEDULED: usize = 4;
+/// How many API keys rotate on schedule.
+const SCHEDULED: usize = 2;
 /// The wishes of their owners: short periods, to see all of a life in three days.
-const WISHES: [(&str, &str); 3] = [("overlap", "P1D"), ("soak", "P1D"), ("consumer-cache", "PT12H")];
+const WISHES: [(&str, &str); 3] = [("overlap", "P1D"), ("soak", "PT12H"), ("consumer-cache", "PT12H")];
 /// How long the API takes to hear of a new key: a rotation that did not wait for it would be seen.
 const PROPAGATION: Duration = Duration::from_secs(20);
 
@@ -259,10 +299,21 @@ mod tests {
         let (outcome, shown) = demo(&["--output", "json"]).await;
         let report: serde_json::Value = serde_json::from_str(&shown).unwrap();
         assert_eq!((outcome, &report["ok"]), (Outcome::Done, &true.into()), "{shown}");
-        assert_eq!((&report["adopted"], &report["refusedCalls"]), (&25.into(), &0.into()), "{shown}");
-        assert!(report["clientCalls"].as_u64() > Some(1_000), "{shown}");
-        assert!(report["refusedInEmergency"].as_u64() > Some(0), "{shown}");
-        let rotations = report["credentials"].as_array().unwrap().iter().map(|one| one["rotations"].as_u64().unwrap());
-        assert_eq!(rotations.collect::<Vec<_>>(), [2, 1, 1, 1, 1], "{shown}");
+        assert_eq!((&report["adopted"], &report["managed"]), (&25.into(), &28.into()), "{shown}");
+        let kinds = report["uses"].as_object().unwrap();
+        assert_eq!(kinds.len(), 4, "{shown}");
+        for of_kind in kinds.values() {
+            assert_eq!(of_kind["refused"], 0, "{shown}");
+            assert!(of_kind["accepted"].as_u64() > Some(500), "{shown}");
+            assert!(of_kind["refusedInEmergency"].as_u64() > Some(0), "{shown}");
+        }
+        let credentials = report["credentials"].as_array().unwrap();
+        let rotations = credentials.iter().map(|one| one["rotations"].as_u64().unwrap());
+        assert_eq!(rotations.collect::<Vec<_>>(), [2, 1, 1, 3, 3, 3], "{shown}");
+        for signing in &credentials[4..] {
+            let emergency = &signing["emergency"];
+            assert!(emergency["publishedSecondsBefore"].as_u64() > Some(12 * 3_600), "{shown}");
+            assert!(emergency["seconds"].as_u64() < Some(60), "{shown}");
+        }
     }
 }

@@ -8,20 +8,23 @@ use std::task::Poll;
 use chrono::TimeDelta;
 use local_aws::{FunctionError, ManualClock};
 use rotator::failure::{Failure, chain};
+use rotator::rotate::Milestone;
 use serde_json::Value;
 use state::Time;
+use state::credential::{Credential, Version};
 use state::lifecycle::State;
 use state::name::CredentialName;
 
-use super::clients::Crowd;
-use crate::embedded::{Embedded, ROTATION, Watch};
-use crate::output::{Out, harmless};
+use super::crowd::{Crowd, Users};
+use super::tokens::short;
+use crate::embedded::{Embedded, JWKS, ROTATION, Watch};
+use crate::output::{Out, harmless, span};
 use crate::trouble::Trouble;
 
 /// How far the clock moves while nothing is under way.
 const BIG: TimeDelta = TimeDelta::minutes(30);
 /// The same while a function or a command works: less than anything that it waits for.
-const SMALL: TimeDelta = TimeDelta::seconds(5);
+pub const SMALL: TimeDelta = TimeDelta::seconds(5);
 
 /// Hears of every invocation; shared with the embedded AWS.
 #[derive(Clone, Default)]
@@ -40,14 +43,23 @@ struct Heard {
 pub struct Stage<'a, 'o> {
     /// The AWS with the service.
     pub embedded: &'a Embedded,
-    /// Who calls.
+    /// Who uses the keys.
     pub crowd: Crowd,
     /// Where it is told.
     pub out: &'a mut Out<'o>,
     clock: &'a ManualClock,
     ear: Ear,
-    /// The states of the versions that are watched, as they were last told.
-    known: BTreeMap<CredentialName, BTreeMap<u32, State>>,
+    /// The versions that are watched, as they were last told.
+    known: BTreeMap<CredentialName, BTreeMap<u32, Known>>,
+}
+
+/// A version as it was last told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    /// Whether nothing more happens to it until the next rotation.
+    rests: bool,
+    /// What is told of it; nothing of a candidate, whose steps are told one by one.
+    said: Option<String>,
 }
 
 impl Ear {
@@ -62,7 +74,18 @@ impl Ear {
         self.lock().lines.push(line);
     }
 
+    /// The same of what a command would say to whoever runs it; a long line is broken where it pauses.
+    pub fn milestone(&self, milestone: &Milestone) {
+        let told = milestone.to_string();
+        let parts: Vec<&str> = if told.len() > 72 { told.split("; ").collect() } else { vec![&told] };
+        parts.into_iter().for_each(|part| self.say(format!("{:<WHAT$}{part}", "rotate")));
+    }
+
     fn hear(&self, function: &str, payload: &Value, done: Option<&Result<Value, FunctionError>>) {
+        // What verifiers fetch changes nothing.
+        if function == JWKS {
+            return;
+        }
         let mut heard = self.lock();
         let Some(done) = done else {
             heard.running += 1;
@@ -100,10 +123,15 @@ impl<'a, 'o> Stage<'a, 'o> {
         self.embedded.aws.now()
     }
 
-    /// Begins to tell of a credential's versions, and lets clients use it.
-    pub fn follow(&mut self, name: &CredentialName) {
-        self.known.insert(name.clone(), BTreeMap::new());
-        self.crowd.join(name);
+    /// What is recorded of a credential.
+    pub async fn load(&self, name: &CredentialName) -> Result<Option<Credential>, Trouble> {
+        self.embedded.engine().records.load(name).await.map_err(|failure| unread(name, &failure))
+    }
+
+    /// Begins to tell of a credential's versions, and lets somebody use it.
+    pub fn follow(&mut self, users: Box<dyn Users>) {
+        self.known.insert(users.name().clone(), BTreeMap::new());
+        self.crowd.join(users);
         self.ear.lock().news = true;
     }
 
@@ -152,12 +180,11 @@ impl<'a, 'o> Stage<'a, 'o> {
         }
     }
 
-    /// Lets time pass until every version that is watched is either current or destroyed; false if that is not so
+    /// Lets time pass until every version that is watched is current, a standby or destroyed; false if that is not so
     /// by `at`.
     pub async fn until_all_is_over(&mut self, at: Time) -> Result<bool, Trouble> {
         loop {
-            let over = |state: &State| matches!(state, State::Active | State::Destroyed);
-            if self.known.values().all(|versions| versions.values().all(over)) {
+            if self.known.values().all(|versions| versions.values().all(|version| version.rests)) {
                 return Ok(true);
             }
             if self.now() >= at {
@@ -167,14 +194,14 @@ impl<'a, 'o> Stage<'a, 'o> {
         }
     }
 
-    /// Moves the clock; then the AWS does what is due, every client calls once, and what happened is told.
+    /// Moves the clock; then the AWS does what is due, everybody works once, and what happened is told.
     async fn step(&mut self, by: TimeDelta) -> Result<(), Trouble> {
         self.clock.advance(by.to_std().unwrap_or_default());
         // Nothing in this process waits for anything but the clock: a few turns, and all that is due is done.
         for _ in 0..TURNS {
             tokio::task::yield_now().await;
         }
-        let told = self.crowd.call(self.now()).await;
+        let told = self.crowd.work(self.now()).await;
         told.into_iter().for_each(|line| self.ear.say(line));
         self.look().await
     }
@@ -196,30 +223,68 @@ impl<'a, 'o> Stage<'a, 'o> {
     async fn tell_changes(&mut self) -> Result<(), Trouble> {
         let names: Vec<CredentialName> = self.known.keys().cloned().collect();
         for name in names {
-            let loaded = self.embedded.engine().records.load(&name).await;
-            let loaded = loaded.map_err(|failure: Failure| Trouble::Other {
-                what: format!("could not read the records of {name}: {}", chain(&failure)),
-                next: "this is a defect of the demo: report it".into(),
-                source: None,
-            })?;
-            let now: BTreeMap<u32, State> = loaded
-                .map(|credential| credential.versions.values().map(|v| (v.generation, v.state)).collect())
-                .unwrap_or_default();
+            let Some(credential) = self.load(&name).await? else { continue };
+            let now: BTreeMap<u32, Known> =
+                credential.versions.values().map(|version| (version.generation, Known::of(version))).collect();
             let before = self.known.insert(name.clone(), now.clone()).unwrap_or_default();
+            // Where a first key was there before, it is where the story begins.
+            let is_told = !before.is_empty() || credential.versions.values().all(|version| version.published.is_some());
             let changed: Vec<String> = now
-                .iter()
-                // Its first key is where the story begins, and a candidate's steps are told one by one.
-                .filter(|(generation, state)| {
-                    before.get(generation) != Some(state) && !before.is_empty() && **state != State::PreActivation
-                })
-                .map(|(generation, state)| format!("v{generation} {state}"))
+                .into_iter()
+                .filter(|(generation, known)| is_told && before.get(generation) != Some(known))
+                .filter_map(|(generation, known)| Some(format!("v{generation} {}", known.said?)))
                 .collect();
-            if !changed.is_empty() {
-                self.tell(&line("", &name, &changed.join(", ")))?;
+            let joined = changed.join(", ");
+            let lines = if joined.len() > ROOM { changed } else { vec![joined] };
+            for how in lines.iter().filter(|how| !how.is_empty()) {
+                self.tell(&line("", &name, how))?;
             }
         }
         Ok(())
     }
+}
+
+impl Known {
+    fn of(version: &Version) -> Self {
+        let publishes = version.policy.publication.is_some();
+        let of_kms = version.policy.kind == "kms-signing-key";
+        let is_ready = version.is_standby() && version.published.is_some();
+        let word = version.state.word();
+        let said = match version.state {
+            State::PreActivation if is_ready => {
+                let kid = version.provider.get("kid").map_or("", String::as_str);
+                Some(format!("published ahead (kid {})", short(kid)))
+            }
+            State::PreActivation => None,
+            State::Active => Some(match published_before(version) {
+                Some(time) => format!("{word} (published {} before)", span(time)),
+                None => word.to_owned(),
+            }),
+            State::Deactivated if version.disabled.is_none() => Some(word.to_owned()),
+            State::Deactivated if of_kms => Some("disabled in KMS (still published)".to_owned()),
+            State::Deactivated => Some("signs nothing any more (still published)".to_owned()),
+            State::Suspended if publishes => Some(format!("{word} (withdrawn)")),
+            State::Destroyed if of_kms => Some(format!("{word} (deletion scheduled)")),
+            State::Suspended | State::Destroyed => Some(word.to_owned()),
+        };
+        let rests = matches!(version.state, State::Active | State::Destroyed) || is_ready;
+        Self { rests, said }
+    }
+}
+
+/// What is to be said when records can't be read.
+pub fn unread(name: &CredentialName, failure: &Failure) -> Trouble {
+    Trouble::Other {
+        what: format!("could not read the records of {name}: {}", chain(failure)),
+        next: "this is a defect of the demo: report it".into(),
+        source: None,
+    }
+}
+
+/// How long a key was published before it signed; `None` for one that never waited, or that nobody fetches.
+pub fn published_before(version: &Version) -> Option<TimeDelta> {
+    let published = version.published.filter(|_| version.policy.publication.is_some())?;
+    version.activated.map(|activated| activated - published).filter(|time| *time > TimeDelta::minutes(1))
 }
 
 /// What happened, to whom, and how it went.
@@ -229,5 +294,7 @@ pub fn line(what: &str, whom: &CredentialName, how: &str) -> String {
 
 /// How wide the first column is.
 pub const WHAT: usize = 14;
+/// How much fits beside what and whom into a terminal of 100 columns.
+const ROOM: usize = 46;
 /// How often the others get a turn after the clock moved.
 const TURNS: usize = 8;
