@@ -53,7 +53,8 @@ pub fn render(credential: &Credential, now: Time) -> Option<KeySet> {
     algorithms.sort_unstable();
     algorithms.dedup();
     let body = json!({ "keys": keys }).to_string();
-    let digest = Sha256::digest(body.as_bytes()).iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let digest =
+        Sha256::digest(body.as_bytes()).iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     Some(KeySet {
         etag: format!("\"{digest}\""),
         cache_control: format!(
@@ -109,7 +110,8 @@ impl KeySets {
             if status != 200 {
                 return Err(not_yet(&format!("the answer was {status}")));
             }
-            let body = ByteStream::new(answer.into_body()).collect().await.map_err(|_| not_yet("the answer broke off"))?;
+            let body =
+                ByteStream::new(answer.into_body()).collect().await.map_err(|_| not_yet("the answer broke off"))?;
             serde_json::from_slice(&body.into_bytes()).map_err(|_| not_yet("the answer is no key set"))
         };
         tokio::select! {
@@ -144,12 +146,16 @@ impl KeySets {
         let input = signing_input(algorithm, kid, &challenge);
         let told = |token: String| verify(&token, &keys);
         let signed = compact(&input, &sign(input.as_bytes()).await?);
-        if told(signed).map_err(|why| Failure::NotYet(format!("{url} does not verify a signature by {kid}: {why}")))? != challenge {
+        if told(signed).map_err(|why| Failure::NotYet(format!("{url} does not verify a signature by {kid}: {why}")))?
+            != challenge
+        {
             return Err(Failure::NotYet(format!("{url} verifies something else than {kid} signed")));
         }
         let made_up = PrivateJwk::generate(algorithm, 2_048)?;
         if told(compact(&input, &made_up.sign(input.as_bytes())?)).is_ok() {
-            return Err(Failure::NotYet(format!("{url} verifies a signature by a made-up key: the test proves nothing")));
+            return Err(Failure::NotYet(format!(
+                "{url} verifies a signature by a made-up key: the test proves nothing"
+            )));
         }
         Ok(Proof { proven: vec![url], unproven: Vec::new() })
     }

@@ -452,7 +452,8 @@ async fn clear_the_way(
         if credential.head.order.as_ref().is_some_and(|order| order.token == token) {
             return Ok(None);
         }
-        let holds = credential.head.held.is_some() || credential.standbys().iter().any(|standby| standby.held.is_some());
+        let holds =
+            credential.head.held.is_some() || credential.standbys().iter().any(|standby| standby.held.is_some());
         if holds && credential.by_carrier(&token).is_none() {
             return Ok(Some(token));
         }

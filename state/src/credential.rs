@@ -449,7 +449,8 @@ impl Credential {
                     version.compromised = version.compromised.or(Some(stamp.at));
                     // Nothing waits for those who still hold a key that strangers hold too.
                     let waits = version.is_standby() || version.suspend_at.is_some();
-                    version.suspend_at = version.suspend_at.or(Some(stamp.at)).filter(|_| waits).map(|at| at.min(stamp.at));
+                    version.suspend_at =
+                        version.suspend_at.or(Some(stamp.at)).filter(|_| waits).map(|at| at.min(stamp.at));
                     version.held = None;
                 }
                 Ok(compromised.clone())
@@ -643,7 +644,8 @@ impl Credential {
 
     /// The current version is due while a standby is missing; standbys beyond the owner's wish are due to go.
     fn settle_standbys(&mut self, stamp: &Stamp, touched: &mut Vec<u32>) {
-        let Some(wanted) = self.current().and_then(|current| Some(current.policy.publication.as_ref()?.standbys)) else {
+        let Some(wanted) = self.current().and_then(|current| Some(current.policy.publication.as_ref()?.standbys))
+        else {
             return;
         };
         let good = |generation: &u32| self.versions.get(generation).is_some_and(|v| v.compromised.is_none());

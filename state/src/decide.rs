@@ -317,9 +317,7 @@ fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Ob
     }
     match step {
         Step::Create => begin(token, credential, secret, observed, now),
-        Step::Set | Step::Test | Step::Finish if known.is_some() => {
-            Decision::Refuse(Refusal::Abandoned(token.clone()))
-        }
+        Step::Set | Step::Test | Step::Finish if known.is_some() => Decision::Refuse(Refusal::Abandoned(token.clone())),
         Step::Test => match observed.stray {
             None => Decision::Look(Question::Stray(token.clone())),
             Some(StrayValue::Other) => Decision::Refuse(Refusal::UnknownToken(token.clone())),

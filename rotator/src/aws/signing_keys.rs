@@ -6,8 +6,8 @@ use aws_config::SdkConfig;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{
-    GrantConstraints, GrantListEntry, GrantOperation, KeySpec, KeyState, KeyUsageType, MessageType, SigningAlgorithmSpec,
-    Tag,
+    GrantConstraints, GrantListEntry, GrantOperation, KeySpec, KeyState, KeyUsageType, MessageType,
+    SigningAlgorithmSpec, Tag,
 };
 
 use sha2::{Digest, Sha256, Sha384};
@@ -72,9 +72,10 @@ impl SigningKeys {
 
     /// Makes a key. There is no client token: no answer means that one may have been made.
     pub async fn create(&self, new: &NewSigningKey<'_>) -> Result<Creation, CallFailed> {
-        let tags = new.tags.iter().map(|(key, value)| {
-            Tag::builder().tag_key(key).tag_value(value).build().expect("key and value are set")
-        });
+        let tags = new
+            .tags
+            .iter()
+            .map(|(key, value)| Tag::builder().tag_key(key).tag_value(value).build().expect("key and value are set"));
         let made = self
             .client
             .create_key()

@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_validator_matches_weakly_and_in_a_list() {
-        for (known, yes) in [("\"a\"", true), ("W/\"a\"", true), ("\"b\", \"a\"", true), ("*", true), ("\"b\"", false)] {
+        for (known, yes) in [("\"a\"", true), ("W/\"a\"", true), ("\"b\", \"a\"", true), ("*", true), ("\"b\"", false)]
+        {
             assert_eq!(matches(known, "\"a\""), yes, "{known}");
         }
     }

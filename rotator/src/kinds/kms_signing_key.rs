@@ -212,7 +212,8 @@ impl Kind for KmsSigningKey {
                 granted += 1;
             }
         }
-        let evidence = if granted > 0 { BTreeMap::from([("grants".into(), granted.to_string())]) } else { Facts::new() };
+        let evidence =
+            if granted > 0 { BTreeMap::from([("grants".into(), granted.to_string())]) } else { Facts::new() };
         Ok((Facts::new(), evidence))
     }
 
@@ -385,9 +386,7 @@ fn signer(document: &SecretValue) -> Result<Signer, BadInput> {
     let document = parse(document)?;
     let text = |name: &str| document.get("signer").and_then(|signer| signer.get(name)).and_then(Value::as_str);
     match (text("keyArn"), text("kid"), text("algorithm").and_then(Algorithm::parse)) {
-        (Some(key), Some(kid), Some(algorithm)) => {
-            Ok(Signer { key: key.to_owned(), kid: kid.to_owned(), algorithm })
-        }
+        (Some(key), Some(kid), Some(algorithm)) => Ok(Signer { key: key.to_owned(), kid: kid.to_owned(), algorithm }),
         _ => Err(BadInput::Value("has a signer without keyArn, kid and algorithm")),
     }
 }
@@ -430,19 +429,20 @@ fn may_sign(policy: &Value, grants: &[GrantView], signer: &str) -> bool {
     let about = |statement: &Value, whom: &[&str], effect: &str| {
         let principals = match &statement["Principal"] {
             Value::Object(principal) => principal.get("AWS").map(listed).unwrap_or_default(),
-            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => listed(other),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                listed(other)
+            }
         };
         statement["Effect"] == effect
             && principals.iter().any(|principal| whom.contains(&principal.as_str()))
             && listed(&statement["Action"]).iter().any(|action| ["kms:Sign", "kms:*", "*"].contains(&action.as_str()))
     };
     // A condition may make a refusal void; it must not make a permission.
-    let denied = statements.iter().any(|statement| {
-        about(statement, &[signer, "*"], "Deny") && statement.get("Condition").is_none()
-    });
-    let allowed = statements.iter().any(|statement| {
-        about(statement, &[signer], "Allow") && statement.get("Condition").is_none()
-    });
+    let denied = statements
+        .iter()
+        .any(|statement| about(statement, &[signer, "*"], "Deny") && statement.get("Condition").is_none());
+    let allowed =
+        statements.iter().any(|statement| about(statement, &[signer], "Allow") && statement.get("Condition").is_none());
     !denied && (allowed || grants.iter().any(|grant| grant.grantee() == signer && grant.lets_sign()))
 }
 
@@ -494,7 +494,9 @@ mod tests {
     #[test]
     fn only_roles_are_signers() {
         assert!(is_role(ROLE) && is_role("arn:aws-cn:iam::123456789012:role/a/b"));
-        for bad in ["*", "arn:aws:iam::123456789012:user/x", "arn:aws:iam::12:role/x", "arn:aws:iam::123456789012:role/"] {
+        for bad in
+            ["*", "arn:aws:iam::123456789012:user/x", "arn:aws:iam::12:role/x", "arn:aws:iam::123456789012:role/"]
+        {
             assert!(!is_role(bad), "{bad}");
         }
     }
