@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 /// A value that must never be seen: not printed, not stored, not cloned by accident, zeroed when dropped.
@@ -16,6 +17,15 @@ impl SecretValue {
     /// The value itself. Every use of it is a place to review.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Its members, if it is the text of a JSON object. What is wrong with it otherwise is not said: a parser's message
+    /// would quote it.
+    pub fn members(&self) -> Option<Map<String, Value>> {
+        match serde_json::from_str(&self.0) {
+            Ok(Value::Object(members)) => Some(members),
+            Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) | Err(_) => None,
+        }
     }
 
     /// Whether both are the same, in time that does not depend on where they differ.

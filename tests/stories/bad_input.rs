@@ -154,9 +154,9 @@ async fn a_secret_without_a_kind_and_a_schedule_that_does_not_fit() {
 #[tokio::test(start_paused = true)]
 async fn a_value_that_has_no_place_for_a_key() {
     for (value, said) in [
-        ("marked-value, plain", "is not JSON: it must be an object, {\"apiKey\": \"...\"}"),
-        ("\"marked-value\"", "has no place for the key: it must be a JSON object"),
-        ("[\"marked-value\"]", "has no place for the key: it must be a JSON object"),
+        ("marked-value, plain", "is not a JSON object: write for instance {\"apiKey\": \"...\"}"),
+        ("\"marked-value\"", "is not a JSON object"),
+        ("[\"marked-value\"]", "is not a JSON object"),
         (r#"{"apiKey": {"marked": "value"}}"#, "an apiKey that is not a string"),
     ] {
         let stage = Stage::new().await;

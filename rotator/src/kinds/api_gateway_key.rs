@@ -409,12 +409,7 @@ impl Wishes {
 }
 
 fn parse(document: &SecretValue) -> Result<Map<String, Value>, BadInput> {
-    match serde_json::from_str(document.expose()) {
-        Ok(Value::Object(document)) => Ok(document),
-        Ok(_) => Err(BadInput::Value("has no place for the key: it must be a JSON object, {\"apiKey\": \"...\"}")),
-        // The parser's own message would quote the value.
-        Err(_) => Err(BadInput::Value("is not JSON: it must be an object, {\"apiKey\": \"...\"}")),
-    }
+    document.members().ok_or(BadInput::Value("is not a JSON object: write for instance {\"apiKey\": \"...\"}"))
 }
 
 /// Whether one of the patterns, separated by spaces, matches: a whole name, or the beginning of one up to a `/`; `/`

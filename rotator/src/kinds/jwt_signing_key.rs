@@ -239,12 +239,7 @@ fn signer(document: &SecretValue) -> Result<Option<PrivateJwk>, BadInput> {
 }
 
 fn parse(document: &SecretValue) -> Result<Map<String, Value>, BadInput> {
-    match serde_json::from_str(document.expose()) {
-        Ok(Value::Object(document)) => Ok(document),
-        Ok(_) => Err(BadInput::Value("has no place for the key: it must be a JSON object, {\"signer\": {...}}")),
-        // The parser's own message would quote the value.
-        Err(_) => Err(BadInput::Value("is not JSON: it must be an object, {\"signer\": {...}}")),
-    }
+    document.members().ok_or(BadInput::Value("is not a JSON object: write for instance {\"signer\": {...}}"))
 }
 
 #[cfg(test)]

@@ -392,11 +392,7 @@ fn signer(document: &SecretValue) -> Result<Signer, BadInput> {
 }
 
 fn parse(document: &SecretValue) -> Result<Map<String, Value>, BadInput> {
-    match serde_json::from_str(document.expose()) {
-        Ok(Value::Object(document)) => Ok(document),
-        Ok(_) => Err(BadInput::Value("has no place for a signer: it must be a JSON object, for instance {}")),
-        Err(_) => Err(BadInput::Value("is not JSON: it must be an object, for instance {}")),
-    }
+    document.members().ok_or(BadInput::Value("is not a JSON object: write for instance {}"))
 }
 
 /// AWS's own default: the account decides by IAM.
