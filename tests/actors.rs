@@ -3,6 +3,8 @@
 //!
 //! What follows from an outcome is a function of it (ids, times and retries are all decided by then), so each
 //! different outcome of a meeting is followed to its end once.
+//!
+//! `TWO_ACTORS=Retirements cargo test -p tests --test all two_actors` runs only the meetings with that in their name.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -19,11 +21,10 @@ use rotator::ports::Clock;
 use rotator::rotate::{Compromised, emergency};
 use serde_json::{Value, json};
 use state::decide::Step;
-use state::ledger::Note;
-use state::lifecycle::State;
+use state::ledger::{Change, Note};
 use state::name::CredentialName;
 
-use crate::crash_matrix::go_on;
+use crate::crash_matrix::{Of, Watch, go_on, retire};
 use crate::harness::turns::{Schedule, Side, Turns};
 use crate::harness::{ACME, Stage, Terms};
 
@@ -51,6 +52,10 @@ enum Meeting {
     EmergencyAtTheBeginning,
     /// The last step of a rotation, and an emergency.
     EmergencyAtTheEnd,
+    /// Two retirements, and a signing key without a standby. Whoever makes one can't tell KMS so twice.
+    TwoRetirements,
+    /// An emergency's first step and retirement, and no standby.
+    NoStandby,
 }
 
 impl Meeting {
@@ -60,19 +65,20 @@ impl Meeting {
             all.extend([Self::SameToken(step), Self::OtherToken(step), Self::Retirement(step)]);
         }
         all.extend([Self::Completion(Step::Set), Self::Completion(Step::Finish)]);
-        all.extend([Self::EmergencyAtTheBeginning, Self::EmergencyAtTheEnd]);
+        all.extend([Self::EmergencyAtTheBeginning, Self::EmergencyAtTheEnd, Self::TwoRetirements, Self::NoStandby]);
         all
     }
 
     /// Who may be first: two that do the same need no second order.
     fn orders(self) -> &'static [Side] {
         match self {
-            Self::SameToken(_) => &[Side::A],
+            Self::SameToken(_) | Self::TwoRetirements => &[Side::A],
             Self::OtherToken(_)
             | Self::Retirement(_)
             | Self::Completion(_)
             | Self::EmergencyAtTheBeginning
-            | Self::EmergencyAtTheEnd => &[Side::A, Side::B],
+            | Self::EmergencyAtTheEnd
+            | Self::NoStandby => &[Side::A, Side::B],
         }
     }
 
@@ -83,6 +89,19 @@ impl Meeting {
             Self::SameToken(_) | Self::OtherToken(_) | Self::Retirement(_) | Self::Completion(_) => {
                 Terms::default().with("probe", "none")
             }
+            Self::TwoRetirements | Self::NoStandby => Terms::kms(),
+        }
+    }
+
+    fn of(self) -> Of {
+        match self {
+            Self::SameToken(_)
+            | Self::OtherToken(_)
+            | Self::Retirement(_)
+            | Self::Completion(_)
+            | Self::EmergencyAtTheBeginning
+            | Self::EmergencyAtTheEnd => Of::ApiKey,
+            Self::TwoRetirements | Self::NoStandby => Of::Kms,
         }
     }
 
@@ -91,15 +110,18 @@ impl Meeting {
         match (self, side) {
             (Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd, Side::B) => WAITING,
             (Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd, Side::A)
-            | (Self::SameToken(_) | Self::OtherToken(_) | Self::Retirement(_) | Self::Completion(_), _) => usize::MAX,
+            | (Self::SameToken(_) | Self::OtherToken(_) | Self::Retirement(_) | Self::Completion(_), _)
+            | (Self::TwoRetirements | Self::NoStandby, _) => usize::MAX,
         }
     }
 }
 
 #[test]
 fn two_actors() {
+    let only = std::env::var("TWO_ACTORS").unwrap_or_default();
     let meetings: Vec<(Meeting, Side)> = Meeting::all()
         .into_iter()
+        .filter(|meeting| format!("{meeting:?}").contains(&only))
         .flat_map(|meeting| meeting.orders().iter().map(move |side| (meeting, *side)))
         .collect();
     let (next, runs, bad) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -163,7 +185,12 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
     let what = format!("{meeting:?} {schedule:?}");
     let stage = Stage::new().await;
     // Nothing is called before a test says so: rotation is configured when the first one is begun.
-    let (arn, ..) = stage.credential(ACME, &Terms { schedule: None, ..meeting.terms() }).await;
+    let terms = Terms { schedule: None, ..meeting.terms() };
+    let arn = match meeting.of() {
+        Of::ApiKey => stage.credential(ACME, &terms).await.0,
+        Of::Webhook | Of::Kms | Of::Jwt => stage.secret(ACME, "{}", &terms).await,
+    };
+    let mut watch = Watch::new(meeting.of());
     let turns = match meeting {
         Meeting::SameToken(at) => {
             begin(&stage, &arn, FIRST).await;
@@ -195,7 +222,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
             before(&stage, &arn, at).await;
             let turns = Turns::new(&stage, schedule);
             let rotating = step(&stage, &turns, Side::A, &arn, at, FIRST);
-            let retiring = turns.act(Side::B, retirement(&stage, &turns));
+            let retiring = turns.act(Side::B, retirement(&stage, &turns, Side::B));
             tokio::join!(rotating, retiring);
             turns
         }
@@ -205,7 +232,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
             Clock::sleep(&stage.clock, PROCESS).await;
             let turns = Turns::new(&stage, schedule);
             let late = step(&stage, &turns, Side::A, &arn, at, FIRST);
-            let completing = turns.act(Side::B, retirement(&stage, &turns));
+            let completing = turns.act(Side::B, retirement(&stage, &turns, Side::B));
             tokio::join!(late, completing);
             turns
         }
@@ -253,6 +280,28 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
             assert!(versions[&2].compromised.is_some() && !versions[&2].state.is_accepted(), "{what}");
             turns
         }
+        Meeting::TwoRetirements => {
+            rotated(&stage, &arn).await;
+            let turns = Turns::new(&stage, schedule);
+            let one = turns.act(Side::A, retirement(&stage, &turns, Side::A));
+            let other = turns.act(Side::B, retirement(&stage, &turns, Side::B));
+            tokio::join!(one, other);
+            turns
+        }
+        Meeting::NoStandby => {
+            rotated(&stage, &arn).await;
+            let (engine, errand) = (stage.engine_unhurt(), stage.errand());
+            let change = Change::Ordered { token: token(FIRST), compromised: vec![1] };
+            let stamp = engine.stamp(&errand, None);
+            engine.commit(&stage.load(ACME).await, change, &stamp).await.expect("ordered");
+            watch.is_emergency = true;
+            begin(&stage, &arn, FIRST).await;
+            let turns = Turns::new(&stage, schedule);
+            let rotating = step(&stage, &turns, Side::A, &arn, Step::Create, FIRST);
+            let retiring = turns.act(Side::B, retirement(&stage, &turns, Side::B));
+            tokio::join!(rotating, retiring);
+            turns
+        }
     };
     stage.assert_sound(ACME, &what).await;
     let outcome = outcome(&stage).await;
@@ -262,9 +311,11 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
     let rotations = match meeting {
         Meeting::SameToken(_) | Meeting::OtherToken(_) | Meeting::Completion(_) => 1,
         Meeting::Retirement(_) | Meeting::EmergencyAtTheBeginning | Meeting::EmergencyAtTheEnd => 2,
+        Meeting::TwoRetirements => 0,
+        Meeting::NoStandby => 1,
     };
-    go_on(&stage, ACME, rotations, &what).await;
-    finish(&stage, &what).await;
+    go_on(&stage, ACME, rotations, &mut watch, &what).await;
+    retire(&stage, &mut watch, &what).await;
     turns.stopped()
 }
 
@@ -274,6 +325,7 @@ async fn outcome(stage: &Stage) -> String {
     let mut credential = stage.recorded(ACME).await;
     for version in credential.iter_mut().flat_map(|credential| credential.versions.values_mut()) {
         version.fingerprint = None;
+        version.provider.retain(|fact, _| fact != "kid" && fact != "jwk");
     }
     let records = credential.map(|credential| {
         let head = credential.head;
@@ -284,13 +336,15 @@ async fn outcome(stage: &Stage) -> String {
         let plans = engine.api_keys.plans_of(&key.id).await.expect("plans");
         keys.push((key.id, key.name, key.enabled, plans));
     }
+    let kms_keys: Vec<(String, String)> =
+        stage.aws.inspect_kms_keys().into_iter().map(|key| (key.arn, key.state)).collect();
     let secret = engine.describe(ACME).await.expect("a secret");
     let mut values = Vec::new();
     for version in secret.labels.keys() {
         values.push(engine.secrets.value(ACME, version).await.expect("readable").is_some());
     }
     let (now, next, ended) = (stage.aws.now(), stage.aws.next_due(), stage.aws.rotations().len());
-    format!("{records:?} {keys:?} {secret:?} {values:?} {now} {next:?} {ended}")
+    format!("{records:?} {keys:?} {kms_keys:?} {secret:?} {values:?} {now} {next:?} {ended}")
 }
 
 fn token(raw: &str) -> state::name::Token {
@@ -310,20 +364,6 @@ async fn begin(stage: &Stage, arn: &str, token: &str) {
 async fn rotated(stage: &Stage, arn: &str) {
     begin(stage, arn, EARLIER).await;
     stage.aws.settle().await;
-}
-
-/// After every overlap and soak, exactly the current key is left.
-async fn finish(stage: &Stage, what: &str) {
-    stage.pass(TimeDelta::hours(25)).await;
-    stage.pass(TimeDelta::hours(25)).await;
-    stage.assert_sound(ACME, what).await;
-    let credential = stage.load(ACME).await;
-    let left: Vec<State> =
-        credential.versions.values().map(|version| version.state).filter(|state| *state != State::Destroyed).collect();
-    assert_eq!(left, [State::Active], "{what}\n{}", stage.story(ACME).await);
-    assert_eq!(stage.aws.inspect_api_keys().len(), 1, "{what}: an orphan\n{}", stage.story(ACME).await);
-    let value = stage.current_value(ACME).await;
-    assert!(stage.gets_through(&value).await, "{what}: an outage at the end");
 }
 
 /// A retry with a new token: `AWSPENDING` moves to its placeholder.
@@ -360,8 +400,8 @@ async fn unfinished_step(stage: &Stage, turns: &Turns, side: Side, arn: &str, st
     process(stage, &function, event(arn, step, token)).await;
 }
 
-async fn retirement(stage: &Stage, turns: &Turns) {
-    let function = Retirement::new(Arc::new(turns.engine(stage, Side::B)));
+async fn retirement(stage: &Stage, turns: &Turns, side: Side) {
+    let function = Retirement::new(Arc::new(turns.engine(stage, side)));
     // By the label's event: a tick's look at the index disturbs nobody.
     let event = json!({"detail-type": "Secret Label Updated", "detail": {"name": ACME}});
     process(stage, &function, event).await;

@@ -14,7 +14,8 @@ use chrono::TimeDelta;
 use clap::Parser;
 use local_aws::{Function, FunctionError};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use rotator::functions::{Handle, Invocation, rotation::Rotation, telemetry};
+use rotator::functions::{Handle, Invocation, retirement::Retirement, rotation::Rotation, telemetry};
+use rotator::jose::{Algorithm, PrivateJwk};
 use rotator::ports::{OsEntropy, Ports, Wire};
 use rotator::rotate::{Compromised, emergency};
 use rotator::secret::SecretValue;
@@ -30,6 +31,10 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::harness::faults::operation;
 use crate::harness::{ACME, Host, Stage, Terms, Which, document, engine};
+
+/// The kinds whose values have a private key in them.
+const PRIVATE_KINDS: [(&str, &str); 4] =
+    [("webhook-secret", ""), ("webhook-secret", "HS384"), ("jwt-signing-key", "ES256"), ("jwt-signing-key", "RS256")];
 
 /// The value of the first key.
 const MARKED: &str = "MARKEDvalue7Qm2Zx9Kd4Ws8";
@@ -182,6 +187,108 @@ fn in_paused_time<T>(ear: &Ear, run: impl Future<Output = T>) -> T {
     metrics::with_local_recorder(ear, || runtime.expect("a runtime").block_on(run))
 }
 
+/// Every private part of a value, wherever it is: of a private key in any form, the text that is worth stealing.
+fn learn_private(value: &Value, ear: &Ear) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member.as_str() {
+                    Some(text) if ["d", "p", "q", "dp", "dq", "qi", "k"].contains(&name.as_str()) => ear.learn(text),
+                    Some(text) => learn_whsec(text, ear),
+                    None => learn_private(member, ear),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| learn_private(item, ear)),
+        Value::String(text) => learn_whsec(text, ear),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn learn_whsec(text: &str, ear: &Ear) {
+    if let Some(secret) = text.strip_prefix("whsec_") {
+        ear.learn(secret);
+    }
+}
+
+/// Every private part of every value that Secrets Manager holds now.
+async fn learn_values(stage: &Stage, ear: &Ear) {
+    let client = stage.secrets_manager();
+    let listed = client.list_secrets().send().await.expect("listed");
+    for name in listed.secret_list().iter().filter_map(|secret| secret.name()) {
+        let versions = client.list_secret_version_ids().secret_id(name).include_deprecated(true).send().await;
+        for version in versions.expect("listed").versions().iter().filter_map(|version| version.version_id()) {
+            let read = client.get_secret_value().secret_id(name).version_id(version).send().await;
+            let Ok(read) = read else { continue };
+            let text = read.secret_string().expect("text");
+            learn_private(&serde_json::from_str(text).expect("JSON"), ear);
+        }
+    }
+}
+
+/// The wishes for one of [`PRIVATE_KINDS`].
+fn private_terms((kind, algorithm): (&str, &str)) -> Terms {
+    let terms = Terms::of(kind);
+    let terms = if kind == "webhook-secret" { terms.with("overlap", "P1D") } else { terms };
+    if algorithm.is_empty() { terms } else { terms.with("algorithm", algorithm) }
+}
+
+/// The first key, a standby, a rotation, an emergency, retirement.
+async fn a_whole_private_life(ear: &Ear, of: (&str, &str)) {
+    let stage = Stage::new().await;
+    stage.aws.register("rotation", Arc::new(Listening { host: Host::new(&stage, Which::Rotation), ear: ear.clone() }));
+    let arn = stage.secret(ACME, "{}", &private_terms(of)).await;
+    stage.rotate(&arn).await;
+    stage.tick().await;
+    learn_values(&stage, ear).await;
+    stage.pass(TimeDelta::hours(25)).await;
+    stage.rotate(&arn).await;
+    assert!(stage.load(ACME).await.head.current == Some(2), "{}", ear.text());
+    stage.tick().await;
+    learn_values(&stage, ear).await;
+    let name = CredentialName::parse(ACME).expect("a name");
+    let note = Note { salt: "00".into(), who: "ada".into(), reason: "leaked".into() };
+    let (engine, errand) = (stage.engine_unhurt(), stage.errand());
+    let mut tell = |milestone| ear.say(&format!("{milestone} {milestone:?}\n"));
+    let world = async {
+        loop {
+            stage.aws.settle().await;
+            learn_values(&stage, ear).await;
+            stage.tick().await;
+            rotator::ports::Clock::sleep(&stage.clock, TimeDelta::seconds(10)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        done = emergency(&engine, &name, &Compromised::All, &note, &errand, &mut tell) => {
+            ear.say(&format!("{done:?}\n"));
+            done.expect("the emergency");
+        }
+        () = world => unreachable!("it never ends"),
+    }
+    learn_values(&stage, ear).await;
+    for _ in 0..2 {
+        stage.pass(TimeDelta::hours(25)).await;
+        learn_values(&stage, ear).await;
+    }
+    ear.say(&format!("{:?} {:?}\n", stage.load(ACME).await, stage.key_set(ACME).await));
+    say_table(&stage, ear).await;
+}
+
+#[test]
+fn nothing_that_is_logged_measured_stored_or_served_holds_a_private_key() {
+    for of in PRIVATE_KINDS {
+        let ear = Ear::default();
+        listening(&ear, "trace", a_whole_private_life(&ear, of));
+        let said = ear.text();
+        for proof in ["committed", "step over", "tick over", "emergency ordered", "published"] {
+            assert!(said.contains(proof), "{of:?}: {proof} was not heard: this test would prove nothing");
+        }
+        assert!(ear.heard().secrets.len() >= 6, "{of:?}: three keys and the tokens of their rotations");
+        ear.assert_silent(&format!("a whole life of {of:?}"));
+    }
+}
+
 /// A rotation, an emergency, retirement, everything at `trace`.
 async fn a_whole_life(ear: &Ear) {
     let (stage, arn) = marked_stage(ear).await;
@@ -285,6 +392,11 @@ impl HttpConnector for Hostile {
         }
         *self.met.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         let body = request.body().bytes().map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default();
+        let sent = serde_json::from_str::<Value>(&body).ok();
+        let sent = sent.as_ref().and_then(|sent| sent["SecretString"].as_str());
+        if let Some(sent) = sent.and_then(|sent| serde_json::from_str(sent).ok()) {
+            learn_private(&sent, &self.ear);
+        }
         // A value that was drawn just now is in the request, and nowhere else yet.
         for word in body.split(|c: char| !c.is_ascii_alphanumeric()) {
             if rotator::kinds::api_gateway_key::is_ours("krt1", word) {
@@ -353,6 +465,122 @@ async fn hostile_rotation(ear: &Ear, operation: &'static str, answer: Answer) ->
 /// What Lambda would be told.
 fn lambda_diagnostic(failed: &rotator::functions::FunctionFailed) -> (&str, &str) {
     (&failed.error_type, &failed.message)
+}
+
+/// Every call that carries a private key, there or back.
+const PRIVATE_CARRIERS: [&str; 5] = [
+    "secretsmanager:PutSecretValue",
+    "secretsmanager:GetSecretValue",
+    "secretsmanager:CreateSecret",
+    "TrentService:GenerateMac",
+    "probe:GET /v1/jwks/partner/acme",
+];
+
+#[test]
+fn no_error_repeats_a_private_key_that_aws_quotes() {
+    for of in [PRIVATE_KINDS[0], PRIVATE_KINDS[2]] {
+        let mut met = 0;
+        for operation in PRIVATE_CARRIERS {
+            for answer in ANSWERS {
+                let ear = Ear::default();
+                met += listening(&ear, "trace", hostile_private_rotation(&ear, of, operation, answer));
+                ear.assert_silent(&format!("{of:?}: {operation} answers {answer:?}"));
+            }
+        }
+        let least = if of.0 == "webhook-secret" { 3 } else { PRIVATE_CARRIERS.len() };
+        assert!(met >= least * ANSWERS.len(), "{of:?}: every answer was given: {met}");
+    }
+}
+
+/// The four steps and a tick of retirement for the first key and its successor, each once, against an AWS that quotes.
+async fn hostile_private_rotation(ear: &Ear, of: (&str, &str), operation: &'static str, answer: Answer) -> usize {
+    const NEXT: &str = "22222222-0000-4000-8000-000000000000";
+    let stage = Stage::new().await;
+    let arn = stage.secret(ACME, "{}", &private_terms(of)).await;
+    let met = Arc::new(Mutex::new(0));
+    for token in [TOKEN, NEXT] {
+        let client = stage.secrets_manager();
+        // Refused if the first one did not come to its end.
+        let _ = client.rotate_secret().secret_id(&arn).client_request_token(token).send().await;
+        let steps = Step::ALL.map(|step| json!({"Step": step.word(), "SecretId": arn, "ClientRequestToken": token}));
+        let tick = json!({"detail-type": "Secret Label Updated", "detail": {"name": ACME}});
+        for payload in steps.into_iter().chain([tick]) {
+            let inner = stage.aws.connector();
+            let hostile = Hostile { inner, ear: ear.clone(), operation, answer, met: met.clone() };
+            for connector in [SharedHttpConnector::new(hostile), stage.aws.connector()] {
+                let engine = Arc::new(engine(&stage.settings, stage.clock, connector));
+                let function: Box<dyn Handle> = if payload.get("Step").is_some() {
+                    Box::new(Rotation::new(engine))
+                } else {
+                    Box::new(Retirement::new(engine))
+                };
+                let deadline = stage.clock.now() + TimeDelta::minutes(1);
+                let payload = payload.clone();
+                let done = function.handle(Invocation { payload, request_id: "test".into(), deadline }).await;
+                if let Err(failed) = done {
+                    ear.say(&format!("{failed} {failed:?} {:?}\n", lambda_diagnostic(&failed)));
+                }
+                learn_values(&stage, ear).await;
+            }
+        }
+        rotator::ports::Clock::sleep(&stage.clock, TimeDelta::hours(26)).await;
+    }
+    say_table(&stage, ear).await;
+    ear.say(&stage.story(ACME).await);
+    *met.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn no_debug_form_and_no_refusal_shows_a_private_key() {
+    let ear = Ear::default();
+    in_paused_time(&ear, async {
+        ear.learn(MARKED);
+        let stage = Stage::new().await;
+        let engine = stage.engine_unhurt();
+        for algorithm in [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Rs256] {
+            let key = PrivateJwk::generate(algorithm, 2_048).expect("a key");
+            learn_private(&key.to_value(), &ear);
+            ear.say(&format!("{key:?} {:?} {:?} {:?}\n", key.to_json(), key.secret(), key.public()));
+            let mut broken = key.to_value();
+            broken["x"] = "AAAA".into();
+            broken["n"] = "AAAA".into();
+            let broken = SecretValue::new(broken.to_string());
+            let refused = PrivateJwk::parse(&broken).expect_err("not one key");
+            ear.say(&format!("{refused} {refused:?}\n"));
+        }
+        // Values that no kind can use, each with the marked text where a key could be.
+        for value in [
+            json!(MARKED),
+            json!({"signing": MARKED, "signer": MARKED}),
+            json!({"signing": format!("whsec_{MARKED}"), "signer": {"d": MARKED}}),
+            json!({"signing": {"kty": "oct", "k": MARKED}, "signer": {"kty": "EC", "crv": "P-256", "d": MARKED}}),
+            json!({"signing": {"kty": "oct", "alg": "HS256", "kid": "a", "k": MARKED}, "signer": {"kty": MARKED}}),
+            json!({"signing": [MARKED], "signer": [MARKED]}),
+            json!({"signing": 7, "signer": {"kty": "OKP", "crv": "Ed25519", "x": MARKED, "d": MARKED}}),
+            json!({"signing": {"kty": MARKED}, "signer": {"kty": "RSA", "n": MARKED, "e": "AQAB", "d": MARKED}}),
+            json!({"signing": {"kty": "oct", "alg": MARKED}, "signer": {"kty": "EC", "kid": MARKED, "alg": MARKED}}),
+        ] {
+            for kind in ["webhook-secret", "jwt-signing-key", "kms-signing-key"] {
+                let kind = engine.kind(kind).expect("a kind");
+                let document = SecretValue::new(value.to_string());
+                match kind.key(&document) {
+                    Ok(key) => ear.say(&format!("{key:?}\n")),
+                    Err(bad) => ear.say(&format!("{bad} {bad:?}\n")),
+                }
+                let carrier = state::name::Token::parse(TOKEN).expect("a token");
+                let sight = rotator::kind::Sight { carrier: &carrier, current: None, known: Some(&document) };
+                ear.say(&format!("{kind:?} {sight:?}\n"));
+                if kind.name() != "kms-signing-key" {
+                    ear.say(&format!("{:?}\n", kind.recognise(&document, &sight).await));
+                }
+            }
+        }
+    });
+    assert!(
+        ear.text().contains("SecretValue(..)") && ear.text().contains("PrivateJwk("),
+        "this test would prove nothing"
+    );
+    ear.assert_silent("a Debug form or a refusal");
 }
 
 #[test]
@@ -447,6 +675,7 @@ async fn command(stage: &Stage, ear: &Ear, cli: Cli) {
         Command::Show(args) => commands::show::run(&context, args, &mut out).await,
         Command::History(args) => commands::history::run(&context, args, &mut out).await,
         Command::Adopt(args) => commands::adopt::run(&context, args, &mut out).await,
+        Command::Jwks(args) => commands::jwks::run(&context, args, &mut out).await,
         Command::Rotate(_) | Command::Demo(_) | Command::Local(_) => unreachable!("not asked for here"),
     };
     if let Err(trouble) = &done {

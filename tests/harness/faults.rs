@@ -83,6 +83,11 @@ impl Faults {
         Self { inner, plan: Arc::default() }
     }
 
+    /// A way to AWS on which nothing is hurt.
+    pub fn inner(&self) -> SharedHttpConnector {
+        self.inner.clone()
+    }
+
     pub fn process(&self) -> Process {
         let (sender, kill) = watch::channel(false);
         Process { connector: SharedHttpConnector::new(Line { faults: self.clone(), kill: Arc::new(sender) }), kill }

@@ -1,7 +1,9 @@
 //! A stage on which the real functions play against the embedded AWS, in paused time.
 
 pub mod faults;
+pub mod signing;
 pub mod turns;
+pub mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,13 +21,14 @@ use rotator::aws::plain;
 use rotator::aws::probe::{Probe, Recognition};
 use rotator::config::Config;
 use rotator::engine::{Engine, Errand};
-use rotator::functions::{Handle, Invocation, retirement::Retirement, rotation::Rotation};
+use rotator::functions::{Handle, Invocation, jwks::Jwks, retirement::Retirement, rotation::Rotation};
 use rotator::ports::{Clock, OsEntropy, Ports, Wire};
 use rotator::secret::SecretValue;
 use serde_json::{Value, json};
 use state::credential::Credential;
 use state::invariants::{Outside, Violation, check};
 use state::ledger::Actor;
+use state::lifecycle::State;
 use state::name::CredentialName;
 use tokio::time::Instant;
 
@@ -33,6 +36,8 @@ use faults::{Faults, Process};
 
 /// The one API of the stage.
 pub const API: &str = "a1b2c3";
+/// The API behind which key sets are served.
+pub const KEY_SETS: &str = "keysets1";
 /// How long a function may run: the stack's own setting.
 pub const FUNCTION_TIMEOUT: TimeDelta = TimeDelta::minutes(5);
 /// A credential's name where one is enough.
@@ -113,6 +118,31 @@ impl Default for Terms {
 }
 
 impl Terms {
+    /// What a credential of another kind is to be, with everything else by default.
+    pub fn of(kind: &str) -> Self {
+        let tags = [("rotator:kind", kind), ("rotator:soak", "P1D")];
+        Self {
+            tags: tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            schedule: Some("rate(30 days)".into()),
+        }
+    }
+
+    /// A webhook secret that is accepted for a day after the next one is there.
+    pub fn webhook() -> Self {
+        Self::of("webhook-secret").with("overlap", "P1D")
+    }
+
+    /// A signing key in KMS: by default ES256, published for a day before it signs and, after the next one does, for
+    /// four hours and a quarter.
+    pub fn kms() -> Self {
+        Self::of("kms-signing-key")
+    }
+
+    /// A signing key in Secrets Manager, of the other curve.
+    pub fn jwt() -> Self {
+        Self::of("jwt-signing-key").with("algorithm", "EdDSA")
+    }
+
     pub fn with(mut self, tag: &str, value: &str) -> Self {
         self.tags.insert(format!("rotator:{tag}"), value.to_owned());
         self
@@ -144,13 +174,21 @@ impl Stage {
             methods: vec![Method::protected("/ping"), Method::open("/open")],
         });
         let faults = Faults::new(aws.connector());
-        let settings = Config { fingerprint_key: Some(key), ..Config::default() };
+        aws.create_rest_api(RestApi {
+            id: Some(KEY_SETS.into()),
+            name: "key sets".into(),
+            stages: vec!["v1".into()],
+            methods: vec![Method::function("/jwks/{proxy+}", "jwks")],
+        });
+        let jwks_url = Some(format!("https://{KEY_SETS}.execute-api.eu-west-1.amazonaws.com/v1/jwks"));
+        let settings = Config { fingerprint_key: Some(key), jwks_url, ..Config::default() };
         let mut stage = Self { aws, clock, faults, settings, plan: String::new(), observer };
         stage.plan = stage.plan("bronze", &["prod"], Some(1_000)).await;
         stage.engine_unhurt().records.create_table().await.expect("a table");
         let function = stage.aws.register("rotation", Arc::new(Host::new(&stage, Which::Rotation)));
         stage.settings.function_arn = Some(function);
         stage.aws.register("retirement", Arc::new(Host::new(&stage, Which::Retirement)));
+        stage.aws.register("jwks", Arc::new(Host::new(&stage, Which::Jwks)));
         stage
     }
 
@@ -288,14 +326,21 @@ impl Stage {
         };
         let recorded: Vec<&String> =
             credential.versions.values().filter_map(|version| version.provider.get("id")).collect();
-        let keys = self
-            .aws
-            .inspect_api_keys()
-            .into_iter()
-            .filter(|key| {
-                recorded.contains(&&key.id) || key.tags.get("rotator:credential").is_some_and(|c| c == name.as_str())
-            })
+        let ours = |id: &String, tags: &BTreeMap<String, String>| {
+            recorded.contains(&id) || tags.get("rotator:credential").is_some_and(|c| c == name.as_str())
+        };
+        let api_keys = self.aws.inspect_api_keys().into_iter().filter(|key| ours(&key.id, &key.tags));
+        // One that waits for its deletion is as good as deleted.
+        let kms_keys = self.aws.inspect_kms_keys().into_iter().filter(|key| key.state != "PendingDeletion");
+        let kms_keys = kms_keys.filter(|key| ours(&key.arn, &key.tags));
+        // These have no key at a provider: what is recorded is all there is.
+        let kinds = ["webhook-secret", "jwt-signing-key"];
+        let live = credential.versions.values().filter(|version| version.state != State::Destroyed);
+        let held = live.filter(|version| kinds.contains(&version.policy.kind.as_str()));
+        let keys = api_keys
             .map(|key| (key.id, key.enabled))
+            .chain(kms_keys.map(|key| (key.arn, key.state == "Enabled")))
+            .chain(held.filter_map(|version| Some((version.provider.get("id")?.clone(), true))))
             .collect();
         check(&credential, &history, &Outside { secret, keys })
     }
@@ -321,7 +366,7 @@ impl Stage {
 /// The functions call the AWS that holds them: thousands of stages would never be freed.
 impl Drop for Stage {
     fn drop(&mut self) {
-        for name in ["rotation", "retirement"] {
+        for name in ["rotation", "retirement", "jwks"] {
             self.aws.register(name, Arc::new(Nobody));
         }
     }
@@ -357,6 +402,7 @@ pub fn sdk_config(connector: SharedHttpConnector) -> SdkConfig {
 pub enum Which {
     Rotation,
     Retirement,
+    Jwks,
 }
 
 /// An engine over any way to AWS.
@@ -378,16 +424,31 @@ impl Host {
     pub fn new(stage: &Stage, which: Which) -> Self {
         Self { which, settings: stage.settings.clone(), clock: stage.clock, faults: stage.faults.clone() }
     }
+
+    /// What goes wrong in the function `jwks` is, to whoever fetches, an answer that goes wrong: that is hurt, not this.
+    async fn serve(&self, payload: Value) -> Result<Value, FunctionError> {
+        let function = Jwks::new(Arc::new(engine(&self.settings, self.clock, self.faults.inner())));
+        let deadline = self.clock.now() + FUNCTION_TIMEOUT;
+        let done = function.handle(Invocation { payload, request_id: "test".into(), deadline }).await;
+        let answer =
+            done.map_err(|failed| FunctionError { error_type: failed.error_type, error_message: failed.message })?;
+        signing::assert_public(&answer);
+        Ok(answer)
+    }
 }
 
 #[async_trait]
 impl Function for Host {
     async fn invoke(&self, payload: Value) -> Result<Value, FunctionError> {
+        if let Which::Jwks = self.which {
+            return self.serve(payload).await;
+        }
         let process = self.faults.process();
         let engine = Arc::new(engine(&self.settings, self.clock, process.connector.clone()));
         let function: Box<dyn Handle> = match self.which {
             Which::Rotation => Box::new(Rotation::new(engine)),
             Which::Retirement => Box::new(Retirement::new(engine)),
+            Which::Jwks => Box::new(Jwks::new(engine)),
         };
         let deadline = self.clock.now() + FUNCTION_TIMEOUT;
         let met = self.faults.met();

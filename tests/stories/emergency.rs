@@ -30,12 +30,12 @@ async fn prepared(settings: Settings, terms: &Terms, rotations: usize) -> (Stage
     (stage, arn, values)
 }
 
-fn ticking(stage: &Stage) {
+pub(super) fn ticking(stage: &Stage) {
     stage.aws.every(Duration::from_secs(60), "retirement", json!({"detail-type": "Scheduled Event"}));
 }
 
 /// The command, while AWS does what AWS does. Ends early when `until` says so of a milestone, as if it were killed.
-async fn declare_until(
+pub(super) async fn declare_until(
     stage: &Stage,
     compromised: Compromised,
     until: impl Fn(&Milestone) -> bool + Send + Sync,
@@ -61,7 +61,7 @@ async fn declare_until(
     (done, told)
 }
 
-async fn declare(stage: &Stage, compromised: Compromised) -> (Rotated, Vec<Milestone>) {
+pub(super) async fn declare(stage: &Stage, compromised: Compromised) -> (Rotated, Vec<Milestone>) {
     let (done, told) = declare_until(stage, compromised, |_| false).await;
     match done.expect("not killed") {
         Ok(rotated) => (rotated, told),
@@ -72,7 +72,7 @@ async fn declare(stage: &Stage, compromised: Compromised) -> (Rotated, Vec<Miles
 }
 
 /// The kinds of milestones, each once in a row.
-fn words(told: &[Milestone]) -> Vec<&'static str> {
+pub(super) fn words(told: &[Milestone]) -> Vec<&'static str> {
     let mut words: Vec<_> = told
         .iter()
         .map(|milestone| match milestone {
@@ -83,8 +83,10 @@ fn words(told: &[Milestone]) -> Vec<&'static str> {
             Milestone::Begun { .. } => "begun",
             Milestone::Reached { .. } => "reached",
             Milestone::Promoted { .. } => "promoted",
+            Milestone::Strange { .. } => "strange",
             Milestone::Suspended { .. } => "suspended",
             Milestone::Refused { .. } => "refused",
+            Milestone::Trusted { .. } => "trusted",
             Milestone::Unseen { .. } => "unseen",
         })
         .collect();
@@ -144,8 +146,10 @@ async fn the_key_that_a_stranger_knows_is_refused_as_soon_as_there_is_a_new_one(
             | Milestone::Begun { .. }
             | Milestone::Reached { .. }
             | Milestone::Promoted { .. }
+            | Milestone::Strange { .. }
             | Milestone::Suspended { .. }
             | Milestone::Refused { .. }
+            | Milestone::Trusted { .. }
             | Milestone::Unseen { .. } => None,
         })
         .collect();

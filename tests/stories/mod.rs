@@ -6,6 +6,8 @@ mod emergency;
 mod holds;
 mod retirement;
 mod rotation;
+mod signing;
+mod webhooks;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +28,8 @@ struct World {
     schedules: BTreeMap<String, String>,
     /// By id, without their values.
     keys: BTreeMap<String, String>,
+    /// By ARN.
+    kms_keys: BTreeMap<String, String>,
     /// Every item of the records' table.
     items: Vec<String>,
 }
@@ -42,6 +46,7 @@ impl Stage {
             secrets.insert(name.to_owned(), format!("{:?} {versions:?} {tags:?}", found.arn()));
             schedules.insert(name.to_owned(), format!("{:?} {:?}", found.rotation_enabled(), found.rotation_rules()));
         }
+        let kms_keys = self.aws.inspect_kms_keys().into_iter().map(|key| (key.arn.clone(), format!("{key:?}"))).collect();
         let keys = self.aws.inspect_api_keys().into_iter().map(|key| (key.id.clone(), format!("{key:?}"))).collect();
         let table = aws_sdk_dynamodb::Client::new(&self.observer).scan().table_name("rotator").send().await;
         let mut items: Vec<String> = table
@@ -51,7 +56,7 @@ impl Stage {
             .map(|item| format!("{:?}", item.iter().collect::<BTreeMap<_, _>>()))
             .collect();
         items.sort_unstable();
-        World { secrets, schedules, keys, items }
+        World { secrets, schedules, keys, kms_keys, items }
     }
 
     /// A function, called with whatever a test likes.
