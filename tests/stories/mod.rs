@@ -46,7 +46,8 @@ impl Stage {
             secrets.insert(name.to_owned(), format!("{:?} {versions:?} {tags:?}", found.arn()));
             schedules.insert(name.to_owned(), format!("{:?} {:?}", found.rotation_enabled(), found.rotation_rules()));
         }
-        let kms_keys = self.aws.inspect_kms_keys().into_iter().map(|key| (key.arn.clone(), format!("{key:?}"))).collect();
+        let kms_keys =
+            self.aws.inspect_kms_keys().into_iter().map(|key| (key.arn.clone(), format!("{key:?}"))).collect();
         let keys = self.aws.inspect_api_keys().into_iter().map(|key| (key.id.clone(), format!("{key:?}"))).collect();
         let table = aws_sdk_dynamodb::Client::new(&self.observer).scan().table_name("rotator").send().await;
         let mut items: Vec<String> = table

@@ -266,7 +266,7 @@ async fn a_function_behind_an_endpoint_answers_too() {
     let endpoint = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", endpoint.local_addr().expect("bound"));
     aws.lambda_endpoint(url.parse().expect("a URL"));
-    let answering = tokio::spawn(async move {
+    let answering = async {
         let (mut stream, _) = endpoint.accept().await.expect("a caller");
         let mut request = vec![0; 8192];
         let length = stream.read(&mut request).await.expect("a request");
@@ -274,10 +274,9 @@ async fn a_function_behind_an_endpoint_answers_too() {
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).await.expect("answered");
         String::from_utf8_lossy(&request[..length]).into_owned()
-    });
-    let answer = get(&aws, "/v1/about").await;
+    };
+    let (answer, request) = tokio::join!(get(&aws, "/v1/about"), answering);
     assert_eq!((answer.status().as_u16(), answer.body().as_str()), (202, "from afar"));
-    let request = answering.await.expect("the endpoint was asked");
     assert!(request.starts_with("POST /2015-03-31/functions/site/invocations HTTP/1.1"), "{request}");
     assert!(site.events.lock().unwrap().is_empty(), "not the registered one");
 }
