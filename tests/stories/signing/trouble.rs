@@ -1,8 +1,14 @@
 //! What stands in the way of a signing key: each has a name, and each says how to go on.
 
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
 use aws_sdk_kms::types::{GrantOperation, Tag};
 use chrono::TimeDelta;
+use jsonwebtoken::DecodingKey;
 use local_aws::Settings;
+use rotator::aws::signing_keys::{Creation, NewSigningKey, SigningKeys};
+use rotator::jose::{Algorithm, PublicJwk, compact, raw_signature};
 use rotator::rotate::Compromised;
 use serde_json::{Value, json};
 use state::hold::HoldReason;
@@ -360,4 +366,32 @@ async fn an_owners_private_key_is_adopted_with_its_own_name_and_verifiers_learn_
     assert_eq!(stage.document(ACME).await["team"], "orders");
     traffic.goes_on(&stage, TimeDelta::hours(6), "rotated").await;
     assert_eq!(states(&stage).await[0], State::Suspended);
+}
+
+/// KMS signs messages of at most 4,096 bytes: of longer ones the digest, which Ed25519 does not have.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_too_long_for_ed25519_in_kms_is_refused_before_it_is_sent() {
+    let stage = Stage::new().await;
+    let keys = SigningKeys::new(&rotator::aws::plain(stage.observer.clone()));
+    let message = vec![b'x'; 4_097];
+    for algorithm in Algorithm::ALL {
+        let tags = BTreeMap::new();
+        let new = NewSigningKey { algorithm, rsa_bits: 2_048, policy: None, description: "", tags: &tags };
+        let Creation::Made(arn) = keys.create(&new).await.expect("answered") else { panic!("no key for {algorithm}") };
+        let signed = keys.sign(&arn, algorithm, &message).await;
+        if algorithm == Algorithm::EdDsa {
+            let refused = signed.expect_err("too long").to_string();
+            assert!(refused.contains("4097 bytes") && refused.contains("shorten the token"), "{refused}");
+            assert_eq!(stage.kms_key(&arn).uses, 0, "it was not sent");
+            continue;
+        }
+        let signature = raw_signature(algorithm, &signed.expect("signed")).expect("a signature");
+        let public =
+            PublicJwk::from_spki(&keys.public_key(&arn).await.expect("told"), algorithm).expect("a public key");
+        let jwk = serde_json::from_str(&public.to_json()).expect("a JWK");
+        let key = DecodingKey::from_jwk(&jwk).expect("a key");
+        let words = jsonwebtoken::Algorithm::from_str(algorithm.word()).expect("the same names");
+        let verified = jsonwebtoken::crypto::verify(compact("", &signature).trim_matches('.'), &message, &key, words);
+        assert!(verified.expect("verifiable"), "{algorithm}");
+    }
 }
