@@ -353,10 +353,16 @@ async fn tidy(
     Ok(fresh)
 }
 
-/// `RotateSecret` with a token of ours: repeating it after a lost answer is the same request.
+/// `RotateSecret` with a token of ours.
 async fn begin(engine: &Engine, credential: &Credential, token: &Token, errand: &Errand<'_>) -> Result<Token, Stopped> {
-    patiently(&engine.ports, errand.deadline, async || {
-        Ok(engine.secrets.rotate(&credential.head.arn, Some(token)).await?.unwrap_or_else(|| token.clone()))
+    let arn = &credential.head.arn;
+    patiently(&engine.ports, errand.deadline, async || match engine.secrets.rotate(arn, Some(token)).await {
+        Ok(begun) => Ok(begun.unwrap_or_else(|| token.clone())),
+        // No answer: whether it has begun is seen by its version, before it is asked for again.
+        Err(failed) if failed.fault == Fault::Unknown && engine.describe(arn).await?.labels.contains_key(token) => {
+            Ok(token.clone())
+        }
+        Err(failed) => Err(failed.into()),
     })
     .await
 }
