@@ -9,11 +9,12 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use state::Time;
 use state::credential::{Credential, Order, Version};
-use state::decide::{AWSCURRENT, AWSPENDING, Refusal, Secret, give_up, too_young};
+use state::decide::{AWSCURRENT, AWSPENDING, Refusal, Secret};
 use state::hold::Hold;
 use state::ledger::{Abandonment, Change, Note};
 use state::lifecycle::{Phase, State};
 use state::name::{CredentialName, Token};
+use state::standby::{give_up, too_young};
 
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped};

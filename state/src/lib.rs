@@ -7,7 +7,8 @@
 //!
 //! Read it in this order: [`lifecycle`] (the states and what joins them), [`policy`] (the owner's wishes, checked
 //! against one another), [`credential`] (the records and how a [`ledger::Change`] changes them), [`decide`](mod@decide)
-//! (what to do next), [`ledger`] (the chained history), [`invariants`] (what must never be false).
+//! (what to do next), [`standby`] (keys that are made ahead of their use), [`ledger`] (the chained history),
+//! [`invariants`] (what must never be false).
 
 pub mod credential;
 pub mod decide;
@@ -18,6 +19,7 @@ pub mod lifecycle;
 pub mod name;
 pub mod period;
 pub mod policy;
+pub mod standby;
 
 /// Wall-clock time, always UTC.
 pub type Time = chrono::DateTime<chrono::Utc>;
