@@ -105,7 +105,7 @@ impl HoldReason {
                 "wait until the lead is over: the rotation goes on then; if the old key leaked, declare an emergency"
             }
             Self::JwksFull => "wait until an older key is withdrawn, or shorten rotator:overlap",
-            Self::AlgorithmUnsupported => "choose an rotator:algorithm that KMS has in this Region",
+            Self::AlgorithmUnsupported => "choose a rotator:algorithm that KMS has in this Region",
             Self::KeyDisabled => {
                 "enable the key again; if it is not to be trusted, declare its generation compromised: another takes its place"
             }
