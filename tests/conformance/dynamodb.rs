@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, Put, ScalarAttributeType, TableStatus, TransactWriteItem,
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
+    Projection, ProjectionType, Put, ScalarAttributeType, TableStatus, TransactWriteItem,
 };
 use local_aws::{LocalAws, Settings};
 
@@ -74,6 +74,24 @@ async fn a_table_is_active_at_once_and_exists_once() {
     assert_eq!(refused(again.send().await).0, "ResourceInUseException");
     let absent = client.get_item().table_name("absent").key("pk", text("a")).send().await;
     assert_eq!(refused(absent).0, "ResourceNotFoundException");
+}
+
+#[tokio::test]
+async fn describe_table_tells_its_key_and_its_indexes() {
+    let (aws, _) = world();
+    let client = table(&aws).await;
+
+    let table = client.describe_table().table_name("tab").send().await.expect("described").table.expect("a table");
+
+    assert_eq!(table.key_schema(), [key("pk", KeyType::Hash), key("sk", KeyType::Range)]);
+    let [index] = table.global_secondary_indexes() else { panic!("one index") };
+    assert_eq!((index.index_name(), index.index_status()), (Some("due"), Some(&IndexStatus::Active)));
+    assert_eq!(index.key_schema(), [key("due", KeyType::Hash)]);
+    let projection = index.projection().and_then(|projection| projection.projection_type());
+    assert_eq!(projection, Some(&ProjectionType::KeysOnly));
+    let arn = table.table_arn().unwrap_or_default();
+    assert!(arn.ends_with(":table/tab"), "{arn}");
+    assert_eq!(refused(client.describe_table().table_name("absent").send().await).0, "ResourceNotFoundException");
 }
 
 #[tokio::test]

@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 
 mod api_gateway;
 mod dynamodb;
+mod iam;
 mod kms;
+mod lambda;
+mod logs;
 mod secrets_manager;
 mod transport;
 

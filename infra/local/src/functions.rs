@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use crate::lambda::FunctionShape;
 use crate::secrets_manager::Invocable;
 
 /// A Lambda function.
@@ -45,6 +46,8 @@ impl FunctionError {
 #[derive(Clone, Default)]
 pub(crate) struct Functions {
     registered: BTreeMap<String, Arc<dyn Function>>,
+    /// Of those that were set up otherwise than by default.
+    shapes: BTreeMap<String, FunctionShape>,
     endpoint: Option<http::Uri>,
 }
 
@@ -55,6 +58,16 @@ impl Functions {
 
     pub(crate) fn forward_to(&mut self, endpoint: http::Uri) {
         self.endpoint = Some(endpoint);
+    }
+
+    pub(crate) fn configure(&mut self, name: &str, shape: FunctionShape) {
+        self.shapes.insert(name.to_owned(), shape);
+    }
+
+    /// How a function is set up, if there is one of that name. Behind an endpoint there may be any.
+    pub(crate) fn shape(&self, name: &str) -> Option<FunctionShape> {
+        let there = self.endpoint.is_some() || self.registered.contains_key(name);
+        self.shapes.get(name).cloned().or_else(|| there.then(FunctionShape::default))
     }
 
     /// The functions that Secrets Manager may be given.

@@ -1,15 +1,23 @@
 //! An AWS in one process: Secrets Manager, API Gateway's keys and their data plane, KMS, DynamoDB
-//! and enough of STS, Lambda and EventBridge to hold them together.
+//! and enough of CloudWatch Logs, IAM, STS, Lambda and EventBridge to hold them together.
 //!
 //! What is modelled:
 //!
 //! - Secrets Manager: secrets, versions, labels, rotation and its schedules, deletion with and
 //!   without a recovery window;
 //! - API Gateway: API keys, usage plans, usage, tags; a data plane whose methods ask for an API key,
-//!   redirect, or hand requests to a function by Lambda proxy integration ([`Method`]);
+//!   redirect, or hand requests to a function by Lambda proxy integration ([`Method`]), and whose
+//!   stages may write access logs ([`LocalAws::log_access`]);
+//! - CloudWatch Logs: Logs Insights queries over those access logs, in as much of the language as
+//!   `filter` (`=`, `!=`, `in`, `and`), `fields`, `stats` (`count(*)`, `max`, `min`, `by`), `sort` and
+//!   `limit` are;
 //! - KMS: keys that sign and keys that authenticate, with real signatures and MACs, their states,
-//!   policies, grants (kept and told, not enforced), aliases and tags;
-//! - DynamoDB: tables, items and transactions, over dynoxide.
+//!   policies, grants (kept and told, not enforced), aliases, tags and their last use, told late;
+//! - DynamoDB: tables, items and transactions, over dynoxide;
+//! - Lambda: how a function is set up, its resource policy and its reserved concurrency, for looking
+//!   at ([`LocalAws::configure_function`]); none of it is enforced;
+//! - IAM: `SimulatePrincipalPolicy`, which evaluates no policy and answers what a switch says; STS:
+//!   `GetCallerIdentity`.
 //!
 //! It is written once, at the level of operations. In process it is an HTTP client for the SDK
 //! ([`LocalAws::http_client`]: no port, no network); over a port ([`LocalAws::serve`]) the same
@@ -43,6 +51,7 @@ pub use api_gateway::{ApiKeyView, KeyFile, KeyFileProblem, KeyFileRow, Method, R
 pub use clock::{Clock, ManualClock, ScaledClock};
 pub use functions::{Function, FunctionError};
 pub use kms::{KmsGrantView, KmsKeyView};
+pub use lambda::{FunctionPolicy, FunctionShape};
 pub use settings::{LabelEvent, PreflightValue, RetryToken, Settings};
 
 use crate::core::{Context, Response};
@@ -58,9 +67,13 @@ mod core;
 mod dynamodb;
 mod events;
 mod functions;
+mod iam;
 mod jobs;
 mod kms;
+mod lambda;
+mod logs;
 mod persist;
+mod query;
 mod run;
 mod schedule;
 mod secrets_manager;
@@ -87,8 +100,8 @@ struct Inner {
 /// A call that this AWS answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallRecord {
-    /// `secretsmanager`, `apigateway`, `dynamodb`, `kms`, `sts`, or `execute-api` for the data
-    /// plane; `unknown` for what is not modelled.
+    /// `secretsmanager`, `apigateway`, `dynamodb`, `kms`, `logs`, `lambda`, `iam`, `sts`, or
+    /// `execute-api` for the data plane; `unknown` for what is not modelled.
     pub service: &'static str,
     /// The operation's name; on the data plane the method and the path, for instance
     /// `GET /prod/ping`.
@@ -264,6 +277,16 @@ impl LocalAws {
         format!("arn:aws:lambda:{}:{}:function:{name}", self.region(), self.account())
     }
 
+    /// Sets a function up. What `change` leaves alone stays as it is. False, and nothing is changed, if
+    /// there is no such function.
+    pub fn configure_function(&self, name: &str, change: impl FnOnce(&mut FunctionShape)) -> bool {
+        let mut world = self.lock();
+        let Some(mut shape) = world.functions.shape(name) else { return false };
+        change(&mut shape);
+        world.functions.configure(name, shape);
+        true
+    }
+
     /// Invokes all functions through Lambda's Invoke API at that URL (`http` only), instead of the
     /// registered ones.
     pub fn lambda_endpoint(&self, url: http::Uri) {
@@ -290,10 +313,39 @@ impl LocalAws {
         self.act(|services, cx| services.api_gateway.create_rest_api(cx, api)).0
     }
 
-    /// Puts the tags of AWS's own on an API key that CloudFormation puts on the keys it creates.
-    /// False if there is no such key.
-    pub fn own_by_stack(&self, key: &str, stack: &str, logical_id: &str) -> bool {
-        self.act(|services, cx| services.api_gateway.own_by_stack(cx, key, stack, logical_id)).0.is_ok()
+    /// From now on all stages of that API write access logs to that log group of CloudWatch Logs, which
+    /// is created if it is not there. False if there is no such API.
+    ///
+    /// Each request that reaches a stage is one JSON object, in the format of an owner who wants to
+    /// know who still uses a key: `requestTime`, `apiKeyId`, `ip`, `userAgent`, `httpMethod`, `path`
+    /// and `status`, all of them text, `-` where there is nothing to tell. `apiKeyId` is told of
+    /// methods that ask for a key, of a disabled key and of one that is in no plan, too, which AWS's
+    /// documentation does not say; never the key's value. `ip` is the first address of the request's
+    /// `x-forwarded-for`, since nothing else here could tell one caller from another.
+    pub fn log_access(&self, api: &str, group: &str) -> bool {
+        let log = |services: &mut Services, _: &mut Context<'_>| {
+            let found = services.api_gateway.log_access(api, group).is_ok();
+            if found {
+                services.logs.create_group(group);
+            }
+            found
+        };
+        self.act(log).0
+    }
+
+    /// Puts the tags of AWS's own on a resource that CloudFormation puts on what it creates: on an API
+    /// key or a usage plan by id, a secret by name or ARN, a KMS key by ARN. False if there is none.
+    pub fn own_by_stack(&self, resource: &str, stack: &str, logical_id: &str) -> bool {
+        let own = |services: &mut Services, cx: &mut Context<'_>| {
+            let unique = cx.uuid();
+            let stack_id = format!("arn:aws:cloudformation:{}:{}:stack/{stack}/{unique}", cx.region, cx.account);
+            let tags = [("stack-name", stack), ("stack-id", &stack_id), ("logical-id", logical_id)];
+            let tags = tags.map(|(tag, value)| (format!("aws:cloudformation:{tag}"), value.to_owned())).into();
+            services.api_gateway.own_by_stack(resource, &tags)
+                || services.kms.own_by_stack(cx, resource, &tags)
+                || services.secrets_manager.own_by_stack(resource, &tags)
+        };
+        self.act(own).0
     }
 
     /// Sets the status of a secret's replica in another Region (`InSync`, `InProgress`, `Failed`).

@@ -1,12 +1,15 @@
 //! The switches: where AWS leaves room, or does not say, each side of it can be tried.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// How this AWS behaves where the real one is free to behave in several ways.
 ///
-/// The defaults are what AWS's documentation says or implies, without delays.
+/// The defaults are what AWS's documentation says or implies, without delays but for the one that it
+/// gives a figure of ([`Settings::kms_usage_lag`]).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -24,9 +27,20 @@ pub struct Settings {
     /// After this long, a key that was created, attached, detached, enabled, disabled or deleted is
     /// so on the data plane too. AWS says "a few minutes" of attaching and nothing of the others.
     pub propagation: Duration,
+    /// The same for a key that is disabled or deleted, where it differs: from the order until the
+    /// first refusal. AWS says nothing of it. Of several changes on their way the last one that was
+    /// made wins, even if it arrives first.
+    pub disabling: Option<Duration>,
+    /// The same for a key that is enabled again.
+    pub enabling: Option<Duration>,
     /// How far `GetUsage` is behind the data plane, and how long after `UpdateUsage` its figure
     /// holds there.
     pub usage_lag: Duration,
+    /// Whether `GetUsage` tells anything of a plan that has no quota. AWS does not say.
+    pub usage_without_quota: bool,
+    /// Whether `GetUsage` and `UpdateUsage` name keys by value, as some of AWS's documents have it,
+    /// and not by id.
+    pub usage_by_value: bool,
     /// Whether API Gateway's control plane throttles: 10 calls a second together with a burst of
     /// 40, `CreateApiKey` and `DeleteApiKey` 5 a second each. Over it, 429 with `Retry-After: 1`.
     pub control_plane_limits: bool,
@@ -38,6 +52,22 @@ pub struct Settings {
     /// Key specs that the Region lacks, by AWS's names, for instance `ECC_NIST_EDWARDS25519`:
     /// `CreateKey` refuses them with `UnsupportedOperationException`.
     pub kms_specs_missing: Vec<String>,
+    /// How far `GetKeyLastUsage` is behind. AWS's documentation: up to about an hour, which is the
+    /// default.
+    pub kms_usage_lag: Duration,
+    /// Since when KMS tracks the use of keys, where that is not for ever: nothing is told of uses
+    /// before, and `TrackingStartDate` of an older key is this.
+    pub kms_usage_tracked_from: Option<DateTime<Utc>>,
+    /// How long after a request its access log line is found by queries.
+    pub log_lag: Duration,
+    /// How often `GetQueryResults` answers `Running` before it answers `Complete`.
+    pub log_query_polls: u32,
+    /// What `SimulatePrincipalPolicy` answers `implicitDeny` for, instead of `allowed`: actions by
+    /// their names, for instance `secretsmanager:GetSecretValue`. Only simulated: the call itself is
+    /// answered all the same.
+    pub denied_actions: BTreeSet<String>,
+    /// Whether the caller may call `SimulatePrincipalPolicy`.
+    pub may_simulate: bool,
 }
 
 impl Default for Settings {
@@ -49,11 +79,21 @@ impl Default for Settings {
             preflight_value: PreflightValue::Current,
             label_event: LabelEvent::OnTime,
             propagation: Duration::ZERO,
+            disabling: None,
+            enabling: None,
             usage_lag: Duration::ZERO,
+            usage_without_quota: false,
+            usage_by_value: false,
             control_plane_limits: true,
             stale_index: Duration::ZERO,
             kms_lag: Duration::ZERO,
             kms_specs_missing: Vec::new(),
+            kms_usage_lag: Duration::from_secs(3600),
+            kms_usage_tracked_from: None,
+            log_lag: Duration::ZERO,
+            log_query_polls: 0,
+            denied_actions: BTreeSet::new(),
+            may_simulate: true,
         }
     }
 }

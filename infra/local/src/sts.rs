@@ -1,36 +1,24 @@
 //! STS, as far as anybody here needs to know who they are.
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::AUTHORIZATION;
 
-use crate::core::{Context, Request, Response};
+use crate::core::{Context, Request, Response, ServiceError};
+use crate::query;
 
-/// The query protocol: a form in, XML out. Only `GetCallerIdentity` is modelled.
+const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+/// Answers one call. Only `GetCallerIdentity` is modelled.
 pub(crate) fn handle(cx: &mut Context<'_>, request: &Request, form: &[(String, String)]) -> (String, Response) {
-    let action =
-        form.iter().find(|(key, _)| key == "Action").map_or_else(|| "Unknown".to_owned(), |(_, action)| action.clone());
-    let request_id = cx.uuid();
-    let (status, xml) = if action == "GetCallerIdentity" {
+    let action = query::action(form).to_owned();
+    let answer = if action == "GetCallerIdentity" {
         let account = cx.account;
-        let xml = format!(
-            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
-             <GetCallerIdentityResult><Arn>arn:aws:iam::{account}:user/local</Arn>\
-             <UserId>{user}</UserId><Account>{account}</Account></GetCallerIdentityResult>\
-             <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>\
-             </GetCallerIdentityResponse>",
-            user = access_key(request),
-        );
-        (200, xml)
+        let user = access_key(request);
+        Ok(format!("<Arn>arn:aws:iam::{account}:user/local</Arn><UserId>{user}</UserId><Account>{account}</Account>"))
     } else {
-        let xml = format!(
-            "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error>\
-             <Type>Sender</Type><Code>InvalidAction</Code>\
-             <Message>the embedded AWS models only GetCallerIdentity</Message></Error>\
-             <RequestId>{request_id}</RequestId></ErrorResponse>"
-        );
-        (400, xml)
+        Err(ServiceError::new(400, "InvalidAction", "the embedded AWS models only GetCallerIdentity"))
     };
-    let headers = vec![(CONTENT_TYPE, "text/xml".to_owned())];
-    (action, Response { status, headers, body: xml.into() })
+    let response = query::response(NAMESPACE, &action, cx.uuid(), answer);
+    (action, response)
 }
 
 /// The access key id of a signature, reduced to what an id may hold: it goes into XML.

@@ -12,6 +12,7 @@ use crate::events::{self, LabelMoved};
 use crate::functions::Functions;
 use crate::jobs::{Queue, Work, later};
 use crate::kms::Kms;
+use crate::logs::Logs;
 use crate::secrets_manager::{Effect, SecretsManager};
 use crate::settings::{LabelEvent, Settings};
 use crate::{CallRecord, RotationOutcome};
@@ -45,6 +46,8 @@ pub(crate) struct Services {
     pub(crate) secrets_manager: SecretsManager,
     pub(crate) api_gateway: ApiGateway,
     pub(crate) kms: Kms,
+    #[serde(default)]
+    pub(crate) logs: Logs,
 }
 
 /// Where this AWS is.

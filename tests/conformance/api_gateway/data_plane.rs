@@ -89,6 +89,74 @@ async fn a_change_reaches_the_data_plane_after_the_propagation_delay() {
 }
 
 #[tokio::test]
+async fn disabling_enabling_and_deleting_may_take_longer_or_shorter_than_attaching() {
+    let gateway = gateway();
+    gateway.aws.settings(|settings| {
+        settings.propagation = Duration::from_secs(30);
+        settings.disabling = Some(Duration::from_secs(90));
+        settings.enabling = Some(Duration::from_secs(5));
+    });
+    let (plan, key) = (gateway.plan().await, gateway.key("acme", VALUE).await);
+    gateway.attach(&key, &plan).await;
+    gateway.clock.advance(Duration::from_secs(29));
+    assert_eq!(gateway.ping(VALUE).await, 403, "a key that was created enabled is attached, not enabled");
+    gateway.clock.advance(Duration::from_secs(1));
+    assert_eq!(gateway.ping(VALUE).await, 200);
+
+    for enabled in [false, true] {
+        let (takes, before, after) = if enabled { (5, 403, 200) } else { (90, 200, 403) };
+        gateway.enable(&key, enabled).await;
+        gateway.clock.advance(Duration::from_secs(takes - 1));
+        assert_eq!(gateway.ping(VALUE).await, before, "enabled={enabled} is on its way");
+        gateway.clock.advance(Duration::from_secs(1));
+        assert_eq!(gateway.ping(VALUE).await, after, "enabled={enabled} has arrived");
+    }
+
+    gateway.client.delete_api_key().api_key(&key).send().await.unwrap();
+    gateway.clock.advance(Duration::from_secs(89));
+    assert_eq!(gateway.ping(VALUE).await, 200);
+    gateway.clock.advance(Duration::from_secs(1));
+    assert_eq!(gateway.ping(VALUE).await, 403);
+}
+
+#[tokio::test]
+async fn of_changes_on_their_way_the_last_one_wins_even_if_it_arrives_first() {
+    let gateway = gateway();
+    let (plan, key) = (gateway.plan().await, gateway.key("acme", VALUE).await);
+    gateway.attach(&key, &plan).await;
+    gateway.aws.settings(|settings| settings.disabling = Some(Duration::from_secs(60)));
+
+    for enabling in [0, 10] {
+        gateway.aws.settings(|settings| settings.enabling = Some(Duration::from_secs(enabling)));
+        gateway.enable(&key, false).await;
+        gateway.clock.advance(Duration::from_secs(30));
+        gateway.enable(&key, true).await;
+        gateway.clock.advance(Duration::from_secs(31));
+        assert_eq!(gateway.ping(VALUE).await, 200, "the earlier order has no effect when it arrives");
+    }
+
+    gateway.enable(&key, false).await;
+    gateway.clock.advance(Duration::from_secs(30));
+    gateway.enable(&key, false).await;
+    gateway.clock.advance(Duration::from_secs(30));
+    assert_eq!(gateway.ping(VALUE).await, 403, "the same order again delays nothing");
+}
+
+#[tokio::test]
+async fn a_change_of_plans_does_not_carry_a_change_of_state_along() {
+    let gateway = gateway();
+    let (plan, key) = (gateway.plan().await, gateway.key("acme", VALUE).await);
+    gateway.attach(&key, &plan).await;
+    gateway.aws.settings(|settings| settings.disabling = Some(Duration::from_secs(60)));
+
+    gateway.enable(&key, false).await;
+    gateway.attach(&key, &gateway.plan_with("test", None, None).await).await;
+    assert_eq!(gateway.get("/test/ping", Some(VALUE)).await.0, 200, "attached at once");
+    gateway.clock.advance(Duration::from_secs(60));
+    assert_eq!(gateway.ping(VALUE).await, 403);
+}
+
+#[tokio::test]
 async fn a_plan_throttles_each_key_by_its_own_bucket() {
     let gateway = gateway();
     let throttle = ThrottleSettings::builder().burst_limit(2).rate_limit(1.0).build();

@@ -127,3 +127,62 @@ async fn detaching_and_attaching_does_not_refill_a_quota() {
     gateway.attach(&key, &plan).await;
     assert_eq!(gateway.ping(VALUE).await, 429);
 }
+
+#[tokio::test]
+async fn without_a_key_id_the_used_keys_of_the_plan_are_told_by_pages() {
+    let gateway = gateway();
+    let plan = gateway.plan_with("prod", quota(10, 0, QuotaPeriodType::Day), None).await;
+    let mut used = Vec::new();
+    for number in 0..4 {
+        let value = format!("{VALUE}{number}");
+        let key = gateway.key("acme", &value).await;
+        gateway.attach(&key, &plan).await;
+        // The last one is never used: that it is absent is not a figure.
+        if number < 3 {
+            assert_eq!(gateway.ping(&value).await, 200);
+            used.push(key);
+        }
+    }
+    let today = gateway.aws.now().date_naive().to_string();
+    let usage = || gateway.client.get_usage().usage_plan_id(&plan).start_date(&today).end_date(&today).limit(2);
+
+    let first = usage().send().await.unwrap();
+    let rest = usage().position(first.position().expect("there is more")).send().await.unwrap();
+
+    assert_eq!((first.items().unwrap().len(), rest.items().unwrap().len()), (2, 1));
+    assert_eq!(rest.position(), None);
+    let mut told: Vec<_> = first.items().unwrap().keys().chain(rest.items().unwrap().keys()).cloned().collect();
+    told.sort();
+    used.sort();
+    assert_eq!(told, used);
+}
+
+#[tokio::test]
+async fn a_plan_without_a_quota_tells_nothing_unless_a_switch_says_so() {
+    let gateway = gateway();
+    let (plan, key) = (gateway.plan().await, gateway.key("acme", VALUE).await);
+    gateway.attach(&key, &plan).await;
+    assert_eq!(gateway.ping(VALUE).await, 200);
+    assert_eq!(gateway.usage(&plan, &key).await, None, "an empty map, which is not zero");
+    gateway.aws.settings(|settings| settings.usage_without_quota = true);
+    assert_eq!(gateway.usage(&plan, &key).await, Some(vec![1, 0]));
+}
+
+#[tokio::test]
+async fn by_a_switch_usage_is_told_by_value() {
+    let gateway = gateway();
+    gateway.aws.settings(|settings| settings.usage_by_value = true);
+    let plan = gateway.plan_with("prod", quota(10, 0, QuotaPeriodType::Day), None).await;
+    let key = gateway.key("acme", VALUE).await;
+    gateway.attach(&key, &plan).await;
+    assert_eq!(gateway.ping(VALUE).await, 200);
+    let today = gateway.aws.now().date_naive().to_string();
+
+    let usage = gateway.client.get_usage().usage_plan_id(&plan).key_id(&key).start_date(&today).end_date(&today);
+    let told = usage.send().await.unwrap();
+
+    assert_eq!(told.items().unwrap()[VALUE], [vec![1, 9]]);
+    let update = gateway.client.update_usage().usage_plan_id(&plan).key_id(&key);
+    let update = update.patch_operations(replace("/remaining", 3)).send().await.unwrap();
+    assert_eq!(update.items().unwrap()[VALUE], [vec![1, 3]]);
+}

@@ -121,3 +121,18 @@ async fn the_keys_of_a_plan_are_listed_found_and_detached() {
     assert!(get().send().await.unwrap_err().into_service_error().is_not_found_exception());
     assert_eq!(list().send().await.unwrap().items().len(), 1);
 }
+
+#[tokio::test]
+async fn the_keys_of_a_plan_are_listed_by_pages() {
+    let gateway = gateway();
+    let plan = gateway.plan().await;
+    for value in [VALUE, OTHER] {
+        gateway.attach(&gateway.key("acme", value).await, &plan).await;
+    }
+    let list = || gateway.client.get_usage_plan_keys().usage_plan_id(&plan).limit(1);
+    let first = list().send().await.unwrap();
+    let rest = list().position(first.position().expect("there is more")).send().await.unwrap();
+    assert_eq!((first.items().len(), rest.items().len(), rest.position()), (1, 1, None));
+    assert_ne!(first.items()[0].id(), rest.items()[0].id());
+    assert_eq!(refusal(gateway.client.get_usage_plan_keys().usage_plan_id("nosuch").send().await), "NotFoundException");
+}

@@ -492,6 +492,61 @@ async fn the_last_use_of_a_key_is_told_an_hour_late() {
 }
 
 #[tokio::test]
+async fn a_key_that_was_never_used_has_an_empty_last_use_since_its_creation() {
+    let (world, client) = kms();
+    let key = key(&client, KeySpec::EccNistP256).await;
+    world.clock.advance(DAY);
+    // Neither a refused signature nor a look at the key is a use.
+    let refused = client.sign().key_id(&key).signing_algorithm(SigningAlgorithmSpec::EcdsaSha384);
+    assert_eq!(refusal(refused.message(Blob::new("x")).send().await), "InvalidKeyUsageException");
+    client.get_public_key().key_id(&key).send().await.unwrap();
+    world.clock.advance(DAY);
+
+    let told = client.get_key_last_usage().key_id(&key).send().await.unwrap();
+
+    let last = told.key_last_usage().expect("present, and empty");
+    assert_eq!((last.timestamp(), last.operation(), last.cloud_trail_event_id()), (None, None, None));
+    assert_eq!(told.key_id(), Some(&*key));
+    assert_eq!(told.tracking_start_date(), told.key_creation_date());
+    client.create_alias().alias_name("alias/signer").target_key_id(&key).send().await.unwrap();
+    let by_alias = client.get_key_last_usage().key_id("alias/signer").send().await;
+    assert_eq!(refusal(by_alias), "NotFoundException", "alias names are not supported");
+}
+
+#[tokio::test]
+async fn the_last_use_stays_told_once_the_key_is_disabled_and_the_lag_is_a_switch() {
+    let (world, client) = kms();
+    world.aws.settings(|settings| settings.kms_usage_lag = Duration::from_secs(60));
+    let key = key(&client, KeySpec::Hmac256).await;
+    let mac = client.generate_mac().key_id(&key).mac_algorithm(MacAlgorithmSpec::HmacSha256);
+    mac.message(Blob::new("x")).send().await.unwrap();
+    client.disable_key().key_id(&key).send().await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
+
+    let told = client.get_key_last_usage().key_id(&key).send().await.unwrap();
+
+    let last = told.key_last_usage().unwrap();
+    assert_eq!(last.operation(), Some(&KeyLastUsageTrackingOperation::GenerateMac));
+    assert!(last.cloud_trail_event_id().is_some() && last.kms_request_id().is_some());
+}
+
+#[tokio::test]
+async fn nothing_is_told_of_uses_before_tracking_began() {
+    let (world, client) = kms();
+    let key = key(&client, KeySpec::EccNistP256).await;
+    sign(&client, &key, SigningAlgorithmSpec::EcdsaSha256, b"hello").await;
+    world.clock.advance(DAY);
+    let from = world.aws.now();
+    world.aws.settings(|settings| settings.kms_usage_tracked_from = Some(from));
+
+    let told = client.get_key_last_usage().key_id(&key).send().await.unwrap();
+
+    assert_eq!(told.key_last_usage().unwrap().timestamp(), None);
+    assert_eq!(told.tracking_start_date().unwrap().secs(), from.timestamp());
+    assert!(told.key_creation_date() < told.tracking_start_date(), "so this is no evidence of anything");
+}
+
+#[tokio::test]
 async fn keys_sign_and_authenticate_the_same_after_a_restart() {
     let dir = std::env::temp_dir().join(format!("local-aws-kms-{}", std::process::id()));
     let open = || {

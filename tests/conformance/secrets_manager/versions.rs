@@ -242,3 +242,25 @@ async fn list_secret_version_ids_leaves_versions_without_labels_out_unless_asked
     let described = client.describe_secret().secret_id("s").send().await.expect("described");
     assert_eq!(described.version_ids_to_stages.map(|stages| stages.len()), Some(2));
 }
+
+#[tokio::test]
+async fn list_secret_version_ids_pages_and_tells_labels_and_dates() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    create(&client, "s").await;
+    put(&client, SECOND, "two", &["AWSPENDING"]).await;
+    let list = || client.list_secret_version_ids().secret_id("s").include_deprecated(true).max_results(1);
+
+    let first = list().send().await.expect("listed");
+    let rest = list().next_token(first.next_token().expect("there is more")).send().await.expect("listed");
+
+    let told = |version: &aws_sdk_secretsmanager::types::SecretVersionsListEntry| {
+        assert_eq!(version.created_date().map(|at| at.secs()), Some(aws.now().timestamp()));
+        (version.version_id().unwrap_or_default().to_owned(), version.version_stages().to_vec())
+    };
+    assert_eq!(told(&first.versions()[0]), (FIRST.to_owned(), vec!["AWSCURRENT".to_owned()]));
+    assert_eq!(told(&rest.versions()[0]), (SECOND.to_owned(), vec!["AWSPENDING".to_owned()]));
+    assert_eq!((first.versions().len(), rest.versions().len(), rest.next_token()), (1, 1, None));
+    let wrong = list().next_token("nosuch").send().await;
+    assert_eq!(refused(wrong).0, "InvalidNextTokenException");
+}

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::ApiGateway;
 use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found};
-use super::edge::Admission;
 use super::key_file::{KeyFile, KeyFileRow};
 use crate::core::{Context, Response, ServiceError};
 
@@ -124,7 +123,8 @@ impl ApiGateway {
     pub(super) fn delete_api_key(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
         let key = self.keys.remove(call.path[1]).ok_or_else(no_such_key)?;
         self.values.remove(&key.value);
-        self.edge.publish(&key.id, &key.value, None, cx.now, cx.now + cx.settings.propagation);
+        let from = cx.now + cx.settings.disabling.unwrap_or(cx.settings.propagation);
+        self.edge.publish_state(&key.id, &key.value, None, cx.now, from);
         Ok(empty(202))
     }
 
@@ -207,11 +207,16 @@ impl ApiGateway {
 
     /// Sends the data plane what is now true of a key.
     pub(super) fn publish(&mut self, cx: &Context<'_>, id: &str) {
-        if let Some(key) = self.keys.get(id) {
-            let admission = Admission { enabled: key.enabled, plans: key.plans.clone() };
-            let from = cx.now + cx.settings.propagation;
-            self.edge.publish(id, &key.value, Some(admission), cx.now, from);
-        }
+        let Some(key) = self.keys.get(id) else { return };
+        let settings = cx.settings;
+        // A key that the data plane has never heard of is new, whether it is enabled or not.
+        let turned = match key.enabled {
+            true => settings.enabling,
+            false => settings.disabling,
+        };
+        let turned = turned.filter(|_| self.edge.knows(id)).unwrap_or(settings.propagation);
+        self.edge.publish_state(id, &key.value, Some(key.enabled), cx.now, cx.now + turned);
+        self.edge.publish_plans(id, &key.value, key.plans.clone(), cx.now, cx.now + settings.propagation);
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ApiGateway;
+use super::access_log::Access;
 use super::proxy::{self, Target};
 use super::usage_plans::Exhausted;
 use crate::core::{Context, Request, Response};
@@ -91,6 +92,9 @@ pub(super) struct Api {
     pub(super) stages: Vec<String>,
     methods: Vec<Method>,
     pub(super) created: DateTime<Utc>,
+    /// The log group that its stages write their access logs to.
+    #[serde(default)]
+    pub(super) access_log: Option<String>,
 }
 
 /// How a method's path fits a request's. Of all that fit, the exact one is taken, otherwise the one
@@ -127,36 +131,34 @@ impl ApiGateway {
     pub(crate) fn create_rest_api(&mut self, cx: &mut Context<'_>, api: RestApi) -> String {
         let RestApi { id, name, stages, methods } = api;
         let id = id.unwrap_or_else(|| cx.short_id(10));
-        self.apis.insert(id.clone(), Api { name, stages, methods, created: cx.now });
+        self.apis.insert(id.clone(), Api { name, stages, methods, created: cx.now, access_log: None });
         id
     }
 
-    /// One data-plane request, whose path begins with the stage.
-    pub(crate) fn invoke(&mut self, cx: &mut Context<'_>, api: &str, request: &Request) -> Admitted {
-        let (method, target) = match self.admit(cx, api, request) {
-            Ok(admitted) => admitted,
-            Err(refusal) => return Admitted::Answer(refusal.response()),
+    /// One data-plane request, whose path begins with the stage; and what its stage's access log is
+    /// to tell of it.
+    pub(crate) fn invoke(&mut self, cx: &mut Context<'_>, api: &str, request: &Request) -> (Admitted, Option<Access>) {
+        let (method, target) = match self.find_method(api, request) {
+            Ok(found) => found,
+            Err(refusal) => return (Admitted::Answer(refusal.response()), self.access(cx, api, request, None)),
         };
+        let access = self.access(cx, api, request, Some(&method));
+        if let Err(refusal) = self.let_in(cx, &method, &target, request) {
+            return (Admitted::Answer(refusal.response()), access);
+        }
         if let Some(name) = method.function {
-            return Admitted::Function { name, event: proxy::event(cx, &target, request) };
+            return (Admitted::Function { name, event: proxy::event(cx, &target, request) }, access);
         }
         if let Some(location) = method.redirect_to {
             let mut response = Response::json(302, &json!({}));
             response.headers.push((LOCATION, location));
-            return Admitted::Answer(response);
+            return (Admitted::Answer(response), access);
         }
-        Admitted::Answer(Response::json(200, &json!({ "ok": true, "path": request.path })))
+        (Admitted::Answer(Response::json(200, &json!({ "ok": true, "path": request.path }))), access)
     }
 
-    /// The method that lets a request in.
-    fn admit<'r>(
-        &mut self,
-        cx: &Context<'_>,
-        api_id: &'r str,
-        request: &'r Request,
-    ) -> Result<(Method, Target<'r>), Refusal> {
-        let path = request.raw_path.strip_prefix('/').unwrap_or(&request.raw_path);
-        let (stage, resource) = path.split_once('/').unwrap_or((path, ""));
+    fn find_method<'r>(&self, api_id: &'r str, request: &'r Request) -> Result<(Method, Target<'r>), Refusal> {
+        let (stage, resource) = stage_and_resource(request);
         let api = self.apis.get(api_id).filter(|api| api.stages.iter().any(|name| name == stage));
         let methods = api.ok_or(Refusal::Forbidden)?.methods.iter();
         let (method, fit) = methods
@@ -166,30 +168,51 @@ impl ApiGateway {
                 Fit::Greedy { rest, .. } => rest.len(),
             })
             .ok_or(Refusal::MissingAuthenticationToken)?;
-
-        if method.api_key_required {
-            let value = request.headers.get("x-api-key").and_then(|value| value.to_str().ok());
-            let (id, admission) = value
-                .and_then(|value| self.edge.find(value, cx.now))
-                .filter(|(_, admission)| admission.enabled)
-                .ok_or(Refusal::Forbidden)?;
-            let opening = admission
-                .plans
-                .iter()
-                .find(|plan| self.plans.get(*plan).is_some_and(|plan| plan.opens(api_id, stage)))
-                .ok_or(Refusal::Forbidden)?;
-            let plan = self.plans.get_mut(opening).ok_or(Refusal::Forbidden)?;
-            plan.admit(cx, id).map_err(|exhausted| match exhausted {
-                Exhausted::Throttled => Refusal::TooManyRequests,
-                Exhausted::Quota => Refusal::LimitExceeded,
-            })?;
-        }
         let variable = match fit {
             Fit::Exact => None,
             Fit::Greedy { variable, rest } => Some((variable, rest)),
         };
         Ok((method.clone(), Target { api: api_id, stage, resource, template: method.path.clone(), variable }))
     }
+
+    /// Whether the method lets the request in, which counts against its key's plan.
+    fn let_in(
+        &mut self,
+        cx: &Context<'_>,
+        method: &Method,
+        target: &Target<'_>,
+        request: &Request,
+    ) -> Result<(), Refusal> {
+        if !method.api_key_required {
+            return Ok(());
+        }
+        let (id, admission) = self
+            .edge
+            .find(key_of(request).ok_or(Refusal::Forbidden)?, cx.now)
+            .filter(|(_, admission)| admission.enabled)
+            .ok_or(Refusal::Forbidden)?;
+        let opening = admission
+            .plans
+            .iter()
+            .find(|plan| self.plans.get(*plan).is_some_and(|plan| plan.opens(target.api, target.stage)))
+            .ok_or(Refusal::Forbidden)?;
+        let plan = self.plans.get_mut(opening).ok_or(Refusal::Forbidden)?;
+        plan.admit(cx, id).map_err(|exhausted| match exhausted {
+            Exhausted::Throttled => Refusal::TooManyRequests,
+            Exhausted::Quota => Refusal::LimitExceeded,
+        })
+    }
+}
+
+/// The stage that a request's path begins with, and the rest, percent-encoded.
+pub(super) fn stage_and_resource(request: &Request) -> (&str, &str) {
+    let path = request.raw_path.strip_prefix('/').unwrap_or(&request.raw_path);
+    path.split_once('/').unwrap_or((path, ""))
+}
+
+/// The API key that a request carries.
+pub(super) fn key_of(request: &Request) -> Option<&str> {
+    request.headers.get("x-api-key").and_then(|value| value.to_str().ok())
 }
 
 impl Refusal {

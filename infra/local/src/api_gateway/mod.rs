@@ -1,5 +1,6 @@
 //! API Gateway: API keys, usage plans and usage (REST, JSON), and the data plane that enforces them.
 
+mod access_log;
 mod api_keys;
 mod call;
 mod data_plane;

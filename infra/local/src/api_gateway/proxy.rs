@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::access_log::source_ip;
 use crate::core::{Context, Request, Response};
 use crate::functions::FunctionError;
 
@@ -87,7 +88,7 @@ pub(super) fn event(cx: &mut Context<'_>, target: &Target<'_>, request: &Request
             "domainName": domain,
             "domainPrefix": target.api,
             "httpMethod": request.method.as_str(),
-            "identity": { "sourceIp": "127.0.0.1", "userAgent": user_agent },
+            "identity": { "sourceIp": source_ip(request), "userAgent": user_agent },
             "path": format!("/{}/{}", target.stage, target.resource),
             "protocol": "HTTP/1.1",
             "requestId": cx.uuid().to_string(),

@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::ApiGateway;
-use super::api_keys::no_such_key;
 use super::call::{Call, MOST_TAGS, bad_request, check_tags, empty, not_found, too_many_tags};
 use crate::core::{Context, Response, ServiceError};
 
@@ -17,24 +16,11 @@ struct TagResource {
 }
 
 impl ApiGateway {
-    /// Puts the tags of AWS's own on a key that CloudFormation puts on the keys it creates. No API
-    /// call can write them.
-    pub(crate) fn own_by_stack(
-        &mut self,
-        cx: &mut Context<'_>,
-        key: &str,
-        stack: &str,
-        logical_id: &str,
-    ) -> Result<(), ServiceError> {
-        let unique = cx.uuid();
-        let stack_id = format!("arn:aws:cloudformation:{}:{}:stack/{stack}/{unique}", cx.region, cx.account);
-        let key = self.keys.get_mut(key).ok_or_else(no_such_key)?;
-        key.tags.extend([
-            ("aws:cloudformation:stack-name".to_owned(), stack.to_owned()),
-            ("aws:cloudformation:stack-id".to_owned(), stack_id),
-            ("aws:cloudformation:logical-id".to_owned(), logical_id.to_owned()),
-        ]);
-        Ok(())
+    /// Puts AWS's own tags on a key or a usage plan. No API call can write them.
+    pub(crate) fn own_by_stack(&mut self, id: &str, tags: &BTreeMap<String, String>) -> bool {
+        let key = self.keys.get_mut(id).map(|key| &mut key.tags);
+        let owned = key.or_else(|| self.plans.get_mut(id).map(|plan| &mut plan.tags));
+        owned.map(|own| own.extend(tags.clone())).is_some()
     }
 
     pub(super) fn get_tags(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {

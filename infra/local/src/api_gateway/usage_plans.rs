@@ -242,8 +242,9 @@ impl ApiGateway {
         Ok(empty(202))
     }
 
-    /// Tells `[used, remaining]` for each day, by key id. A key without usage in the plan is left
-    /// out. `remaining` is 0 where the plan has no quota, which AWS's documentation leaves open.
+    /// Tells `[used, remaining]` for each day, by key id or by value (`Settings::usage_by_value`). A
+    /// key without usage in the plan is left out, and everything where the plan has no quota, unless
+    /// `Settings::usage_without_quota` says otherwise: `remaining` is 0 then.
     pub(super) fn get_usage(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
         let (start, end) = (date(call, "startDate")?, date(call, "endDate")?);
         if start > end || (end - start).num_days() >= MOST_DAYS {
@@ -255,15 +256,21 @@ impl ApiGateway {
             None => self.members(id).map(|key| key.id.clone()).collect(),
         };
         let plan = self.plans.get_mut(id).ok_or_else(no_such_plan)?;
+        let tells = plan.quota.is_some() || cx.settings.usage_without_quota;
         let mut used = Vec::new();
-        for key in &members {
+        for key in members.iter().filter(|_| tells) {
             let (usage, measure) = plan.usage_of(cx, key);
             // Days that have not come yet have no figures.
             if let Some(days) = usage.tell((start, end.min(cx.now.date_naive())), measure, cx.now) {
                 used.push((key.as_str(), json_of_days(&days)));
             }
         }
-        let page = call.page(used.into_iter())?;
+        let mut page = call.page(used.into_iter())?;
+        if cx.settings.usage_by_value {
+            for (key, _) in &mut page.items {
+                *key = &self.keys[*key].value;
+            }
+        }
         let mut body = usage_json(id, start, end, page.items);
         if let Some(next) = page.next {
             body["position"] = json!(next);
@@ -296,7 +303,8 @@ impl ApiGateway {
         let used =
             usage.tell((today, today), measure, cx.now).and_then(|days| days.last().map(|day| day.used)).unwrap_or(0);
         let day = Day { used, remaining: i64::from(remaining) };
-        let items = vec![(key.as_str(), json_of_days(&[day]))];
+        let named = if cx.settings.usage_by_value { &self.keys[&key].value } else { &key };
+        let items = vec![(named.as_str(), json_of_days(&[day]))];
         Ok(Response::json(200, &usage_json(&plan.id, today, today, items)))
     }
 

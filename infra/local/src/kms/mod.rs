@@ -25,8 +25,6 @@ use crate::jobs::later;
 
 /// The longest message that is signed as it is, or authenticated.
 const LONGEST_MESSAGE: usize = 4096;
-/// How far `GetKeyLastUsage` is behind.
-const LAST_USAGE_LAG: TimeDelta = TimeDelta::hours(1);
 
 /// One account's KMS in one Region.
 #[derive(Default, Serialize, Deserialize)]
@@ -368,10 +366,12 @@ impl Kms {
         Ok(json!({ "KeyId": arn }))
     }
 
-    /// Tells the last use that is at least an hour old; an empty object where there is none.
+    /// Tells the last successful use that is older than `Settings::kms_usage_lag`, in every state of
+    /// the key; an empty object where there is none.
     fn get_key_last_usage(&mut self, cx: &Context<'_>, input: &OfKey) -> Result<Value, ServiceError> {
         let key = self.key(cx, &input.key_id)?;
-        let told = key.uses.iter().rev().find(|used| used.at + LAST_USAGE_LAG <= cx.now);
+        let tracked = cx.settings.kms_usage_tracked_from.map_or(key.created, |from| from.max(key.created));
+        let told = key.uses.iter().rev().find(|used| is_told(cx, used) && used.at >= tracked);
         let last = told.map_or(json!({}), |used| {
             json!({
                 "Operation": used.operation,
@@ -383,7 +383,7 @@ impl Kms {
         Ok(json!({
             "KeyId": key.id,
             "KeyLastUsage": last,
-            "TrackingStartDate": seconds(key.created),
+            "TrackingStartDate": seconds(tracked),
             "KeyCreationDate": seconds(key.created),
         }))
     }
@@ -441,6 +441,11 @@ impl Kms {
     }
 
     /// A key to change, which must not be pending deletion.
+    /// Puts AWS's own tags on a key. No API call can write them.
+    pub(crate) fn own_by_stack(&mut self, cx: &Context<'_>, key: &str, tags: &BTreeMap<String, String>) -> bool {
+        self.key_mut(cx, key).map(|key| key.tags.extend(tags.clone())).is_ok()
+    }
+
     fn lasting(&mut self, cx: &Context<'_>, name: &str) -> Result<&mut Key, ServiceError> {
         let key = self.key_mut(cx, name)?;
         if let KeyState::PendingDeletion { .. } = key.state {
@@ -486,7 +491,7 @@ impl Kms {
         key.uses.pop_back_if(|last| last.at.timestamp() / 60 == cx.now.timestamp() / 60);
         key.uses.push_back(used);
         key.signed += u64::from(operation == "Sign");
-        while key.uses.get(1).is_some_and(|next| next.at + LAST_USAGE_LAG <= cx.now) {
+        while key.uses.get(1).is_some_and(|next| is_told(cx, next)) {
             key.uses.pop_front();
         }
     }
@@ -526,6 +531,12 @@ fn metadata(cx: &Context<'_>, key: &Key) -> Value {
         None => metadata["SigningAlgorithms"] = json!(key.spec.signing_algorithms()),
     }
     metadata
+}
+
+/// Whether `GetKeyLastUsage` knows of it yet.
+fn is_told(cx: &Context<'_>, used: &Use) -> bool {
+    let lag = TimeDelta::from_std(cx.settings.kms_usage_lag).unwrap_or(TimeDelta::MAX);
+    later(used.at, lag) <= cx.now
 }
 
 /// One page of `items`, which come in the order of their names, after the marker.

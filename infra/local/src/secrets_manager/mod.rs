@@ -107,6 +107,11 @@ impl SecretsManager {
         })
     }
 
+    /// Puts AWS's own tags on a secret. No API call can write them.
+    pub(crate) fn own_by_stack(&mut self, secret: &str, tags: &BTreeMap<String, String>) -> bool {
+        self.find(secret).map(|secret| secret.tags.extend(tags.clone())).is_ok()
+    }
+
     fn create_secret(&mut self, cx: &mut Context<'_>, input: input::CreateSecret) -> Result<Value, ServiceError> {
         check_name(&input.name)?;
         let value = SecretValue::read(input.secret_string, input.secret_binary)?;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api_gateway::{Admitted, proxy_response};
 use crate::core::{Request, Response, ServiceError};
-use crate::{CallRecord, LocalAws, sts};
+use crate::{CallRecord, LocalAws, iam, lambda, sts};
 
 mod connector;
 mod server;
@@ -16,6 +16,7 @@ pub(crate) use connector::LocalConnector;
 
 const DYNAMODB: &str = "DynamoDB_20120810.";
 const KMS: &str = "TrentService.";
+const LOGS: &str = "Logs_20140328.";
 const SECRETS_MANAGER: &str = "secretsmanager.";
 /// `/_aws/execute-api/API/STAGE/..`: a data plane that needs no host name of its own.
 const EXECUTE_API_PATH: &str = "/_aws/execute-api/";
@@ -27,8 +28,11 @@ const API_GATEWAY_PATHS: [&str; 6] = ["/account", "/apikeys", "/domainnames", "/
 enum Route {
     DynamoDb(String),
     Kms(String),
+    Logs(String),
     SecretsManager(String),
+    Iam(Vec<(String, String)>),
     Sts(Vec<(String, String)>),
+    Lambda,
     ApiGateway,
     /// The API's id; the request's path begins with the stage.
     ExecuteApi(String),
@@ -85,11 +89,28 @@ impl LocalAws {
                 let response = json_protocol(answer);
                 (CallRecord::new("kms", operation, &response), response, early)
             }
+            Route::Logs(operation) => {
+                let (answer, early) =
+                    self.act_unsaved(|services, cx| services.logs.handle(cx, &operation, &parsed(&request.body)?));
+                let response = json_protocol(answer);
+                (CallRecord::new("logs", operation, &response), response, early)
+            }
             Route::SecretsManager(operation) => {
                 let (answer, early) =
                     self.act(|services, cx| services.secrets_manager.handle(cx, &operation, &parsed(&request.body)?));
                 let response = json_protocol(answer);
                 (CallRecord::new("secretsmanager", operation, &response), response, early)
+            }
+            Route::Iam(form) => {
+                let ((operation, response), early) = self.act(|_, cx| iam::handle(cx, &form));
+                (CallRecord::new("iam", operation, &response), response, early)
+            }
+            Route::Lambda => {
+                let functions = self.lock().functions.clone();
+                let ((operation, answer), early) = self.act_unsaved(|_, cx| lambda::handle(cx, &functions, request));
+                let response = answer.unwrap_or_else(|error| rest_error(&error));
+                let response = typed(response, "application/json");
+                (CallRecord::new("lambda", operation, &response), response, early)
             }
             Route::Sts(form) => {
                 let ((operation, response), early) = self.act(|_, cx| sts::handle(cx, request, &form));
@@ -102,12 +123,17 @@ impl LocalAws {
                 (CallRecord::new("apigateway", operation, &response), response, early)
             }
             Route::ExecuteApi(api) => {
-                let (admitted, early) = self.act_unsaved(|services, cx| services.api_gateway.invoke(cx, &api, request));
+                let ((admitted, access), early) =
+                    self.act_unsaved(|services, cx| services.api_gateway.invoke(cx, &api, request));
                 let response = match admitted {
                     Admitted::Answer(response) => response,
                     Admitted::Function { name, event } => proxy_response(&name, self.invoke(&name, event).await),
                 };
                 let response = typed(response, "application/json");
+                if let Some(access) = access {
+                    let line = access.line(request, response.status);
+                    self.act_unsaved(|services, cx| services.logs.put(cx.now, &access.group, line));
+                }
                 let operation = format!("{} {}", request.method, request.path);
                 (CallRecord::new("execute-api", operation, &response), response, early)
             }
@@ -127,8 +153,8 @@ impl LocalAws {
     /// This AWS is one Region. A client of another one would see nothing of what is here: it had
     /// better hear why.
     fn wrong_region(&self, route: &Route, request: &Request) -> Option<(CallRecord, Response, Vec<u64>)> {
-        // Some clients sign for STS as for its one global endpoint.
-        if matches!(route, Route::Sts(_)) {
+        // IAM is global, signed for us-east-1; some clients sign for STS as for its one global endpoint.
+        if matches!(route, Route::Iam(_) | Route::Sts(_)) {
             return None;
         }
         let signed_for = credential_scope(&request.headers, 2)?;
@@ -161,10 +187,13 @@ fn route(host: &str, request: &mut Request) -> Route {
         return after(DYNAMODB)
             .map(Route::DynamoDb)
             .or_else(|| after(KMS).map(Route::Kms))
+            .or_else(|| after(LOGS).map(Route::Logs))
             .or_else(|| after(SECRETS_MANAGER).map(Route::SecretsManager))
             .unwrap_or(Route::Unknown);
     }
     match credential_scope(&request.headers, 3).as_deref() {
+        Some("iam") => Route::Iam(form(&String::from_utf8_lossy(&request.body))),
+        Some("lambda") => Route::Lambda,
         Some("sts") => Route::Sts(form(&String::from_utf8_lossy(&request.body))),
         Some("apigateway") => Route::ApiGateway,
         Some(_) => Route::Unknown,
