@@ -7,20 +7,26 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Time;
+use crate::evidence::{Ground, Settlement, Usage};
 use crate::hold::{Held, Hold, HoldReason};
 use crate::ledger::{Actor, Change, Event, Link, Note};
 use crate::lifecycle::{Phase, Place, State, Transition, next};
 use crate::name::{CredentialName, Token};
+use crate::period::Period;
 use crate::policy::Policy;
 
 /// The schema of the stored forms. Raised with every change that an older reader would misread.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// How long a key may take to be found after it was made: KMS shows a new key's tags within seconds, sometimes minutes.
 /// Until then, and until the time of whoever was making it is over, a look-up that finds nothing proves nothing.
 pub const LOOK_UP_LAG: TimeDelta = TimeDelta::minutes(5);
 /// How long after a look-up was trusted the provider is searched once more for what it did not show.
 const SWEEP_AFTER: TimeDelta = TimeDelta::hours(12);
+/// How long the provider may take to refuse a key everywhere, while nobody has seen how long it takes.
+const UNSEEN_REFUSAL: TimeDelta = TimeDelta::minutes(5);
+/// The longest time that a refusal is believed to take: what was seen later than that, nobody had looked at before.
+const SLOWEST_REFUSAL: TimeDelta = TimeDelta::minutes(30);
 /// How long a compromised key stays in the key set at the most, so that it is disabled first.
 const DISABLED_FIRST: TimeDelta = TimeDelta::minutes(5);
 
@@ -59,6 +65,9 @@ pub struct Head {
     pub order: Option<Order>,
     /// Why nothing goes on, when no version is concerned yet.
     pub held: Option<Held>,
+    /// Since when its secret is known to be gone for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Time>,
     /// The end of the ledger's chain.
     pub ledger: Link,
 }
@@ -133,10 +142,40 @@ pub struct Version {
     /// When that was done.
     #[serde(default)]
     pub disabled: Option<Time>,
+    /// What is known of its use since it was deactivated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// What was left when all live keys were last settled.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settled: Settlements,
+    /// How many requests of our own with its key may have been counted since it was deactivated.
+    #[serde(default)]
+    pub ours: u64,
+    /// How many brownouts it has had.
+    #[serde(default)]
+    pub brownouts: u32,
+    /// When the brownout that it is in began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brownout_began: Option<Time>,
+    /// When the brownout that it is in ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brownout_until: Option<Time>,
+    /// Whether a person lets it go, whoever still uses it.
+    #[serde(default)]
+    pub waived: bool,
+    /// Why it may be refused, once that was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ground: Option<Ground>,
     /// When it is to be refused.
     pub suspend_at: Option<Time>,
-    /// When it was refused.
+    /// When its refusal was ordered: the exposure clock's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered: Option<Time>,
+    /// When the provider was told to refuse it.
     pub suspended: Option<Time>,
+    /// What showed that it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refusal>,
     /// When it is to be deleted.
     pub destroy_at: Option<Time>,
     /// When it was deleted.
@@ -164,6 +203,18 @@ pub struct Proof {
     pub unproven: Vec<String>,
 }
 
+/// What became of the proof that a version's key is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// When it was recorded.
+    pub at: Time,
+    /// How long it took from the order to the first refusal; `None`: not proved.
+    pub after: Option<Period>,
+}
+
+/// Per usage plan: what was left to all live keys when they were settled last.
+pub type Settlements = BTreeMap<String, Settlement>;
+
 /// A keyed hash of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
@@ -186,21 +237,55 @@ impl Version {
             (State::PreActivation, None) => self.suspend_at,
             (State::PreActivation, Some(Phase::Minting)) => self.open_until.map(|until| until + LOOK_UP_LAG),
             (State::Active, _) => self.standby_due,
-            (State::Deactivated, None) => match self.disable_at.filter(|_| self.disabled.is_none()) {
-                Some(disable) => Some(self.suspend_at.map_or(disable, |suspend| suspend.min(disable))),
-                None => self.suspend_at,
-            },
+            (State::Deactivated, None) => {
+                let refuse = self.refusal_due();
+                // What its use holds, another look ends.
+                if self.held.as_ref().is_some_and(|held| held.hold.reason.is_use()) {
+                    return refuse.into_iter().chain(self.look_at()).chain(self.sweep_at).min();
+                }
+                let brownout = self.next_brownout(TimeDelta::zero()).map(|(at, _)| at);
+                refuse.into_iter().chain(self.look_at()).chain(brownout).min()
+            }
+            (State::Deactivated, Some(Phase::BrowningOut)) => self.compromised.or(self.brownout_until),
+            (State::Suspended, None) if self.refused.is_none() => self.suspended,
             (State::Suspended, None) => self.destroy_at,
             (State::PreActivation | State::Deactivated | State::Suspended, Some(_)) => self.open_until,
             (State::Destroyed, _) => None,
         };
         let at = natural.into_iter().chain(self.sweep_at).min()?;
-        Some(self.held.as_ref().map_or(at, |held| at.max(held.look_again)))
+        // What its use holds is looked at as often as its use is.
+        let held = self.held.as_ref().filter(|held| !held.hold.reason.is_use());
+        Some(held.map_or(at, |held| at.max(held.look_again)))
+    }
+
+    /// When it is to be disabled or refused; while its use holds that, when it is no longer waited for.
+    fn refusal_due(&self) -> Option<Time> {
+        let at = self.disable_at.filter(|_| self.disabled.is_none()).into_iter().chain(self.suspend_at).min()?;
+        let held = self.held.as_ref().map(|held| held.hold.reason);
+        match self.gate(at) {
+            Err(hold) if held == Some(hold.reason) => {
+                let watch = self.policy.watch.as_ref()?;
+                self.ceiling().filter(|_| watch.at_ceiling == crate::policy::Otherwise::Suspend)
+            }
+            Ok(_) | Err(_) => Some(at),
+        }
+    }
+
+    /// Whether a rollback is bringing it back.
+    pub fn is_coming_back(&self) -> bool {
+        self.activated.is_some()
+            && self.state != State::Active
+            && matches!(self.phase, Some(Phase::Restoring | Phase::Proving | Phase::Promoting))
     }
 
     /// The token of its rotation, while it is a candidate; later the last version that somebody put its key in.
     pub fn token(&self) -> Option<&Token> {
         self.carriers.last()
+    }
+
+    /// Whether its owner wants evidence that nobody uses it before it is refused.
+    pub fn is_gated(&self) -> bool {
+        self.policy.watch.is_some() && !self.policy.idle_before_suspend.delta().is_zero()
     }
 
     /// Whether it waits, published, for a rotation.
@@ -209,7 +294,7 @@ impl Version {
     }
 
     /// Whether its key is to be in the key set now. At its deadline it is not, even if nobody has recorded so; unless
-    /// something holds its retirement, because then it may be in use.
+    /// something holds its retirement, because then it may be in use, or nobody has disabled it whose evidence that takes.
     pub fn is_published(&self, now: Time) -> bool {
         if self.published.is_none() {
             return false;
@@ -221,7 +306,9 @@ impl Version {
                 // A compromised one is disabled first, so that its signers see an error before verifiers do; but
                 // nobody waits long for that.
                 let grace = if self.compromised.is_some() { DISABLED_FIRST } else { TimeDelta::zero() };
-                let is_kept = self.held.is_some() && self.compromised.is_none();
+                // What can still sign, or is to sign again, must be known.
+                let may_sign = self.disabled.is_none() && self.is_gated() || self.is_coming_back();
+                let is_kept = (self.held.is_some() || may_sign) && self.compromised.is_none();
                 is_kept || self.suspend_at.is_none_or(|at| now < at + grace)
             }
             (State::Suspended | State::Destroyed, _) => false,
@@ -330,6 +417,7 @@ impl Credential {
                 standbys: Vec::new(),
                 order: None,
                 held: None,
+                closed: None,
                 ledger,
             },
             versions: BTreeMap::new(),
@@ -518,12 +606,13 @@ impl Credential {
                 Ok(vec![*generation])
             }
             Change::Published { generation, provider } => {
+                let closed = self.head.closed;
                 let version = self.version(*generation)?;
                 version.step(Transition::Published, stamp)?;
                 version.provider.extend(provider.clone());
                 version.published = Some(stamp.at);
                 // One that was declared compromised while it was made is to go.
-                version.suspend_at = version.compromised.and(Some(stamp.at));
+                version.suspend_at = version.compromised.or(closed).and(Some(stamp.at));
                 self.head.held = None;
                 Ok(vec![*generation])
             }
@@ -570,14 +659,103 @@ impl Credential {
                 self.head.standbys.push(*generation);
                 Ok(vec![*generation])
             }
-            Change::Disabling { generation } => {
-                self.version(*generation)?.step(Transition::Disabling, stamp)?;
+            Change::Witnessed { generation, usage, settled } => {
+                let version = self.version(*generation)?;
+                version.usage = Some(usage.clone());
+                version.settled.extend(settled.clone());
+                // Whatever else had held the look does so no longer.
+                version.held = version.held.take().filter(|held| held.hold.reason.is_use());
+                Ok(vec![*generation])
+            }
+            Change::BrowningOut { generation, until } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::BrowningOut, stamp)?;
+                version.brownouts += 1;
+                (version.brownout_began, version.brownout_until) = (Some(stamp.at), Some(*until));
+                Ok(vec![*generation])
+            }
+            Change::BrownedOut { generation, ours, .. } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Restored, stamp)?;
+                (version.brownout_began, version.brownout_until) = (None, None);
+                version.ours += ours;
+                Ok(vec![*generation])
+            }
+            Change::Waived { generation } => {
+                let version = self.version(*generation)?;
+                version.waived = true;
+                version.held = None;
+                Ok(vec![*generation])
+            }
+            Change::RollingBack { generation, replaces } => {
+                if let Some(open) = self.head.candidate {
+                    return Err(Illegal::CandidateOpen(open));
+                }
+                let version = self.version(*generation)?;
+                version.step(Transition::Restoring, stamp)?;
+                version.ordered = Some(stamp.at);
+                version.replaces = Some(replaces.clone());
+                self.head.candidate = Some(*generation);
+                self.head.held = None;
+                Ok(vec![*generation])
+            }
+            Change::Vanished { generation } => {
+                let version = self.version(*generation)?;
+                version.provider.remove("id");
+                version.held = None;
+                Ok(vec![*generation])
+            }
+            Change::Restored { generation, provider } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Restored, stamp)?;
+                version.provider.extend(provider.clone());
+                if version.is_coming_back() {
+                    (version.suspended, version.refused, version.destroy_at) = (None, None, None);
+                    (version.disabled, version.proof) = (None, None);
+                }
+                Ok(vec![*generation])
+            }
+            Change::Forsaken { generation, .. } => {
+                let version = self.version(*generation)?;
+                let open_until = version.open_until;
+                version.step(Transition::Forsaken, stamp)?;
+                version.ordered = None;
+                if version.phase == Some(Phase::Suspending) {
+                    // Whoever brought it back may be about to let the provider accept it; then it must be shown again that
+                    // it is refused.
+                    version.open_until = open_until.or(Some(stamp.at));
+                    (version.ordered, version.refused) = (Some(stamp.at), None);
+                }
+                self.head.candidate = self.head.candidate.filter(|candidate| candidate != generation);
+                Ok(vec![*generation])
+            }
+            Change::Closed { generation } => {
+                self.supersede(*generation, stamp)?;
+                self.head.current = None;
+                self.head.closed = Some(stamp.at);
+                self.head.held = None;
+                let mut touched = vec![*generation];
+                for standby in self.versions.values_mut().filter(|version| version.is_standby()) {
+                    standby.suspend_at = Some(stamp.at);
+                    touched.push(standby.generation);
+                }
+                Ok(touched)
+            }
+            Change::Disabling { generation, ground } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Disabling, stamp)?;
+                version.ground = *ground;
                 Ok(vec![*generation])
             }
             Change::Disabled { generation } => {
                 let version = self.version(*generation)?;
                 version.step(Transition::Disabled, stamp)?;
                 version.disabled = Some(stamp.at);
+                // Whoever was waited for may have signed until now.
+                if version.is_gated() && version.compromised.is_none() {
+                    let trusted = version.policy.trusts_for().map(|time| stamp.at + time.delta());
+                    version.suspend_at = version.suspend_at.max(trusted);
+                }
                 Ok(vec![*generation])
             }
             Change::Swept { generation, .. } => {
@@ -586,8 +764,11 @@ impl Credential {
                 version.held = None;
                 Ok(vec![*generation])
             }
-            Change::Suspending { generation } => {
-                self.version(*generation)?.step(Transition::Suspending, stamp)?;
+            Change::Suspending { generation, ground } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Suspending, stamp)?;
+                version.ground = *ground;
+                version.ordered = version.compromised.or(Some(stamp.at));
                 Ok(vec![*generation])
             }
             Change::Suspended { generation, provider } => {
@@ -599,6 +780,12 @@ impl Credential {
                 version.destroy_at = Some(stamp.at + version.policy.soak.delta());
                 Ok(vec![*generation])
             }
+            Change::Refused { generation, after, .. } => {
+                let version = self.version(*generation)?;
+                version.refused = Some(Refusal { at: stamp.at, after: *after });
+                version.held = None;
+                Ok(vec![*generation])
+            }
             Change::Destroying { generation } => {
                 self.version(*generation)?.step(Transition::Destroying, stamp)?;
                 Ok(vec![*generation])
@@ -607,6 +794,23 @@ impl Credential {
                 let version = self.version(*generation)?;
                 version.step(Transition::Destroyed, stamp)?;
                 version.destroyed = Some(stamp.at);
+                Ok(vec![*generation])
+            }
+            Change::Recovered { generation, provider } => {
+                let version = self.version(*generation)?;
+                version.step(Transition::Recovered, stamp)?;
+                version.provider.extend(provider.clone());
+                // It soaks from when it is refused, and not from when nobody saw it.
+                (version.suspended, version.refused) = (None, None);
+                (version.destroy_at, version.destroyed) = (None, None);
+                Ok(vec![*generation])
+            }
+            Change::Mended { generation, provider, .. } => {
+                self.head.held = None;
+                let Some(generation) = generation else { return Ok(Vec::new()) };
+                let version = self.version(*generation)?;
+                version.provider.extend(provider.clone());
+                version.held = None;
                 Ok(vec![*generation])
             }
             Change::Carried { generation, carrier } => {
@@ -652,7 +856,8 @@ impl Credential {
         let mut standbys: Vec<u32> = self.head.standbys.iter().copied().filter(good).collect();
         standbys.sort_unstable();
         // The candidate has left its place, which nobody needs to fill before it is current.
-        let filled = standbys.len() + usize::from(self.head.candidate.is_some());
+        let is_standby = |candidate: &Version| candidate.state == State::PreActivation;
+        let filled = standbys.len() + usize::from(self.candidate().is_some_and(is_standby));
         let missing = filled < wanted as usize;
         if let Some(current) = self.head.current.and_then(|generation| self.versions.get_mut(&generation)) {
             let due = current.standby_due.or(Some(stamp.at)).filter(|_| missing);
@@ -710,8 +915,18 @@ impl Credential {
             deactivated: None,
             disable_at: None,
             disabled: None,
+            usage: None,
+            settled: BTreeMap::new(),
+            ours: 0,
+            brownouts: 0,
+            brownout_began: None,
+            brownout_until: None,
+            waived: false,
+            ground: None,
             suspend_at: None,
+            ordered: None,
             suspended: None,
+            refused: None,
             destroy_at: None,
             destroyed: None,
             sweep_at: None,
@@ -722,21 +937,17 @@ impl Credential {
         let version = self.version(generation)?;
         version.step(Transition::Promoted, stamp)?;
         version.activated = Some(stamp.at);
+        // Of one that a rollback brought back, nothing that followed its deactivation is true any more.
+        (version.deactivated, version.disable_at, version.suspend_at) = (None, None, None);
+        (version.usage, version.ground, version.ordered) = (None, None, None);
+        version.settled.clear();
+        (version.ours, version.brownouts, version.waived) = (0, 0, false);
         // A key drawn after the order was given is unknown to whoever has the old ones, whatever its token; so is a
         // standby that the order does not name.
         let (begun, published) = (version.created, version.published.is_some() && version.compromised.is_none());
         let mut touched = vec![generation];
         if let Some(incumbent) = self.head.current {
-            let version = self.version(incumbent)?;
-            version.step(Transition::Superseded, stamp)?;
-            version.deactivated = Some(stamp.at);
-            let overlap =
-                if version.compromised.is_some() { TimeDelta::zero() } else { version.policy.overlap.delta() };
-            version.suspend_at = Some(stamp.at + overlap);
-            let signs_for = version.policy.signs_for().filter(|_| version.compromised.is_none());
-            version.disable_at = signs_for.map(|time| stamp.at + time.delta());
-            version.standby_due = None;
-            version.held = None;
+            self.supersede(incumbent, stamp)?;
             touched.push(incumbent);
         }
         self.head.current = Some(generation);
@@ -745,6 +956,42 @@ impl Credential {
             order.promoted = true;
         }
         Ok(touched)
+    }
+}
+
+impl Credential {
+    /// Its overlap begins.
+    fn supersede(&mut self, generation: u32, stamp: &Stamp) -> Result<(), Illegal> {
+        let version = self.version(generation)?;
+        version.step(Transition::Superseded, stamp)?;
+        version.deactivated = Some(stamp.at);
+        let overlap = if version.compromised.is_some() { TimeDelta::zero() } else { version.policy.overlap.delta() };
+        version.suspend_at = Some(stamp.at + overlap);
+        let signs_for = version.policy.signs_for().filter(|_| version.compromised.is_none());
+        version.disable_at = signs_for.map(|time| stamp.at + time.delta());
+        version.standby_due = None;
+        version.held = None;
+        Ok(())
+    }
+
+    /// Per usage plan: what was left to all live keys when they were settled last.
+    pub fn settled(&self) -> Settlements {
+        let mut settled = Settlements::new();
+        for (plan, one) in self.versions.values().flat_map(|version| &version.settled) {
+            let used = |one: &Settlement| (one.since, one.used.values().sum::<i64>());
+            if settled.get(plan).is_none_or(|other| used(other) < used(one)) {
+                settled.insert(plan.clone(), one.clone());
+            }
+        }
+        settled
+    }
+
+    /// The longest time that a refusal of one of its keys was seen to take; five minutes while none was seen. Of a
+    /// compromised key it counts from its emergency on, which says nothing of the provider.
+    pub fn slowest_refusal(&self) -> TimeDelta {
+        let versions = self.versions.values().filter(|version| version.compromised.is_none());
+        let seen = versions.filter_map(|version| version.refused.as_ref()?.after);
+        seen.max().map_or(UNSEEN_REFUSAL, |after| after.delta().min(SLOWEST_REFUSAL))
     }
 }
 

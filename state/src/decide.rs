@@ -6,12 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Time;
-use crate::credential::{Credential, Fingerprint, Proof, Replaces, Version};
+use crate::credential::{Credential, Fingerprint, Proof, Replaces, Settlements, Version};
+use crate::drift::{Finding, Inventory, decide_mend};
+use crate::evidence::{Ground, Owed, Sighting, Usage, owed};
 use crate::hold::{Hold, HoldReason};
 use crate::ledger::{Abandonment, Change};
 use crate::lifecycle::{Phase, State};
 use crate::name::Token;
-use crate::policy::{BadPolicy, Policy, Schedule};
+use crate::period::Period;
+use crate::policy::{BadPolicy, Otherwise, Policy, Schedule};
+use crate::rollback::{NoWayBack, come_back, decide_rollback};
 use crate::standby::{choose, give_up, make, mint};
 
 /// Secrets Manager's label for what consumers read.
@@ -59,6 +63,12 @@ pub enum Goal {
     Step(Step, Token),
     /// Do what is due.
     Retire,
+    /// Put a finding right, if it still stands.
+    Mend(Finding),
+    /// Bring that generation back.
+    RollBack(u32),
+    /// Let the keys of a secret that is gone for good be retired, if its owner said so.
+    Close,
 }
 
 /// What is known of the outside since the last commit.
@@ -88,6 +98,19 @@ pub struct Observed {
     pub confirmed: bool,
     /// `AWSCURRENT` moved to the candidate.
     pub moved: bool,
+    /// The value of a version that is to come back can be read.
+    pub readable: Option<bool>,
+    /// What was told of that generation's use.
+    pub sighting: Option<(u32, Sighting)>,
+    /// What was left to all live keys is written, and read again.
+    pub settled: Option<Settlements>,
+    /// The provider accepts that generation again; its ids.
+    pub restored: Option<(u32, BTreeMap<String, String>)>,
+    /// The provider was seen to accept that generation again after a brownout: how many requests were refused in it, and
+    /// how many of our own were not.
+    pub relit: Option<(u32, Option<u64>, u64)>,
+    /// Whether a request with that generation's key was refused, and when; or why nobody can tell.
+    pub refused: Option<(u32, Result<Time, String>)>,
     /// That generation signs nothing any more.
     pub disabled: Option<u32>,
     /// Keys that lost answers had left behind for that generation.
@@ -98,6 +121,12 @@ pub struct Observed {
     pub destroyed: Option<u32>,
     /// The configuration was tested.
     pub preflighted: bool,
+    /// What the outside shows besides the labels.
+    pub inventory: Option<Inventory>,
+    /// `AWSCURRENT` was moved back to where the records have it.
+    pub moved_back: bool,
+    /// `AWSPENDING` was taken off that version.
+    pub unpended: Option<Token>,
     /// Generations whose open intent this very run wrote: no need to wait for its deadline.
     pub ours: BTreeSet<u32>,
 }
@@ -129,6 +158,8 @@ pub struct Secret {
     pub arn: String,
     /// Deleted, or scheduled to be.
     pub deleted: bool,
+    /// Deleted for good: nobody can restore it.
+    pub gone: bool,
     /// Whether rotation is configured.
     pub rotation_enabled: bool,
     /// Which labels each version has; a version without any may be missing.
@@ -175,6 +206,7 @@ pub enum StrayValue {
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and whoever gets it takes the change out of it")]
 pub enum Decision {
     /// Find something out.
     Look(Question),
@@ -201,6 +233,13 @@ pub enum Question {
     Current(Token),
     /// [`Observed::stray`], of the value that this token holds.
     Stray(Token),
+    /// [`Observed::inventory`].
+    Inventory {
+        /// With the provider's keys and the key set.
+        keys: bool,
+    },
+    /// [`Observed::readable`], of the value that this carrier holds.
+    Readable(Token),
 }
 
 /// What has to be done.
@@ -228,6 +267,23 @@ pub enum Action {
     Preflight,
     /// Take `AWSPENDING` off a version whose rotation is over.
     Unpend(Token),
+    /// Move `AWSCURRENT` back to where the records have it, from exactly there.
+    MoveBack {
+        /// Its holder now, if any.
+        from: Option<Token>,
+        /// The recorded current version's carrier.
+        to: Token,
+    },
+    /// Look at the use of the key, and at what all live keys used of the allowances that they share.
+    Witness(u32),
+    /// Give every live key what is left to all of them, and read it again.
+    Settle(u32, Owed),
+    /// Let the provider accept the key as the records say: enabled, in its plans, made again if it vanished.
+    Restore(u32),
+    /// The same at the end of a brownout: with a request that shows it, and the number of those that were refused.
+    Relight(u32),
+    /// Send a request with the key that the provider was told to refuse.
+    Expose(u32),
     /// Let the key sign nothing any more.
     Disable(u32),
     /// Do away with keys that lost answers left behind.
@@ -255,6 +311,9 @@ pub enum Refusal {
     /// We gave that rotation up.
     #[error("the rotation with token {0} was abandoned and its key is being retired: start a new one")]
     Abandoned(Token),
+    /// There is no way back.
+    #[error("there is no way back")]
+    Rollback(#[source] NoWayBack),
     /// The wishes contradict themselves, or can't be read.
     #[error("the secret's tags can't be used")]
     Policy(#[from] BadPolicy),
@@ -265,6 +324,13 @@ pub fn decide(goal: &Goal, credential: &Credential, observed: &Observed, now: Ti
     match goal {
         Goal::Step(step, token) => decide_step(*step, token, credential, observed, now),
         Goal::Retire => decide_retire(credential, observed, now),
+        Goal::Mend(finding) => decide_mend(finding, credential, observed, now),
+        Goal::RollBack(to) => {
+            let Some(secret) = &observed.secret else { return Decision::Look(Question::Secret) };
+            let wrong = wrong_secret(credential, secret).or_else(|| label_already_moved(credential, secret));
+            wrong.unwrap_or_else(|| decide_rollback(*to, credential, secret, observed, now))
+        }
+        Goal::Close => decide_close(credential, observed),
     }
 }
 
@@ -446,7 +512,7 @@ fn incumbent(credential: &Credential, secret: &Secret, observed: &Observed) -> R
 }
 
 /// From wherever the candidate is towards the end of that step.
-fn advance(
+pub(crate) fn advance(
     version: &Version,
     credential: &Credential,
     secret: &Secret,
@@ -461,9 +527,20 @@ fn advance(
         if let Some(until) = version.open_until.filter(|until| theirs && *until > now) {
             return Decision::WaitUntil(until);
         }
-        return Decision::Commit(Change::Abandoned { generation, why: Abandonment::Tainted });
+        let why = Abandonment::Tainted;
+        return Decision::Commit(if version.is_coming_back() {
+            Change::Forsaken { generation, why }
+        } else {
+            Change::Abandoned { generation, why }
+        });
     }
     match version.phase {
+        Some(Phase::Restoring) => match &observed.restored {
+            Some((done, provider)) if *done == generation => {
+                Decision::Commit(Change::Restored { generation, provider: provider.clone() })
+            }
+            Some(_) | None => Decision::Perform(Action::Restore(generation)),
+        },
         Some(Phase::Drafting) => match &observed.drafted {
             Some(Drafted { provider, fingerprint, also }) => Decision::Commit(Change::Drafted {
                 generation,
@@ -513,6 +590,10 @@ fn advance(
                     },
                 };
             }
+            // What came in last may still carry the label of its own rotation, and would block every other one with it.
+            if let Some(left) = recorded.filter(|left| version.is_coming_back() && secret.has(left, AWSPENDING)) {
+                return Decision::Perform(Action::Unpend(left.clone()));
+            }
             if observed.confirmed {
                 Decision::Perform(Action::Promote(generation))
             } else {
@@ -520,9 +601,15 @@ fn advance(
             }
         }
         // Only reached if the records contradict the lifecycle, which `apply` does not allow.
-        Some(Phase::Minting | Phase::Publishing | Phase::Disabling | Phase::Suspending | Phase::Destroying) | None => {
-            version.token().map_or(Decision::Done, |token| Decision::Refuse(Refusal::Abandoned(token.clone())))
-        }
+        Some(
+            Phase::Minting
+            | Phase::Publishing
+            | Phase::BrowningOut
+            | Phase::Disabling
+            | Phase::Suspending
+            | Phase::Destroying,
+        )
+        | None => version.token().map_or(Decision::Done, |token| Decision::Refuse(Refusal::Abandoned(token.clone()))),
     }
 }
 
@@ -536,9 +623,16 @@ fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Dec
     if due.is_empty() && promoting.is_none() {
         return Decision::Done;
     }
+    // Whatever became of the secret: what was refused for a moment is brought back.
+    let is_over =
+        |version: &&&Version| version.phase == Some(Phase::BrowningOut) && version.due().is_some_and(|at| at <= now);
+    if let Some(decision) = due.iter().find(is_over).and_then(|version| brown_out(version, observed, now)) {
+        return decision;
+    }
     let Some(secret) = &observed.secret else { return Decision::Look(Question::Secret) };
     // Nothing is retired on the word of another secret; each version waits under its own hold.
-    if let Some(Decision::Hold(None, hold)) = wrong_secret(credential, secret) {
+    let wrong = wrong_secret(credential, secret).filter(|_| !(secret.gone && credential.head.closed.is_some()));
+    if let Some(Decision::Hold(None, hold)) = wrong {
         return due.first().map_or(Decision::Done, |version| Decision::Hold(Some(version.generation), hold));
     }
     let moved = label_already_moved(credential, secret);
@@ -615,10 +709,20 @@ fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Dec
                     Decision::Perform(Action::Disable(generation))
                 };
             }
-            (State::Deactivated, _) if version.suspend_at.is_some_and(|at| at <= now) => {
-                return Decision::Commit(Change::Suspending { generation });
+            (State::Deactivated | State::Suspended, Some(Phase::Restoring))
+            | (State::Deactivated, Some(Phase::Proving | Phase::Promoting)) => {
+                return come_back(version, credential, secret, observed, now);
             }
-            (State::Deactivated, _) => return Decision::Commit(Change::Disabling { generation }),
+            (State::Deactivated, Some(Phase::BrowningOut)) => {
+                if let Some(decision) = brown_out(version, observed, now) {
+                    return decision;
+                }
+            }
+            (State::Deactivated, _) => {
+                if let Some(decision) = watch(version, credential, observed, now) {
+                    return decision;
+                }
+            }
             (State::Suspended, Some(_)) => {
                 return if observed.destroyed == Some(generation) {
                     Decision::Commit(Change::Destroyed { generation })
@@ -626,18 +730,130 @@ fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Dec
                     Decision::Perform(Action::Destroy(generation))
                 };
             }
+            // What the whole soak did not show will not be shown.
+            (State::Suspended, None) if version.refused.is_none() && version.destroy_at.is_some_and(|at| at <= now) => {
+                let seen = Err("no refusal was seen while it soaked".to_owned());
+                return Decision::Commit(refused(version, &seen));
+            }
+            (State::Suspended, None) if version.refused.is_none() => {
+                return match &observed.refused {
+                    Some((done, seen)) if *done == generation => Decision::Commit(refused(version, seen)),
+                    Some(_) | None => Decision::Perform(Action::Expose(generation)),
+                };
+            }
             (State::Suspended, None) => return Decision::Commit(Change::Destroying { generation }),
-            (State::PreActivation, Some(Phase::Disabling | Phase::Destroying)) | (State::Destroyed, _) => {}
+            (
+                State::PreActivation,
+                Some(Phase::Restoring | Phase::BrowningOut | Phase::Disabling | Phase::Destroying),
+            )
+            | (State::Destroyed, _) => {}
         }
     }
     Decision::Done
+}
+
+/// A deactivated version waits for the end of its overlap, and for its last user.
+fn watch(version: &Version, credential: &Credential, observed: &Observed, now: Time) -> Option<Decision> {
+    let generation = version.generation;
+    let is_over = |at: Option<Time>| at.is_some_and(|at| at <= now);
+    let refuse = is_over(version.disable_at.filter(|_| version.disabled.is_none())) || is_over(version.suspend_at);
+    // Where no look can change it, none is waited for: it might never succeed.
+    let is_decided =
+        refuse && (version.is_past_ceiling(now) || version.gate(now).is_ok_and(|ground| ground != Ground::Unused));
+    if !is_decided && is_over(version.look_at()) {
+        let sighting = match &observed.sighting {
+            Some((done, sighting)) if *done == generation => sighting,
+            Some(_) | None => return Some(Decision::Perform(Action::Witness(generation))),
+        };
+        let settled = match &observed.settled {
+            Some(settled) => settled.clone(),
+            None => {
+                let owed = owed(&credential.settled(), &sighting.plans, now - sighting.seen_until, now);
+                if !owed.is_empty() {
+                    return Some(Decision::Perform(Action::Settle(generation, owed)));
+                }
+                Settlements::new()
+            }
+        };
+        let usage = Usage::after(version.usage.as_ref(), sighting, version.ours, now);
+        return Some(Decision::Commit(Change::Witnessed { generation, usage, settled }));
+    }
+    if refuse {
+        return Some(match version.gate(now) {
+            Err(hold) => Decision::Hold(Some(generation), hold),
+            // What it signed last must be accepted for a while, however late it is disabled.
+            Ok(ground)
+                if version.disable_at.is_some() && version.disabled.is_none() && ground != Ground::Compromised =>
+            {
+                Decision::Commit(Change::Disabling { generation, ground: Some(ground) })
+            }
+            Ok(ground) => Decision::Commit(Change::Suspending { generation, ground: Some(ground) }),
+        });
+    }
+    // One after the other: whoever is turned away is to know by which key.
+    if credential.versions.values().any(|other| other.phase == Some(Phase::BrowningOut)) {
+        return None;
+    }
+    let (begin, lasts) = version.next_brownout(credential.slowest_refusal())?;
+    // One that nobody began in its time might not be over in its time.
+    let fits = begin <= now && version.refuse_at().is_some_and(|at| now + lasts <= at);
+    fits.then(|| Decision::Commit(Change::BrowningOut { generation, until: now + lasts }))
+}
+
+/// Only the run that wrote the intent refuses the key; whoever comes after its end brings it back.
+fn brown_out(version: &Version, observed: &Observed, now: Time) -> Option<Decision> {
+    let generation = version.generation;
+    // A compromised key stays refused.
+    if version.compromised.is_some() {
+        return Some(Decision::Commit(Change::BrownedOut { generation, refused: None, ours: 0 }));
+    }
+    if version.brownout_until.is_none_or(|until| until <= now) {
+        return Some(match &observed.relit {
+            Some((done, refused, ours)) if *done == generation => {
+                Decision::Commit(Change::BrownedOut { generation, refused: *refused, ours: *ours })
+            }
+            Some(_) | None => Decision::Perform(Action::Relight(generation)),
+        });
+    }
+    // What was done with another key is written down first: there is one answer, and it would be lost.
+    let is_told = observed.suspended.is_some();
+    (observed.ours.contains(&generation) && !is_told).then_some(Decision::Perform(Action::Suspend(generation)))
+}
+
+fn refused(version: &Version, seen: &Result<Time, String>) -> Change {
+    let generation = version.generation;
+    match seen {
+        Ok(at) => {
+            let since = version.ordered.or(version.suspended).unwrap_or(*at);
+            let after = Period::seconds((*at - since).num_seconds().max(0).unsigned_abs());
+            Change::Refused { generation, after: Some(after), unproved: None }
+        }
+        Err(why) => Change::Refused { generation, after: None, unproved: Some(why.clone()) },
+    }
+}
+
+/// Nobody reads the keys of a secret that can't be restored any more.
+fn decide_close(credential: &Credential, observed: &Observed) -> Decision {
+    let Some(current) = credential.current() else { return Decision::Done };
+    let Some(secret) = &observed.secret else { return Decision::Look(Question::Secret) };
+    let Some(wrong) = wrong_secret(credential, secret) else { return Decision::Done };
+    if !secret.gone || current.policy.if_deleted == Otherwise::Hold {
+        return wrong;
+    }
+    Decision::Commit(match credential.candidate() {
+        Some(candidate) => give_up(credential, candidate, Abandonment::LostPending),
+        None => Change::Closed { generation: current.generation },
+    })
 }
 
 /// Never refuse or delete what Secrets Manager still hands out. Candidates on their way are not being refused.
 fn guard(version: &Version, credential: &Credential, secret: &Secret) -> Option<Decision> {
     let retiring = match (version.state, version.phase) {
         (State::PreActivation, phase) => phase == Some(Phase::Suspending),
-        (State::Deactivated | State::Suspended, _) => true,
+        // What comes back may carry the label again; what is refused for a moment is to be brought back.
+        (State::Deactivated | State::Suspended, phase) => {
+            !version.is_coming_back() && phase != Some(Phase::BrowningOut)
+        }
         (State::Active | State::Destroyed, _) => false,
     };
     if !retiring {
@@ -645,11 +861,17 @@ fn guard(version: &Version, credential: &Credential, secret: &Secret) -> Option<
     }
     let generation = Some(version.generation);
     // A token that a given-up rotation had used for this key may have been used for another since.
+    // Its own rotation is over: it was abandoned, or it came to its end and then somebody rolled it back.
+    let rolled_back = credential.current().is_some_and(|current| {
+        let replaced = current.replaces.as_ref().and_then(|replaces| replaces.generation);
+        current.generation < version.generation && replaced == Some(version.generation)
+    });
+    let is_left_over = version.activated.is_none() || rolled_back;
     let is_its = |carrier: &&Token| credential.by_carrier(carrier).is_some_and(|v| v.generation == version.generation);
     for carrier in version.carriers.iter().filter(is_its) {
         // Abandoned, and then its writer put the value after all, which moved the label back: no rotation with that
         // token can come to its end any more, and left there the label blocks every other.
-        if version.activated.is_none() && secret.has(carrier, AWSPENDING) && !secret.has(carrier, AWSCURRENT) {
+        if is_left_over && secret.has(carrier, AWSPENDING) && !secret.has(carrier, AWSCURRENT) {
             return Some(Decision::Perform(Action::Unpend(carrier.clone())));
         }
         for label in [AWSCURRENT, AWSPENDING] {
@@ -669,7 +891,7 @@ fn guard(version: &Version, credential: &Credential, secret: &Secret) -> Option<
     None
 }
 
-fn wrong_secret(credential: &Credential, secret: &Secret) -> Option<Decision> {
+pub(crate) fn wrong_secret(credential: &Credential, secret: &Secret) -> Option<Decision> {
     if secret.arn != credential.head.arn {
         let detail = format!("the records are about {}, the secret is {}", credential.head.arn, secret.arn);
         return Some(hold(None, HoldReason::SecretReplaced, detail));
@@ -684,6 +906,10 @@ fn label_already_moved(credential: &Credential, secret: &Secret) -> Option<Decis
         return None;
     }
     let generation = candidate.generation;
+    // Whoever rolls back by hand moves the label first; the rest follows.
+    if candidate.is_coming_back() && candidate.phase != Some(Phase::Promoting) {
+        return None;
+    }
     Some(if candidate.phase == Some(Phase::Promoting) {
         Decision::Commit(Change::Promoted { generation })
     } else {

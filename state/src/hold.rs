@@ -54,6 +54,12 @@ pub enum HoldReason {
     MethodUnprotected,
     /// Even the incumbent's key is refused from here: the network, or a policy, is in the way.
     ProbeBlocked,
+    /// Its overlap is over, but somebody still uses the key.
+    StillInUse,
+    /// Its overlap is over, but nothing tells whether anybody still uses the key.
+    NoEvidence,
+    /// The provider was told to refuse the key, but requests with it still get through.
+    StillAccepted,
     /// A replica of the secret has not received the new value.
     ReplicaBehind,
     /// AWS says that we may not.
@@ -62,7 +68,7 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::SecretReplaced,
         Self::SecretDeleted,
         Self::ValueWiped,
@@ -85,6 +91,9 @@ impl HoldReason {
         Self::ProbeForeign,
         Self::MethodUnprotected,
         Self::ProbeBlocked,
+        Self::StillInUse,
+        Self::NoEvidence,
+        Self::StillAccepted,
         Self::ReplicaBehind,
         Self::Denied,
     ];
@@ -93,7 +102,7 @@ impl HoldReason {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::SecretReplaced => "adopt the new secret under another name, or restore the old one",
-            Self::SecretDeleted => "restore the secret, or let its keys be retired by hand",
+            Self::SecretDeleted => "restore the secret; or declare rotator:if-deleted = suspend before it is deleted",
             Self::ValueWiped => "move AWSCURRENT back to the version that holds the key",
             Self::ForeignValue => "move AWSCURRENT back to the version that holds the known key",
             Self::LabelMoved => "compare the labels with `rotator show`, then move them back or start a new rotation",
@@ -126,6 +135,13 @@ impl HoldReason {
             Self::ProbeForeign => "correct rotator:probe: its API and stage must be in a plan of the key",
             Self::MethodUnprotected => "set apiKeyRequired on the probe's method, or probe another one",
             Self::ProbeBlocked => "let the function reach the API: VPC endpoint, WAF, resource policy",
+            Self::StillInUse => {
+                "find who still uses it (`rotator show` names them where the API keeps an access log), or let it go with `rotator retire`"
+            }
+            Self::NoEvidence => {
+                "give the usage plan a quota or declare rotator:access-log, or let it go with `rotator retire`"
+            }
+            Self::StillAccepted => "see whether somebody enabled the key again: `rotator reconcile` shows it",
             Self::ReplicaBehind => "look at the secret's replication status; retirement goes on by itself",
             Self::Denied => "grant the action to the role that is named",
         }
@@ -156,9 +172,19 @@ impl HoldReason {
             Self::ProbeForeign => "ProbeForeign",
             Self::MethodUnprotected => "MethodUnprotected",
             Self::ProbeBlocked => "ProbeBlocked",
+            Self::StillInUse => "StillInUse",
+            Self::NoEvidence => "NoEvidence",
+            Self::StillAccepted => "StillAccepted",
             Self::ReplicaBehind => "ReplicaBehind",
             Self::Denied => "Denied",
         }
+    }
+}
+
+impl HoldReason {
+    /// Whether it is the use of a deactivated key that holds: then evidence ends it, at the next look.
+    pub fn is_use(self) -> bool {
+        matches!(self, Self::StillInUse | Self::NoEvidence)
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::credential::Credential;
+use crate::Time;
+use crate::credential::{Credential, Version};
 use crate::decide::{AWSCURRENT, AWSPENDING, Secret};
+use crate::evidence::Ground;
 use crate::ledger::{Change, Event, verify};
-use crate::lifecycle::State;
+use crate::lifecycle::{Phase, State};
+use crate::policy::Otherwise;
 
 /// What the outside looks like at this moment.
 #[derive(Clone, Debug)]
@@ -55,7 +58,12 @@ pub fn accepted_once_accepted_now(
     broken: &mut dyn FnMut(String),
 ) {
     if credential.versions.values().any(|version| version.activated.is_some()) {
-        let Some(current) = credential.current() else { return broken("no version is current".into()) };
+        // Nobody reads a secret that is gone for good.
+        let Some(current) = credential.current() else {
+            return if credential.head.closed.is_none() {
+                broken("no version is current".into())
+            };
+        };
         if current.provider.get("id").and_then(|id| outside.keys.get(id)) == Some(&false) {
             broken(format!("the key of generation {}, which is active, is refused", current.generation));
         }
@@ -80,44 +88,119 @@ pub fn active_is_proved_or_marked(
 ) {
     for version in credential.versions.values().filter(|version| version.activated.is_some()) {
         let generation = version.generation;
-        let adopted =
-            history.iter().any(|e| matches!(&e.change, Change::Adopted { generation: g, .. } if *g == generation));
-        let proved =
-            history.iter().position(|e| matches!(&e.change, Change::Proved { generation: g, .. } if *g == generation));
-        let promoted =
-            history.iter().position(|e| matches!(&e.change, Change::Promoted { generation: g } if *g == generation));
-        if !adopted && (proved.is_none() || proved > promoted) {
-            broken(format!("generation {generation} became active before it was proved"));
+        let its: Vec<&Change> =
+            history.iter().map(|e| &e.change).filter(|change| change.generation() == Some(generation)).collect();
+        let is_promotion = |change: &Change| matches!(change, Change::Promoted { .. });
+        // What counts is what was shown since the last time that it began to come in, or back.
+        let begins = |change: &Change| matches!(change, Change::Drafting { .. } | Change::RollingBack { .. });
+        for (n, _) in its.iter().enumerate().filter(|(_, change)| is_promotion(change)) {
+            let since = its[..n].iter().rposition(|change| begins(change) || is_promotion(change)).unwrap_or(0);
+            if !its[since..n].iter().any(|change| matches!(change, Change::Proved { .. })) {
+                broken(format!("generation {generation} became active before it was proved"));
+            }
+        }
+        let adopted = its.iter().any(|change| matches!(change, Change::Adopted { .. }));
+        if !adopted && !its.iter().any(|change| is_promotion(change)) {
+            broken(format!("generation {generation} became active and nobody recorded how"));
         }
     }
 }
 
-/// I4: nothing is suspended before its overlap ended, except by a recorded emergency.
+/// I4: nothing is suspended before its overlap ended and its gate opened, except by a recorded emergency, a recorded
+/// brownout, whose end was committed before it began, or a recorded ceiling.
 pub fn suspended_after_its_overlap(
     credential: &Credential,
-    _: &[Event],
+    history: &[Event],
     outside: &Outside,
     broken: &mut dyn FnMut(String),
 ) {
     for version in credential.versions.values() {
         let generation = version.generation;
-        if let (Some(deactivated), Some(suspended), None) =
-            (version.deactivated, version.suspended, version.compromised)
-            && suspended < deactivated + version.policy.overlap.delta()
-        {
+        let refused = version.provider.get("id").and_then(|id| outside.keys.get(id)) == Some(&false);
+        if refused && version.state == State::Deactivated && !may_be_refused(version, history) {
+            broken(format!("the key of generation {generation} is refused, but nobody recorded that it would be"));
+        }
+        let (Some(deactivated), None) = (version.deactivated, version.compromised) else { continue };
+        if version.suspended.is_some_and(|suspended| suspended < deactivated + version.policy.overlap.delta()) {
             broken(format!("generation {generation} was suspended before its overlap was over"));
         }
-        let refused = version.provider.get("id").and_then(|id| outside.keys.get(id)) == Some(&false);
-        if let (Some(deactivated), Some(disabled), None, Some(signs_for)) =
-            (version.deactivated, version.disabled, version.compromised, version.policy.signs_for())
+        if let (Some(disabled), Some(signs_for)) = (version.disabled, version.policy.signs_for())
             && disabled < deactivated + signs_for.delta()
         {
             broken(format!("generation {generation} was disabled while signers might still read it"));
         }
-        let told = version.phase.is_some() || version.disabled.is_some();
-        if refused && version.state == State::Deactivated && !told {
-            broken(format!("the key of generation {generation} is refused, but nobody recorded that it would be"));
+        if let (true, Some(disabled), Some(suspended), Some(trusted)) =
+            (version.is_gated(), version.disabled, version.suspended, version.policy.trusts_for())
+            && suspended < disabled + trusted.delta()
+        {
+            broken(format!("generation {generation} was withdrawn while verifiers might still meet what it signed"));
         }
+        if is_going(version) && version.is_gated() && !has_ground(version, deactivated, history) {
+            broken(format!("generation {generation} is going, and not because of {:?}", version.ground));
+        }
+    }
+}
+
+/// Whether somebody wrote down that a deactivated version's key would be refused.
+fn may_be_refused(version: &Version, history: &[Event]) -> bool {
+    // One that was disabled is refused until it is back, and a compromised one for good.
+    let already = version.disabled.is_some() || version.compromised.is_some();
+    already
+        || match version.phase {
+            Some(Phase::Disabling | Phase::Suspending) => true,
+            Some(Phase::BrowningOut) => {
+                let began = |event: &Event| {
+                    matches!(event.change, Change::BrowningOut { generation, until }
+                        if generation == version.generation && version.brownout_until == Some(until) && event.at < until)
+                };
+                history.iter().any(began)
+            }
+            Some(
+                Phase::Minting
+                | Phase::Publishing
+                | Phase::Drafting
+                | Phase::Admitting
+                | Phase::Proving
+                | Phase::Promoting
+                | Phase::Restoring
+                | Phase::Destroying,
+            )
+            | None => false,
+        }
+}
+
+/// Whether a version's key is refused or disabled, or may be.
+fn is_going(version: &Version) -> bool {
+    matches!(version.state, State::Suspended | State::Destroyed)
+        || matches!(version.phase, Some(Phase::Suspending | Phase::Disabling))
+        || version.disabled.is_some()
+}
+
+/// Whether what is recorded of a version bears the ground on which it goes.
+fn has_ground(version: &Version, deactivated: Time, history: &[Event]) -> bool {
+    let Some((watch, ground)) = version.policy.watch.as_ref().zip(version.ground) else { return false };
+    let since = |event: &&Event| event.change.generation() == Some(version.generation) && event.at >= deactivated;
+    match ground {
+        Ground::Unused => version.usage.as_ref().is_some_and(|usage| {
+            let idle = usage.seen_until - usage.last_used.unwrap_or(deactivated);
+            usage.told && !usage.silent && idle >= version.policy.idle_before_suspend.delta()
+        }),
+        Ground::NoEvidence => {
+            watch.no_evidence == Otherwise::Suspend && version.usage.as_ref().is_some_and(|usage| !usage.told)
+        }
+        Ground::Ceiling => {
+            let ceiling = deactivated + version.policy.accepted_for().delta() + watch.ceiling.delta();
+            let mut decided = history
+                .iter()
+                .filter(since)
+                .filter(|event| matches!(event.change, Change::Suspending { .. } | Change::Disabling { .. }));
+            watch.at_ceiling == Otherwise::Suspend && decided.all(|event| event.at >= ceiling)
+        }
+        Ground::Waived => {
+            version.waived && history.iter().filter(since).any(|event| matches!(event.change, Change::Waived { .. }))
+        }
+        Ground::Compromised => version.compromised.is_some(),
+        Ground::Ungated => false,
     }
 }
 
@@ -135,7 +218,8 @@ pub fn destroyed_after_its_soak(
         {
             broken(format!("generation {generation} was destroyed before its soak was over"));
         }
-        let gone = matches!(version.state, State::Suspended | State::Destroyed);
+        // What a rollback brings back may have been given the label by hand.
+        let gone = matches!(version.state, State::Suspended | State::Destroyed) && !version.is_coming_back();
         for label in [AWSCURRENT, AWSPENDING] {
             if gone && version.carriers.iter().any(|carrier| outside.secret.has(carrier, label)) {
                 broken(format!("generation {generation} is {} and holds {label}", version.state));
@@ -165,7 +249,9 @@ pub fn keys_are_recorded(credential: &Credential, _: &[Event], outside: &Outside
         // Or the provider will be searched for what a lost answer may have left.
         let intended = credential.versions.values().any(|v| {
             v.sweep_at.is_some()
-                || !v.provider.contains_key("id") && v.state == State::PreActivation && v.phase.is_some()
+                || !v.provider.contains_key("id")
+                    && v.state != State::Destroyed
+                    && (v.activated.is_some() || v.phase.is_some())
         });
         if !recorded && !intended {
             broken(format!("the key {id} is in no record and no open intent"));
@@ -173,8 +259,7 @@ pub fn keys_are_recorded(credential: &Credential, _: &[Event], outside: &Outside
     }
     for version in credential.versions.values() {
         let Some(id) = version.provider.get("id") else { continue };
-        let may_be_gone =
-            version.state == State::Destroyed || version.phase == Some(crate::lifecycle::Phase::Destroying);
+        let may_be_gone = version.state == State::Destroyed || version.phase == Some(Phase::Destroying);
         if !may_be_gone && !outside.keys.contains_key(id) {
             broken(format!(
                 "the key {id} of generation {}, which is {}, is missing",
@@ -198,16 +283,17 @@ pub fn no_verifier_meets_a_stranger(
             broken(format!("generation {generation} signs and was never published"));
             continue;
         };
-        let is_first = !credential.versions.values().any(|other| other.activated.is_some_and(|at| at < activated));
+        // When it became current first: what comes back is no stranger.
+        let is_its = |change: &Change| matches!(change, Change::Promoted { generation: g } if *g == generation);
+        let first = history.iter().position(|event| is_its(&event.change));
+        let activated = first.map_or(activated, |n| history[n].at);
+        let mut before = history[..first.unwrap_or(0)].iter().rev().map(|event| &event.change);
+        let is_first = !before.clone().any(|c| matches!(c, Change::Promoted { .. } | Change::Adopted { .. }));
         // The order that it fulfilled, if any: the last one before it, unless a key that no stranger has came between.
         let fulfils = |change: &Change| {
             matches!(change, Change::Promoted { generation: other }
                 if credential.versions.get(other).is_some_and(|other| other.compromised.is_none()))
         };
-        let before = history.iter().rev().map(|event| &event.change);
-        let mut before = before
-            .skip_while(|change| !matches!(change, Change::Promoted { generation: g } if *g == generation))
-            .skip(1);
         let forced = before
             .find(|change| matches!(change, Change::Ordered { .. }) || fulfils(change))
             .is_some_and(|change| matches!(change, Change::Ordered { .. }));

@@ -13,12 +13,14 @@ use sha2::{Digest, Sha256};
 
 use crate::Time;
 use crate::credential::{Fingerprint, Head, Proof, Replaces, Stamp};
+use crate::evidence::{Ground, Settlement, Usage};
 use crate::hold::Hold;
 use crate::name::{CredentialName, Token};
+use crate::period::Period;
 use crate::policy::Policy;
 
 /// The schema of an event. Stands in each event, and is hashed with it.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// The end of a chain: how long it is and the hash of its last event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,10 +167,76 @@ pub enum Change {
         /// What ended the rotation.
         why: Abandonment,
     },
+    /// The use of its key was looked at. Who uses it, where a log tells, stands beside the event.
+    Witnessed {
+        /// Which version.
+        generation: u32,
+        /// What is known.
+        usage: Usage,
+        /// Per usage plan: what was left to all live keys together, and was given to each.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        settled: BTreeMap<String, Settlement>,
+    },
+    /// Its key may be refused for a moment from now on; whoever comes after that time brings it back.
+    BrowningOut {
+        /// Which version.
+        generation: u32,
+        /// The end.
+        until: Time,
+    },
+    /// The moment is over: its key is accepted again.
+    BrownedOut {
+        /// Which version.
+        generation: u32,
+        /// How many requests were refused meanwhile, where a log tells.
+        refused: Option<u64>,
+        /// How many requests of our own showed that it is accepted again.
+        ours: u64,
+    },
+    /// A person lets it go, whoever still uses it.
+    Waived {
+        /// Which version.
+        generation: u32,
+    },
+    /// A rollback began: its key may be accepted again from now on.
+    RollingBack {
+        /// Which version is brought back.
+        generation: u32,
+        /// What it replaces.
+        replaces: Replaces,
+    },
+    /// The provider has lost its key: one with the same value may be made from now on.
+    Vanished {
+        /// Which version.
+        generation: u32,
+    },
+    /// The provider accepts its key again, with everything that was recorded.
+    Restored {
+        /// Which version.
+        generation: u32,
+        /// The provider's ids.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        provider: BTreeMap<String, String>,
+    },
+    /// The rollback that chose it will never finish.
+    Forsaken {
+        /// Which version.
+        generation: u32,
+        /// What ended the rollback.
+        why: Abandonment,
+    },
+    /// Its secret is gone for good: nobody reads it any more, and nothing replaces it.
+    Closed {
+        /// The version that was current.
+        generation: u32,
+    },
     /// Its key may sign nothing from now on.
     Disabling {
         /// Which version.
         generation: u32,
+        /// Why it may be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ground: Option<Ground>,
     },
     /// Its key signs nothing any more; verifiers still accept what it signed.
     Disabled {
@@ -179,6 +247,9 @@ pub enum Change {
     Suspending {
         /// Which version.
         generation: u32,
+        /// Why it may be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ground: Option<Ground>,
     },
     /// Its key is refused; its soak begins.
     Suspended {
@@ -187,6 +258,16 @@ pub enum Change {
         /// What the provider calls it, where a crash had kept that from the records.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         provider: BTreeMap<String, String>,
+    },
+    /// A request with its key was refused; or nobody can show that it is.
+    Refused {
+        /// Which version.
+        generation: u32,
+        /// How long that took from the order on; `None`: not proved.
+        after: Option<Period>,
+        /// Why it is not proved.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unproved: Option<String>,
     },
     /// Its key may be deleted from now on.
     Destroying {
@@ -204,6 +285,25 @@ pub enum Change {
         generation: u32,
         /// Their ids; their deletion is scheduled.
         found: Vec<String>,
+    },
+    /// A key that was made for it turned up after it was given up; it may be refused from now on.
+    Recovered {
+        /// Which version.
+        generation: u32,
+        /// The provider's ids.
+        provider: BTreeMap<String, String>,
+    },
+    /// What did not agree with the records was put right.
+    Mended {
+        /// Its name.
+        finding: String,
+        /// What it was about.
+        subject: String,
+        /// Which version, if it was about one.
+        generation: Option<u32>,
+        /// What was taken into its record.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        provider: BTreeMap<String, String>,
     },
     /// Somebody put the same key into the secret again: a new carrier, not a new key.
     Carried {
@@ -237,13 +337,25 @@ impl Change {
             Self::Promoted { .. } => "promoted",
             Self::Abandoned { .. } => "abandoned",
             Self::Returned { .. } => "returned",
+            Self::Witnessed { .. } => "witnessed",
+            Self::BrowningOut { .. } => "browning-out",
+            Self::BrownedOut { .. } => "browned-out",
+            Self::Waived { .. } => "waived",
+            Self::RollingBack { .. } => "rolling-back",
+            Self::Vanished { .. } => "vanished",
+            Self::Restored { .. } => "restored",
+            Self::Forsaken { .. } => "forsaken",
+            Self::Closed { .. } => "closed",
             Self::Disabling { .. } => "disabling",
             Self::Disabled { .. } => "disabled",
             Self::Suspending { .. } => "suspending",
             Self::Suspended { .. } => "suspended",
+            Self::Refused { .. } => "refused",
             Self::Destroying { .. } => "destroying",
             Self::Destroyed { .. } => "destroyed",
             Self::Swept { .. } => "swept",
+            Self::Recovered { .. } => "recovered",
+            Self::Mended { .. } => "mended",
             Self::Carried { .. } => "carried",
             Self::Held { .. } => "held",
         }
@@ -263,15 +375,26 @@ impl Change {
             | Self::Promoted { generation }
             | Self::Abandoned { generation, .. }
             | Self::Returned { generation, .. }
-            | Self::Disabling { generation }
+            | Self::Witnessed { generation, .. }
+            | Self::BrowningOut { generation, .. }
+            | Self::BrownedOut { generation, .. }
+            | Self::Waived { generation }
+            | Self::RollingBack { generation, .. }
+            | Self::Vanished { generation }
+            | Self::Restored { generation, .. }
+            | Self::Forsaken { generation, .. }
+            | Self::Closed { generation }
+            | Self::Disabling { generation, .. }
             | Self::Disabled { generation }
-            | Self::Suspending { generation }
+            | Self::Suspending { generation, .. }
             | Self::Suspended { generation, .. }
+            | Self::Refused { generation, .. }
             | Self::Destroying { generation }
             | Self::Destroyed { generation }
             | Self::Swept { generation, .. }
+            | Self::Recovered { generation, .. }
             | Self::Carried { generation, .. } => Some(*generation),
-            Self::Held { generation, .. } => *generation,
+            Self::Mended { generation, .. } | Self::Held { generation, .. } => *generation,
             Self::Ordered { .. } => None,
         }
     }
@@ -287,12 +410,16 @@ pub enum Abandonment {
     LostPending,
     /// An operator fenced it off, to make way for an emergency.
     Fenced,
+    /// A person gave it up: it stopped half way.
+    Repaired,
     /// Its value, which can't be changed, holds a key that was declared compromised.
     Tainted,
     /// Its own key was declared compromised before it was used.
     Compromised,
     /// There are more standbys than the owner wants.
     Surplus,
+    /// It did not come to its end in its time.
+    Expired,
 }
 
 /// Personal data and free text. Stands beside the event, which holds only its hash, so that it can be erased without

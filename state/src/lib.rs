@@ -7,11 +7,14 @@
 //!
 //! Read it in this order: [`lifecycle`] (the states and what joins them), [`policy`] (the owner's wishes, checked
 //! against one another), [`credential`] (the records and how a [`ledger::Change`] changes them), [`decide`](mod@decide)
-//! (what to do next), [`standby`] (keys that are made ahead of their use), [`ledger`] (the chained history),
-//! [`invariants`] (what must never be false).
+//! (what to do next), [`standby`] (keys that are made ahead of their use), [`evidence`] (what is seen of a key's use, and
+//! what follows from it), [`rollback`] (back to an earlier version), [`drift`] (where the outside and the records
+//! disagree), [`ledger`] (the chained history), [`invariants`] (what must never be false).
 
 pub mod credential;
 pub mod decide;
+pub mod drift;
+pub mod evidence;
 pub mod hold;
 pub mod invariants;
 pub mod ledger;
@@ -19,6 +22,7 @@ pub mod lifecycle;
 pub mod name;
 pub mod period;
 pub mod policy;
+pub mod rollback;
 pub mod standby;
 
 /// Wall-clock time, always UTC.

@@ -5,19 +5,29 @@
 //!    Minting ─Minted─► Publishing ─Published─► PreActivation, the standby
 //!                                                │ Drafting     ▲ Returned
 //!  any other key                                 ▼              │
-//!    begun ────────────► PreActivation/Drafting ─► Admitting ─► Proving ─► Promoting ─Promoted─► Active
-//!                                       │     Drafted     Admitted    Proved                       │ Superseded
-//!                                       └──── Abandoned (a standby too) ──┐                        ▼
-//!                                                                         │   Disabling ◄──── Deactivated
-//!                                                                         │        └─Disabled────►  │ Suspending
-//!                                                            PreActivation/Suspending   Deactivated/Suspending
-//!                                                                         │ Suspended               │ Suspended
-//!                                                                         └──────► Suspended ◄──────┘
-//!                                                                                      │ Destroying
-//!                                                                            Suspended/Destroying
-//!                                                                                      │ Destroyed
-//!                                                                                  Destroyed
+//!    begun ────────────► PreActivation/Drafting ─► Admitting ─► Proving ─► Promoting ─Promoted─► Active ◄────────┐
+//!                                       │     Drafted     Admitted    Proved                       │ Superseded  │
+//!                                       └──── Abandoned (a standby too) ──┐                        ▼             │
+//!                                                                         │   Disabling ◄──── Deactivated ──┐    │
+//!                                                                         │        └─Disabled────►  │  ▲    │    │
+//!                                                                         │  BrowningOut ◄──────────┤  │    │    │
+//!                                                                         │        └─Restored───────┼──┘    │    │
+//!                                                                         │                         │ Suspending │
+//!                                                            PreActivation/Suspending   Deactivated/Suspending   │
+//!                                                                         │ Suspended               │ Suspended  │
+//!                                                                         └──────► Suspended ◄──────┘       │    │
+//!                                                                                  │      │ Restoring       │    │
+//!                                                                       Destroying │      ▼                 ▼    │
+//!                                                                                  │   Restoring ─Restored─► Proving
+//!                                                                                  ▼   (rollback)    Proved │    │
+//!                                                                       Suspended/Destroying                ▼    │
+//!                                                                                  │ Destroyed       Promoting ──┘
+//!                                                                                  ▼                    Promoted
+//!                                                                              Destroyed
 //! ```
+//!
+//! A rollback brings a deactivated or suspended version back by the last phases of a rotation; `Forsaken` ends one that
+//! will not come to its end: what was deactivated is so again, what was suspended is suspended again.
 //!
 //! A standby is `PreActivation` without a phase: published, and used by nobody. A deactivated signing key is disabled
 //! first, which stops signing and rejects nobody, and stays `Deactivated` until its last token has died.
@@ -92,6 +102,10 @@ pub enum Phase {
     Proving,
     /// The label may have moved.
     Promoting,
+    /// The key may be accepted again: a rollback.
+    Restoring,
+    /// The key may be refused for a moment, to flush out who still uses it.
+    BrowningOut,
     /// The key may already sign nothing any more.
     Disabling,
     /// The key may already be refused.
@@ -102,13 +116,15 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in lifecycle order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Minting,
         Self::Publishing,
         Self::Drafting,
         Self::Admitting,
         Self::Proving,
         Self::Promoting,
+        Self::Restoring,
+        Self::BrowningOut,
         Self::Disabling,
         Self::Suspending,
         Self::Destroying,
@@ -123,6 +139,8 @@ impl Phase {
             Self::Admitting => "admitting",
             Self::Proving => "proving",
             Self::Promoting => "promoting",
+            Self::Restoring => "restoring",
+            Self::BrowningOut => "browning-out",
             Self::Disabling => "disabling",
             Self::Suspending => "suspending",
             Self::Destroying => "destroying",
@@ -142,7 +160,7 @@ pub struct Place(pub State, pub Option<Phase>);
 
 impl Place {
     /// Every place that can be reached, in lifecycle order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self(State::PreActivation, Some(Phase::Minting)),
         Self(State::PreActivation, Some(Phase::Publishing)),
         Self(State::PreActivation, None),
@@ -153,9 +171,14 @@ impl Place {
         Self(State::PreActivation, Some(Phase::Suspending)),
         Self(State::Active, None),
         Self(State::Deactivated, None),
+        Self(State::Deactivated, Some(Phase::BrowningOut)),
+        Self(State::Deactivated, Some(Phase::Restoring)),
+        Self(State::Deactivated, Some(Phase::Proving)),
+        Self(State::Deactivated, Some(Phase::Promoting)),
         Self(State::Deactivated, Some(Phase::Disabling)),
         Self(State::Deactivated, Some(Phase::Suspending)),
         Self(State::Suspended, None),
+        Self(State::Suspended, Some(Phase::Restoring)),
         Self(State::Suspended, Some(Phase::Destroying)),
         Self(State::Destroyed, None),
     ];
@@ -194,6 +217,14 @@ pub enum Transition {
     Superseded,
     /// The rotation that made it will never finish.
     Abandoned,
+    /// About to be brought back: a rollback chose it.
+    Restoring,
+    /// The provider accepts it again, as the records say that it should.
+    Restored,
+    /// The rollback that chose it will never finish.
+    Forsaken,
+    /// About to be refused for a moment.
+    BrowningOut,
     /// About to sign nothing any more.
     Disabling,
     /// It signs nothing any more; what it signed is still accepted.
@@ -206,11 +237,13 @@ pub enum Transition {
     Destroying,
     /// Deleted.
     Destroyed,
+    /// It was given up before anybody saw its key, and the key turned up.
+    Recovered,
 }
 
 impl Transition {
     /// All of them, in lifecycle order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Minted,
         Self::Published,
         Self::Drafting,
@@ -221,18 +254,26 @@ impl Transition {
         Self::Promoted,
         Self::Superseded,
         Self::Abandoned,
+        Self::Restoring,
+        Self::Restored,
+        Self::Forsaken,
+        Self::BrowningOut,
         Self::Disabling,
         Self::Disabled,
         Self::Suspending,
         Self::Suspended,
         Self::Destroying,
         Self::Destroyed,
+        Self::Recovered,
     ];
 }
 
 /// The transition table. `None` means: this can't happen to a version that is there.
 pub fn next(from: Place, transition: Transition) -> Option<Place> {
-    use Phase::{Admitting, Destroying, Disabling, Drafting, Minting, Promoting, Proving, Publishing, Suspending};
+    use Phase::{
+        Admitting, BrowningOut, Destroying, Disabling, Drafting, Minting, Promoting, Proving, Publishing, Restoring,
+        Suspending,
+    };
     use State::{Active, Deactivated, Destroyed, PreActivation, Suspended};
     let Place(state, phase) = from;
     let to = match transition {
@@ -252,18 +293,37 @@ pub fn next(from: Place, transition: Transition) -> Option<Place> {
         Transition::Admitted if (state, phase) == (PreActivation, Some(Admitting)) => {
             Place(PreActivation, Some(Proving))
         }
-        Transition::Proved if (state, phase) == (PreActivation, Some(Proving)) => Place(PreActivation, Some(Promoting)),
-        Transition::Promoted if (state, phase) == (PreActivation, Some(Promoting)) => Place(Active, None),
+        Transition::Proved if matches!(state, PreActivation | Deactivated) && phase == Some(Proving) => {
+            Place(state, Some(Promoting))
+        }
+        Transition::Promoted if matches!(state, PreActivation | Deactivated) && phase == Some(Promoting) => {
+            Place(Active, None)
+        }
         Transition::Superseded if (state, phase) == (Active, None) => Place(Deactivated, None),
         Transition::Abandoned if state == PreActivation && phase != Some(Suspending) => {
             Place(PreActivation, Some(Suspending))
         }
+        Transition::Restoring if matches!(state, Deactivated | Suspended) && phase.is_none() => {
+            Place(state, Some(Restoring))
+        }
+        Transition::Restored if matches!(state, Deactivated | Suspended) && phase == Some(Restoring) => {
+            Place(Deactivated, Some(Proving))
+        }
+        Transition::Restored if (state, phase) == (Deactivated, Some(BrowningOut)) => Place(Deactivated, None),
+        // What should be accepted, and was not.
+        Transition::Restored if matches!(state, PreActivation | Active | Deactivated) && phase.is_none() => from,
+        Transition::Forsaken if (state, phase) == (Suspended, Some(Restoring)) => Place(Deactivated, Some(Suspending)),
+        Transition::Forsaken if state == Deactivated && matches!(phase, Some(Restoring | Proving | Promoting)) => {
+            Place(Deactivated, None)
+        }
+        Transition::BrowningOut if (state, phase) == (Deactivated, None) => Place(Deactivated, Some(BrowningOut)),
         Transition::Disabling if (state, phase) == (Deactivated, None) => Place(Deactivated, Some(Disabling)),
         Transition::Disabled if (state, phase) == (Deactivated, Some(Disabling)) => Place(Deactivated, None),
         Transition::Suspending if (state, phase) == (Deactivated, None) => Place(Deactivated, Some(Suspending)),
         Transition::Suspended if phase == Some(Suspending) => Place(Suspended, None),
         Transition::Destroying if (state, phase) == (Suspended, None) => Place(Suspended, Some(Destroying)),
         Transition::Destroyed if (state, phase) == (Suspended, Some(Destroying)) => Place(Destroyed, None),
+        Transition::Recovered if matches!(state, Suspended | Destroyed) => Place(PreActivation, Some(Suspending)),
         Transition::Minted
         | Transition::Published
         | Transition::Drafting
@@ -274,12 +334,17 @@ pub fn next(from: Place, transition: Transition) -> Option<Place> {
         | Transition::Promoted
         | Transition::Superseded
         | Transition::Abandoned
+        | Transition::Restoring
+        | Transition::Restored
+        | Transition::Forsaken
+        | Transition::BrowningOut
         | Transition::Disabling
         | Transition::Disabled
         | Transition::Suspending
         | Transition::Suspended
         | Transition::Destroying
-        | Transition::Destroyed => return None,
+        | Transition::Destroyed
+        | Transition::Recovered => return None,
     };
     Some(to)
 }

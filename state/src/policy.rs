@@ -1,6 +1,7 @@
 //! The owner's wishes, read from the secret's tags and checked against one another.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +12,14 @@ use crate::period::{BadPeriod, Period};
 pub const PREFIX: &str = "rotator:";
 
 /// The wishes that every kind knows, without their prefix.
-pub const COMMON_TAGS: [&str; 7] =
-    ["kind", "overlap", "soak", "consumer-cache", "idle-before-suspend", "max-age", "max-live"];
+pub const COMMON_TAGS: [&str; 8] =
+    ["kind", "overlap", "soak", "consumer-cache", "idle-before-suspend", "max-age", "max-live", "if-deleted"];
 
 /// The wishes that every kind knows whose keys verifiers fetch, without their prefix.
 pub const PUBLISHING_TAGS: [&str; 5] = ["standbys", "publish-lead", "token-life", "verifier-cache", "slack"];
+
+/// The wishes that every kind knows whose keys leave traces of their use, without their prefix.
+pub const WATCHED_TAGS: [&str; 6] = ["ceiling", "at-ceiling", "no-evidence", "look-every", "brownouts", "access-log"];
 
 /// How many keys one key set may hold: ALB's JWT check takes no more.
 pub const MOST_PUBLISHED: usize = 10;
@@ -32,6 +36,19 @@ pub struct KindWishes<'a> {
     pub tags: &'a [&'a str],
     /// Whether verifiers fetch its keys, and so must know each before it signs.
     pub publishes: bool,
+    /// What the provider tells of a key's use.
+    pub traces: Traces,
+}
+
+/// What a provider tells of the use of a kind's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traces {
+    /// Nothing: the overlap alone says when nobody uses a key any more.
+    None,
+    /// Whether a key is still used.
+    Use,
+    /// The same, and how much: all live keys of a customer share one allowance.
+    UseAndAllowance,
 }
 
 /// The wishes in force for one version: frozen into its record when it is created, so that a later edit never
@@ -46,7 +63,7 @@ pub struct Policy {
     pub soak: Period,
     /// How long a consumer may go on with a value it has read. AWS's caching libraries: one hour.
     pub consumer_cache: Period,
-    /// How long a key must not have been used before it is suspended. Must fit into the overlap.
+    /// How long a key must not have been used before it is suspended. Must fit into the overlap. Zero: nobody looks.
     pub idle_before_suspend: Period,
     /// How old a key may get before it is refused, the overlap included.
     pub max_age: Period,
@@ -55,6 +72,12 @@ pub struct Policy {
     /// What verifiers need; `None` for kinds whose keys nobody fetches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publication: Option<Publication>,
+    /// What has to be seen before a key is refused; `None` for kinds whose keys leave no traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+    /// What becomes of its keys once its secret is deleted for good.
+    #[serde(default, skip_serializing_if = "Otherwise::is_hold")]
+    pub if_deleted: Otherwise,
     /// The wishes of the kind, without their prefix, as written.
     pub wishes: BTreeMap<String, String>,
 }
@@ -72,6 +95,54 @@ pub struct Publication {
     pub verifier_cache: Period,
     /// What is added for clocks that differ and for messages on their way.
     pub slack: Period,
+}
+
+/// How a deactivated key is watched, and what is done when that tells too much or too little.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Watch {
+    /// How long after its overlap a key that is still used waits for its last user.
+    pub ceiling: Period,
+    /// What becomes of it then.
+    pub at_ceiling: Otherwise,
+    /// What becomes of a key of whose use nothing is told, once its overlap is over.
+    pub no_evidence: Otherwise,
+    /// How often its use is looked at, at first; later less often. What two live keys of one customer may spend together
+    /// beyond the allowance is what they can spend in this time, and in the time that the figures take to be told.
+    pub look_every: Period,
+    /// Whether all live keys share one allowance.
+    pub settles: bool,
+    /// For how long the key is refused during its overlap, one moment after the other, to flush out who still uses it.
+    pub brownouts: Vec<Period>,
+    /// The log group of the API's access log, if the owner keeps one: then a laggard has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<String>,
+}
+
+/// What to do where the rule has no answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Otherwise {
+    /// Wait for a person, or for evidence.
+    #[default]
+    Hold,
+    /// Go on as if nobody used the key.
+    Suspend,
+}
+
+impl fmt::Display for Otherwise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Hold => "hold",
+            Self::Suspend => "suspend",
+        })
+    }
+}
+
+impl Otherwise {
+    fn is_hold(&self) -> bool {
+        *self == Self::Hold
+    }
 }
 
 impl Publication {
@@ -201,6 +272,28 @@ pub enum BadPolicy {
         /// As recorded.
         recorded: String,
     },
+    /// Not one of the words.
+    #[error("rotator:{tag} = {found:?} is not usable: write hold or suspend")]
+    Word {
+        /// The tag.
+        tag: &'static str,
+        /// As written.
+        found: String,
+    },
+    /// Not the name of a log group.
+    #[error(
+        "rotator:access-log = {0:?} is not usable: write the name of a CloudWatch log group, for instance /apis/partners"
+    )]
+    LogGroup(String),
+    /// Brownouts that don't grow, or leave the key too little of its overlap.
+    #[error(
+        "rotator:brownouts = {found:?} is not usable: write durations of at least a minute that grow, separated by spaces, \
+         together no longer than half of what the overlap leaves after the consumers' cache"
+    )]
+    Brownouts {
+        /// As written.
+        found: String,
+    },
     /// No soak.
     #[error("rotator:soak = PT0S leaves no time in which a suspended key can be brought back: write for instance P7D")]
     NoSoak,
@@ -254,7 +347,8 @@ impl Policy {
         };
         let own = known.tags;
         let publishing: &[&str] = if known.publishes { &PUBLISHING_TAGS } else { &[] };
-        let all: Vec<&str> = COMMON_TAGS.iter().chain(publishing).chain(own).copied().collect();
+        let watched: &[&str] = if known.traces == Traces::None { &[] } else { &WATCHED_TAGS };
+        let all: Vec<&str> = COMMON_TAGS.iter().chain(publishing).chain(watched).chain(own).copied().collect();
         if let Some(found) = ours.keys().find(|tag| !all.contains(tag)) {
             let nearest = all
                 .iter()
@@ -277,6 +371,12 @@ impl Policy {
             }),
             None => Ok(default),
         };
+        let word = |tag: &'static str, default: Otherwise| match ours.get(tag).copied() {
+            None => Ok(default),
+            Some("hold") => Ok(Otherwise::Hold),
+            Some("suspend") => Ok(Otherwise::Suspend),
+            Some(found) => Err(BadPolicy::Word { tag, found: found.to_owned() }),
+        };
         let consumer_cache = period("consumer-cache", Period::hours(1))?;
         let publication = if known.publishes {
             let verifier_cache = period("verifier-cache", Period::hours(2))?;
@@ -293,15 +393,38 @@ impl Policy {
         };
         let needed = publication.as_ref().map(|publication| needed(consumer_cache, publication));
         let overlap = period("overlap", needed.unwrap_or(Period::days(7)))?;
+        let watch = if known.traces != Traces::None {
+            Some(Watch {
+                ceiling: period("ceiling", Period::days(30))?,
+                at_ceiling: word("at-ceiling", Otherwise::Suspend)?,
+                no_evidence: word("no-evidence", Otherwise::Hold)?,
+                look_every: period("look-every", Period::hours(1))?,
+                settles: known.traces == Traces::UseAndAllowance,
+                brownouts: brownouts(ours.get("brownouts").copied().unwrap_or_default())?,
+                access_log: ours.get("access-log").map(|raw| log_group(raw)).transpose()?,
+            })
+        } else {
+            None
+        };
         let policy = Self {
             kind: kind.to_owned(),
             overlap,
             soak: period("soak", Period::days(7))?,
             consumer_cache,
-            idle_before_suspend: period("idle-before-suspend", Period::days(2).min(overlap))?,
+            // Whoever reads the new value within the overlap's first half leaves the old one idle for the second. How long
+            // a signing key is used can be reckoned: seeing it idle is only to confirm that.
+            idle_before_suspend: period(
+                "idle-before-suspend",
+                publication
+                    .as_ref()
+                    .map_or(Period::days(2), |publication| publication.slack)
+                    .min(Period::seconds(overlap.as_seconds() / 2)),
+            )?,
             max_age: period("max-age", Period::days(366).max(overlap))?,
             max_live: number("max-live", 2, 16, 4)?,
             publication,
+            watch,
+            if_deleted: word("if-deleted", Otherwise::Hold)?,
             wishes: ours
                 .iter()
                 .filter(|(tag, _)| own.contains(tag))
@@ -338,6 +461,25 @@ impl Policy {
                 return Err(BadPolicy::TooShort { short, is, long, than, why });
             }
         }
+        if let Some(watch) = &self.watch {
+            let looks = Period::seconds(300);
+            if watch.look_every < looks {
+                return Err(BadPolicy::TooShort {
+                    short: "look-every",
+                    is: watch.look_every,
+                    long: "look-every's least",
+                    than: looks,
+                    why: "the account's calls to the provider are shared with everybody",
+                });
+            }
+            let sum: u64 = watch.brownouts.iter().map(|brownout| brownout.as_seconds()).sum();
+            // They end while the key is accepted, and begin when nobody's cache holds it any more.
+            let room = self.accepted_for().as_seconds().saturating_sub(self.consumer_cache.as_seconds()) / 2;
+            if sum > room {
+                let found = watch.brownouts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                return Err(BadPolicy::Brownouts { found });
+            }
+        }
         let Some(publication) = &self.publication else { return Ok(()) };
         if publication.lead < publication.verifier_cache {
             return Err(BadPolicy::TooShort {
@@ -364,6 +506,19 @@ impl Policy {
     pub fn signs_for(&self) -> Option<Period> {
         let publication = self.publication.as_ref()?;
         Some(Period::seconds(self.consumer_cache.as_seconds() + publication.slack.as_seconds()))
+    }
+
+    /// How long after another version became current a key can still be used: until its overlap is over, or until it
+    /// signs nothing any more.
+    pub fn accepted_for(&self) -> Period {
+        self.signs_for().unwrap_or(self.overlap)
+    }
+
+    /// How long a signing key must stay published after it signed last.
+    pub fn trusts_for(&self) -> Option<Period> {
+        let publication = self.publication.as_ref()?;
+        let [_, (_, token_life), (_, verifier_cache), (_, slack)] = terms(self.consumer_cache, publication);
+        Some(Period::seconds(token_life.as_seconds() + verifier_cache.as_seconds() + slack.as_seconds()))
     }
 
     /// Checks the wishes against the secret's rotation schedule, as `DescribeSecret` gives it.
@@ -413,6 +568,25 @@ fn terms(consumer_cache: Period, publication: &Publication) -> [(&'static str, P
 
 fn needed(consumer_cache: Period, publication: &Publication) -> Period {
     Period::seconds(terms(consumer_cache, publication).iter().map(|(_, period)| period.as_seconds()).sum())
+}
+
+fn brownouts(raw: &str) -> Result<Vec<Period>, BadPolicy> {
+    let bad = || BadPolicy::Brownouts { found: raw.to_owned() };
+    let read: Vec<Period> =
+        raw.split_whitespace().map(|word| Period::parse(word).map_err(|_| bad())).collect::<Result<_, _>>()?;
+    let long_enough = read.iter().all(|brownout| *brownout >= Period::seconds(60));
+    let grow = read.windows(2).all(|pair| pair[0] <= pair[1]);
+    if long_enough && grow { Ok(read) } else { Err(bad()) }
+}
+
+fn log_group(raw: &str) -> Result<String, BadPolicy> {
+    // What CloudWatch Logs takes for a name.
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "/_.-#".contains(c);
+    if !raw.is_empty() && raw.chars().all(is_name) {
+        Ok(raw.to_owned())
+    } else {
+        Err(BadPolicy::LogGroup(raw.to_owned()))
+    }
 }
 
 /// When Secrets Manager rotates by itself.
@@ -471,8 +645,13 @@ mod tests {
     use super::*;
 
     const KINDS: &[KindWishes<'_>] = &[
-        KindWishes { name: "api-gateway-key", tags: &["usage-plans", "probe"], publishes: false },
-        KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true },
+        KindWishes {
+            name: "api-gateway-key",
+            tags: &["usage-plans", "probe"],
+            publishes: false,
+            traces: Traces::UseAndAllowance,
+        },
+        KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true, traces: Traces::Use },
     ];
 
     fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -520,6 +699,23 @@ mod tests {
     fn an_unknown_kind_is_refused_with_the_known_ones() {
         assert!(refusal(&[("kind", "api-key")]).contains("api-gateway-key"));
         assert_eq!(Policy::from_tags(&BTreeMap::new(), KINDS), Err(BadPolicy::NoKind));
+    }
+
+    #[test]
+    fn what_is_done_when_the_evidence_says_too_much_or_too_little_is_the_owners_wish() {
+        let watch = |pairs: &[(&str, &str)]| Policy::from_tags(&tags(pairs), KINDS).unwrap().watch.unwrap();
+        let usual = watch(&[]);
+        assert_eq!(
+            (usual.ceiling, usual.at_ceiling, usual.no_evidence),
+            (Period::days(30), Otherwise::Suspend, Otherwise::Hold)
+        );
+        assert_eq!(watch(&[("brownouts", "PT1M PT5M")]).brownouts, [Period::seconds(60), Period::seconds(300)]);
+        assert!(refusal(&[("at-ceiling", "delete")]).contains("write hold or suspend"));
+        assert!(refusal(&[("access-log", "a b")]).contains("CloudWatch log group"));
+        assert!(refusal(&[("look-every", "PT10S")]).contains("rotator:look-every = PT10S is shorter"));
+        for bad in ["PT5M PT1M", "PT10S", "soon", "P6D"] {
+            assert!(refusal(&[("brownouts", bad)]).contains("rotator:brownouts"), "{bad}");
+        }
     }
 
     fn signing(pairs: &[(&str, &str)]) -> Result<Policy, BadPolicy> {

@@ -103,7 +103,9 @@ pub(crate) fn make(version: &Version, policy: &Policy, observed: &Observed, now:
 /// standby again, unless it is compromised.
 pub fn give_up(credential: &Credential, version: &Version, why: Abandonment) -> Change {
     let generation = version.generation;
-    if version.published.is_some() && !credential.is_tainted(version) {
+    if version.is_coming_back() {
+        Change::Forsaken { generation, why }
+    } else if version.published.is_some() && !credential.is_tainted(version) {
         Change::Returned { generation, why }
     } else {
         Change::Abandoned { generation, why }

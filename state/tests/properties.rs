@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use state::Time;
-use state::credential::{Credential, Fingerprint, Proof, Replaces, Stamp};
+use state::credential::{Credential, Fingerprint, Proof, Replaces, Settlements, Stamp};
 use state::decide::{
     AWSCURRENT, AWSPENDING, Action, CurrentValue, Decision, Drafted, Goal, Observed, Secret, Step, StrayValue, decide,
 };
+use state::evidence::{Ground, KeyUse, PlanUse, QuotaPeriod, Settlement, Sighting, Told, Usage};
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Abandonment, Actor, Broken, Change, Event, Note, verify};
 use state::lifecycle::{Phase, State};
 use state::name::{CredentialName, Token};
-use state::policy::{BadPolicy, KindWishes, Policy, Schedule};
+use state::period::Period;
+use state::policy::{BadPolicy, KindWishes, Policy, Schedule, Traces};
+use state::rollback::can_come_back;
 
 mod judge;
 
@@ -78,42 +81,21 @@ proptest! {
     #[test]
     fn a_decision_never_panics_and_what_it_commits_can_be_applied(
         dice in lives(),
-        step in 0..5_usize,
         whose in any::<u8>(),
-        seen in seen(),
-        later in 0..2_000_000_i64,
+        seen in prop::collection::vec(seen(), 1..10),
+        later in prop::collection::vec(0..2_000_000_i64, 1..4),
     ) {
         let (credential, now) = live(&dice, |_| {});
-        let goal = match Step::ALL.get(step) {
-            Some(step) => Goal::Step(*step, any_token(&credential, whose)),
-            None => Goal::Retire,
-        };
-        let observed = seen.observed(&credential);
-        let now = now + TimeDelta::seconds(later);
-        let secret = observed.secret.clone();
-        let decision = decide(&goal, &credential, &observed, now);
-        judge::decision(&credential, &observed, &decision, now);
-        match decision {
-            Decision::Perform(Action::Suspend(generation) | Action::Destroy(generation)) => {
-                let version = &credential.versions[&generation];
-                let secret = secret.expect("nothing is refused without a look at the labels");
-                for label in [AWSCURRENT, AWSPENDING] {
-                    prop_assert!(!version.carriers.iter().any(|carrier| secret.has(carrier, label)), "I5: {}", label);
-                }
+        let token = any_token(&credential, whose);
+        let steps = Step::ALL.map(|step| Goal::Step(step, token.clone()));
+        let others = [Goal::Retire, Goal::Close, Goal::RollBack(any_generation(&credential, whose))];
+        for goal in steps.iter().chain(&others) {
+            for (seen, later) in seen.iter().flat_map(|seen| later.iter().map(move |later| (seen, later))) {
+                let (observed, now) = (seen.observed(&credential), now + TimeDelta::seconds(*later));
+                let decision = decide(goal, &credential, &observed, now);
+                judge::decision(&credential, &observed, &decision, now);
+                can_be_done(&credential, &observed, decision, now)?;
             }
-            Decision::Hold(generation, hold) => {
-                if let Some(generation) = generation {
-                    prop_assert!(credential.versions.contains_key(&generation));
-                }
-                let held = credential.apply(Change::Held { generation, hold }, &stamp(now, None));
-                prop_assert!(held.is_ok());
-            }
-            Decision::Look(_)
-            | Decision::Perform(_)
-            | Decision::Commit(_)
-            | Decision::WaitUntil(_)
-            | Decision::Refuse(_)
-            | Decision::Done => {}
         }
     }
 
@@ -173,6 +155,39 @@ proptest! {
     }
 }
 
+fn can_be_done(
+    credential: &Credential,
+    observed: &Observed,
+    decision: Decision,
+    now: Time,
+) -> Result<(), TestCaseError> {
+    match decision {
+        Decision::Perform(Action::Suspend(generation) | Action::Destroy(generation)) => {
+            let version = &credential.versions[&generation];
+            let secret = observed.secret.as_ref().expect("nothing is refused without a look at the labels");
+            for label in [AWSCURRENT, AWSPENDING] {
+                // A moment begins where no label is, and a label that comes later ends it no sooner.
+                let has = |carrier: &Token| secret.has(carrier, label) && version.phase != Some(Phase::BrowningOut);
+                prop_assert!(!version.carriers.iter().any(has), "I5: {}", label);
+            }
+        }
+        Decision::Hold(generation, hold) => {
+            if let Some(generation) = generation {
+                prop_assert!(credential.versions.contains_key(&generation));
+            }
+            let held = credential.apply(Change::Held { generation, hold }, &stamp(now, None));
+            prop_assert!(held.is_ok());
+        }
+        Decision::Look(_)
+        | Decision::Perform(_)
+        | Decision::Commit(_)
+        | Decision::WaitUntil(_)
+        | Decision::Refuse(_)
+        | Decision::Done => {}
+    }
+    Ok(())
+}
+
 /// One throw: which change, of which version, and some variety.
 type Dice = (u8, u8, u32);
 
@@ -180,7 +195,7 @@ type Dice = (u8, u8, u32);
 type Life = (bool, Vec<Dice>);
 
 fn lives() -> impl Strategy<Value = Life> {
-    (any::<bool>(), prop::collection::vec((any::<u8>(), any::<u8>(), 1..200_000_u32), 0..60))
+    (any::<bool>(), prop::collection::vec((any::<u8>(), any::<u8>(), 1..200_000_u32), 0..90))
 }
 
 fn empty() -> Credential {
@@ -202,19 +217,31 @@ fn policy(publishes: bool, variety: u32) -> Policy {
         ("soak", format!("PT{}H", 1 + variety % 50)),
         ("max-live", (2 + variety % 5).to_string()),
     ];
+    let otherwise = |bit: u32| if variety & (1 << bit) == 0 { "hold" } else { "suspend" };
+    tags.extend([
+        ("idle-before-suspend", format!("PT{}M", [0, 10, 600][variety as usize % 3])),
+        ("ceiling", format!("P{}D", variety % 30)),
+        ("at-ceiling", otherwise(3).to_owned()),
+        ("no-evidence", otherwise(4).to_owned()),
+        ("if-deleted", otherwise(5).to_owned()),
+        ("look-every", format!("PT{}M", 5 + variety % 90)),
+    ]);
+    if variety.is_multiple_of(2) {
+        tags.push(("brownouts", "PT1M PT2M".to_owned()));
+    }
     if publishes {
         tags.extend([
             ("standbys", (1 + variety % 2).to_string()),
             ("publish-lead", format!("PT{}H", 2 + variety % 40)),
             ("token-life", format!("PT{}M", 1 + variety % 90)),
             ("verifier-cache", format!("PT{}M", 1 + variety % 120)),
-            ("slack", format!("PT{}S", variety % 900)),
+            ("slack", format!("PT{}S", 360 + variety % 900)),
         ]);
     }
     let tags = tags.into_iter().map(|(tag, value)| (format!("rotator:{tag}"), value)).collect();
     let kinds = [
-        KindWishes { name: "api-gateway-key", tags: &[], publishes: false },
-        KindWishes { name: "kms-signing-key", tags: &[], publishes: true },
+        KindWishes { name: "api-gateway-key", tags: &[], publishes: false, traces: Traces::UseAndAllowance },
+        KindWishes { name: "kms-signing-key", tags: &[], publishes: true, traces: Traces::Use },
     ];
     Policy::from_tags(&tags, &kinds).expect("consistent")
 }
@@ -244,7 +271,7 @@ fn change(credential: &Credential, publishes: bool, (kind, whose, variety): Dice
     let waiting = credential.head.standbys.first().copied();
     let provider = BTreeMap::from([("id".to_owned(), format!("k{variety}"))]);
     let minting = |generation| Change::Minting { generation, policy: policy(true, variety) };
-    match kind % 24 {
+    match kind % 40 {
         0 if credential.head.current.is_none() => Change::Adopted {
             generation: credential.next_generation(),
             carrier: fresh,
@@ -257,7 +284,7 @@ fn change(credential: &Credential, publishes: bool, (kind, whose, variety): Dice
         3 => Change::Carried { generation, carrier: fresh },
         4 => Change::Held { generation: None, hold: Hold::new(HoldReason::Denied, "x") },
         5 => Change::Held { generation: Some(generation), hold: Hold::new(reason(variety), "y") },
-        6 | 7 => Change::Suspending { generation },
+        6 | 7 => Change::Suspending { generation, ground: ground(variety) },
         8 | 9 => Change::Suspended { generation, provider: BTreeMap::new() },
         10 => Change::Destroying { generation },
         11 => Change::Destroyed { generation },
@@ -265,9 +292,32 @@ fn change(credential: &Credential, publishes: bool, (kind, whose, variety): Dice
             Change::Ordered { token: credential.next_token("emergency"), compromised: known_only(&known, generation) }
         }
         13 if publishes => Change::Returned { generation: candidate, why: Abandonment::LostPending },
-        14 if publishes => Change::Disabling { generation },
+        14 if publishes => Change::Disabling { generation, ground: None },
         15 if publishes => Change::Disabled { generation },
         16 if publishes => Change::Swept { generation, found: vec!["k0".into()] },
+        24 | 25 => {
+            Change::Witnessed { generation, usage: usage(credential, variety), settled: settled(credential, variety) }
+        }
+        26 => Change::BrowningOut { generation, until: moment(credential, variety) },
+        27 => Change::BrownedOut { generation, refused: (variety % 2 == 0).then_some(7), ours: u64::from(variety % 5) },
+        28 => Change::Waived { generation },
+        29 | 30 if credential.versions.get(&generation).is_some_and(|v| can_come_back(v).is_ok()) => {
+            Change::RollingBack { generation, replaces: replaces(credential) }
+        }
+        31 => Change::Vanished { generation },
+        32 | 33 => Change::Restored { generation, provider: if variety % 2 == 0 { BTreeMap::new() } else { provider } },
+        34 => Change::Forsaken { generation, why: Abandonment::Expired },
+        35 => Change::Refused {
+            generation,
+            after: (variety % 2 == 0).then_some(Period::seconds(u64::from(variety))),
+            unproved: (variety % 2 == 1).then(|| "its value is gone".into()),
+        },
+        36 if variety % 8 == 0 => Change::Closed { generation: credential.head.current.unwrap_or(generation) },
+        37 => Change::Disabling { generation, ground: ground(variety) },
+        38 => Change::Recovered { generation, provider },
+        39 => {
+            Change::Mended { finding: "PlanAdded".into(), subject: "x".into(), generation: Some(generation), provider }
+        }
         17 if publishes => minting(waiting.unwrap_or_else(|| credential.next_generation())),
         _ => match credential.candidate().and_then(|version| version.phase) {
             None if publishes => match waiting.map(|generation| (generation, credential.versions[&generation].phase)) {
@@ -293,8 +343,52 @@ fn change(credential: &Credential, publishes: bool, (kind, whose, variety): Dice
 }
 
 fn drafting(credential: &Credential, generation: u32, policy: Policy, token: Token) -> Change {
+    Change::Drafting { generation, token, policy, replaces: replaces(credential) }
+}
+
+fn replaces(credential: &Credential) -> Replaces {
     let carrier = credential.current().and_then(|version| version.carriers.last().cloned());
-    Change::Drafting { generation, token, policy, replaces: Replaces { generation: credential.head.current, carrier } }
+    Replaces { generation: credential.head.current, carrier }
+}
+
+fn ground(variety: u32) -> Option<Ground> {
+    let grounds = [Ground::Ungated, Ground::Unused, Ground::NoEvidence, Ground::Ceiling, Ground::Waived];
+    grounds.get(variety as usize % 6).copied()
+}
+
+/// Somewhere around the last event.
+fn moment(credential: &Credential, variety: u32) -> Time {
+    let at = credential.head.ledger.at.unwrap_or_else(|| Time::from_timestamp(1_800_000_000, 0).expect("a moment"));
+    at + TimeDelta::seconds(i64::from(variety % 7200) - 3600)
+}
+
+fn usage(credential: &Credential, variety: u32) -> Usage {
+    let looked = moment(credential, variety);
+    Usage {
+        source: "GetUsage".into(),
+        looked,
+        seen_until: looked - TimeDelta::hours(1),
+        told: !variety.is_multiple_of(5),
+        silent: variety % 7 == 1,
+        used: (!variety.is_multiple_of(3)).then_some(u64::from(variety)),
+        first: (!variety.is_multiple_of(3)).then_some(5),
+        last_used: (!variety.is_multiple_of(4)).then(|| looked - TimeDelta::minutes(i64::from(variety % 4000))),
+    }
+}
+
+fn settled(credential: &Credential, variety: u32) -> Settlements {
+    if variety.is_multiple_of(2) {
+        return Settlements::new();
+    }
+    let used = BTreeMap::from([(format!("k{}", variety % 3), i64::from(variety % 300))]);
+    let (allowance, since) = (1000, moment(credential, variety).date_naive());
+    let remaining = allowance - i64::from(variety % 300);
+    Settlements::from([("p1".into(), Settlement { since, allowance, used, remaining, shown: variety % 4 == 1 })])
+}
+
+fn any_generation(credential: &Credential, whose: u8) -> u32 {
+    let known = u32::try_from(credential.versions.len()).expect("few");
+    u32::from(whose) % (known + 2)
 }
 
 fn reason(variety: u32) -> HoldReason {
@@ -351,6 +445,27 @@ fn seen() -> impl Strategy<Value = Seen> {
 }
 
 impl Seen {
+    /// Random figures of three keys in two plans.
+    fn sighting(&self, credential: &Credential) -> Sighting {
+        let seen_until = moment(credential, self.flags);
+        let mut plans = BTreeMap::new();
+        for (n, period) in [QuotaPeriod::Day, QuotaPeriod::Week, QuotaPeriod::Month].into_iter().enumerate() {
+            let figure = |by: u32| i64::from(self.flags.rotate_left(by) % 600);
+            let key = |by: u32| KeyUse { used: figure(by), left: figure(by + 5) };
+            let told = (self.flags.rotate_right(7) % 4) as usize;
+            let keys = (0..told).map(|key| format!("k{key}")).zip([key(3), key(9), key(17)]).collect();
+            let untold = (told..3).map(|key| format!("k{key}")).collect();
+            plans.insert(format!("p{n}"), PlanUse { period, keys, untold });
+        }
+        let told = match self.flags % 4 {
+            0 => Told::Nothing,
+            1 => Told::Last(None),
+            2 => Told::Last(Some(seen_until - TimeDelta::minutes(i64::from(self.whose)))),
+            _ => Told::Count(u64::from(self.flags), (self.whose > 99).then_some(seen_until)),
+        };
+        Sighting { source: "GetUsage".into(), seen_until, told, plans, callers: Vec::new() }
+    }
+
     fn observed(&self, credential: &Credential) -> Observed {
         let flag = |n: u32| self.flags & (1 << n) != 0;
         let facts = BTreeMap::from([("id".to_owned(), "k1".to_owned())]);
@@ -388,12 +503,22 @@ impl Seen {
             admitted: flag(2).then(|| (facts.clone(), BTreeMap::new())),
             proof: flag(3).then(proof),
             confirmed: flag(4),
-            moved: flag(5),
+            // Nobody moves a label before that.
+            moved: flag(5) && credential.candidate().is_some_and(|version| version.phase == Some(Phase::Promoting)),
+            readable: flag(17).then_some(flag(18)),
+            sighting: flag(22).then(|| (generation, self.sighting(credential))),
+            settled: flag(23).then(|| settled(credential, self.flags)),
+            restored: flag(19).then(|| (generation, facts.clone())),
+            relit: flag(20).then_some((generation, None, 3)),
+            refused: flag(21).then(|| (generation, Err("nobody can tell".to_owned()))),
             disabled: flag(15).then_some(generation),
             swept: flag(16).then(|| (generation, vec!["k0".to_owned()])),
             suspended: flag(6).then(|| (generation, facts.clone())),
             destroyed: flag(7).then_some(generation),
             preflighted: flag(8),
+            inventory: None,
+            moved_back: flag(17),
+            unpended: flag(18).then(|| any_token(credential, self.whose)),
             ours: if flag(9) { BTreeSet::from([generation]) } else { BTreeSet::new() },
         }
     }
@@ -424,6 +549,7 @@ impl Seen {
         Secret {
             arn: if replaced { format!("{ARN}x") } else { ARN.to_owned() },
             deleted,
+            gone: deleted && variety.is_multiple_of(2),
             rotation_enabled,
             labels,
             wishes: if variety.is_multiple_of(16) {

@@ -14,16 +14,21 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use state::Time;
 use state::credential::{Credential, Fingerprint, Head, Proof, Replaces, SCHEMA, Stamp, Version};
+use state::evidence::{Ground, Settlement, Usage};
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Abandonment, Actor, Change, Event, Link, Note, canonical, verify};
 use state::name::{CredentialName, Token};
-use state::policy::{KindWishes, Policy};
+use state::period::Period;
+use state::policy::{KindWishes, Policy, Traces};
 
 /// The ends of the sample chains of each schema. None of them may ever change.
-const ENDS: [(&str, &str, &str); 3] = [
+const ENDS: [(&str, &str, &str); 6] = [
     ("v1", "partner/acme", "04cf4ecbb8510deaf19170eeac9035da618f2680781443024fc11bd23f3fb5cb"),
     ("v2", "partner/acme", "afb8770cff48a0e7d83793b0e64dc07dfaca1584024494d0ade72468ea51ebba"),
     ("v2", "issuer/acme", "6edfe557c5b4d1460777cbd54f16e58b3f2e5c5c64d081885476a279f126392a"),
+    ("v3", "partner/acme", "4d0c7571b3b0fae862bbe7614de366a34ef2f120c977c065fffac3554ac7a2f3"),
+    ("v3", "issuer/acme", "d56413273b8234af968bcd4319acec026b588cbeddff8180700af7b6ad910d67"),
+    ("v3", "partner/watched", "0adc052d79bdd1a5cfc0aa118a3d736c57f4e9673986ecedeb693b25d1a4f05f"),
 ];
 /// The first schema's note, as its event holds it.
 const V1_NOTE: &str = "799f7ac53e534f497eb5c55fc3c2bfc4ff10a23a6f7243cf7ad8491f10430ba9";
@@ -108,7 +113,7 @@ fn the_sample_lives_know_every_change() {
     let mut words: Vec<&str> = events.iter().map(|event| event.change.word()).collect();
     words.sort_unstable();
     words.dedup();
-    assert_eq!(words.len(), 21, "{words:?}");
+    assert_eq!(words.len(), 33, "{words:?}");
 }
 
 fn root() -> PathBuf {
@@ -165,15 +170,21 @@ type Life = (Vec<Head>, Vec<Version>, Vec<Event>, Vec<Note>);
 type Told = (Actor, Option<Note>, Change);
 
 const KINDS: [KindWishes<'static>; 2] = [
-    KindWishes { name: "api-gateway-key", tags: &["probe"], publishes: false },
-    KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true },
+    KindWishes { name: "api-gateway-key", tags: &["probe"], publishes: false, traces: Traces::UseAndAllowance },
+    KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true, traces: Traces::Use },
 ];
 
-/// Two lives with every change in them. An API key's: adopted, rotated, an emergency, an abandoned rotation, the end of
-/// the first key. A signing key's: made, published, returned, disabled, swept.
+/// Three lives with every change in them. An API key's: adopted, rotated, an emergency, an abandoned rotation, the end of
+/// the first key. A signing key's: made, published, returned, disabled, swept. A watched API key's: browned out, rolled
+/// back to and back from, repaired, let go, closed.
 fn life() -> Life {
     let mut life = Life::default();
-    for (name, changes) in [("partner/acme", api_key_changes()), ("issuer/acme", signing_key_changes())] {
+    let lives = [
+        ("partner/acme", api_key_changes()),
+        ("issuer/acme", signing_key_changes()),
+        ("partner/watched", watched_key_changes()),
+    ];
+    for (name, changes) in lives {
         let arn = format!("arn:aws:secretsmanager:eu-west-1:123456789012:secret:{name}-Ab12Cd");
         let mut credential = Credential::empty(CredentialName::parse(name).expect("a name"), &arn);
         let start: Time = "2026-03-02T10:30:00.5Z".parse().expect("a moment");
@@ -266,7 +277,7 @@ fn api_key_changes() -> Vec<Told> {
         (operator, note("found in a public repository"), Change::Ordered { token: token(5), compromised: vec![1, 2] }),
         (rotation, None, drafting(3, 4, Some(2), Some(token(2)))),
         (operator, None, Change::Abandoned { generation: 3, why: Abandonment::Fenced }),
-        (retirement, None, Change::Suspending { generation: 1 }),
+        (retirement, None, Change::Suspending { generation: 1, ground: Some(Ground::Compromised) }),
         (retirement, None, Change::Suspended { generation: 1, provider: BTreeMap::new() }),
         (retirement, None, Change::Suspended { generation: 3, provider: facts(&[("id", "k3")]) }),
         (rotation, None, drafting(4, 5, None, None)),
@@ -276,6 +287,121 @@ fn api_key_changes() -> Vec<Told> {
         (retirement, None, Change::Destroying { generation: 1 }),
         (retirement, None, Change::Destroyed { generation: 1 }),
     ]
+}
+
+fn watched_key_changes() -> Vec<Told> {
+    let tags = facts(&[
+        ("rotator:kind", "api-gateway-key"),
+        ("rotator:ceiling", "P3D"),
+        ("rotator:at-ceiling", "hold"),
+        ("rotator:no-evidence", "suspend"),
+        ("rotator:look-every", "PT30M"),
+        ("rotator:brownouts", "PT2M PT10M"),
+        ("rotator:access-log", "/apis/partners"),
+        ("rotator:if-deleted", "suspend"),
+    ]);
+    let policy = Policy::from_tags(&tags, &KINDS).expect("a policy");
+    let at = |raw: &str| -> Time { raw.parse().expect("a moment") };
+    let usage = |told, used, last_used| Usage {
+        source: "GetUsage".into(),
+        looked: at("2026-03-02T15:30:00Z"),
+        seen_until: at("2026-03-02T14:30:00Z"),
+        told,
+        silent: false,
+        used,
+        first: used.map(|used| used - 4),
+        last_used,
+    };
+    let settlement = Settlement {
+        since: "2026-03-01".parse().expect("a day"),
+        allowance: 1000,
+        used: BTreeMap::from([("k1".to_owned(), 30), ("k2".to_owned(), 20)]),
+        remaining: 950,
+        shown: true,
+    };
+    let used = usage(true, Some(34), Some(at("2026-03-02T14:00:00Z")));
+    let silent = Usage { silent: true, ..used.clone() };
+    let settled = BTreeMap::from([("p1".to_owned(), settlement)]);
+    let proof = || Proof { proven: vec!["a1b2c3/prod/ping".into()], unproven: Vec::new() };
+    let rolling_back = |generation, from, carrier| Change::RollingBack {
+        generation,
+        replaces: Replaces { generation: Some(from), carrier: Some(token(carrier)) },
+    };
+    let refused = |generation, seconds: Option<u64>| Change::Refused {
+        generation,
+        after: seconds.map(Period::seconds),
+        unproved: seconds.is_none().then(|| "its value is gone from Secrets Manager".into()),
+    };
+    let suspending = |generation, ground| Change::Suspending { generation, ground: Some(ground) };
+    let suspended = |generation| Change::Suspended { generation, provider: BTreeMap::new() };
+    let restored = |generation, provider: &[(&str, &str)]| Change::Restored { generation, provider: facts(provider) };
+    let by = |actor| move |change| (actor, None, change);
+    let (rotation, retirement, operator) = (by(Actor::Rotation), by(Actor::Retirement), by(Actor::Operator));
+    let mut told = vec![
+        operator(Change::Adopted {
+            generation: 1,
+            carrier: token(1),
+            provider: facts(&[("id", "k1"), ("plans", "p1")]),
+            policy: policy.clone(),
+            fingerprint: None,
+        }),
+        rotation(Change::Drafting {
+            generation: 2,
+            token: token(2),
+            policy: policy.clone(),
+            replaces: Replaces { generation: Some(1), carrier: Some(token(1)) },
+        }),
+        rotation(Change::Drafted { generation: 2, provider: facts(&[]), fingerprint: None, also: None }),
+        rotation(Change::Admitted { generation: 2, provider: facts(&[("id", "k2")]), evidence: facts(&[]) }),
+        rotation(Change::Proved { generation: 2, proof: proof() }),
+        rotation(Change::Promoted { generation: 2 }),
+    ];
+    let witnessed = Change::Witnessed { generation: 1, usage: used, settled };
+    told.push((Actor::Retirement, note("still uses generation 1"), witnessed));
+    told.extend(
+        [
+            Change::Witnessed { generation: 1, usage: silent, settled: BTreeMap::new() },
+            Change::Witnessed { generation: 1, usage: usage(false, None, None), settled: BTreeMap::new() },
+            Change::BrowningOut { generation: 1, until: at("2026-03-02T18:32:00.5Z") },
+            Change::BrownedOut { generation: 1, refused: Some(12), ours: 3 },
+            Change::BrowningOut { generation: 1, until: at("2026-03-02T20:40:00.5Z") },
+            Change::BrownedOut { generation: 1, refused: None, ours: 0 },
+            Change::Held { generation: Some(1), hold: Hold::new(HoldReason::StillInUse, "generation 1 is used") },
+        ]
+        .map(retirement),
+    );
+    // Back to the first, and then forth again, which fails.
+    told.push((Actor::Operator, note("the second one is throttled"), rolling_back(1, 2, 2)));
+    told.extend([restored(1, &[("id", "k1")]), Change::Proved { generation: 1, proof: proof() }].map(operator));
+    told.extend([Change::Promoted { generation: 1 }, suspending(2, Ground::Ceiling), suspended(2)].map(retirement));
+    told.extend([refused(2, Some(61)), Change::Vanished { generation: 2 }].map(retirement));
+    told.push((Actor::Operator, note("it was innocent"), rolling_back(2, 1, 1)));
+    told.push(retirement(Change::Forsaken { generation: 2, why: Abandonment::Expired }));
+    told.extend([suspended(2), refused(2, None)].map(retirement));
+    told.push(operator(rolling_back(2, 1, 1)));
+    told.extend(
+        [restored(2, &[("id", "k2b")]), Change::Forsaken { generation: 2, why: Abandonment::Tainted }].map(rotation),
+    );
+    let drafting = |generation, n| Change::Drafting {
+        generation,
+        token: token(n),
+        policy: policy.clone(),
+        replaces: Replaces { generation: Some(1), carrier: Some(token(1)) },
+    };
+    let recovered = Change::Recovered { generation: 3, provider: facts(&[("id", "k3")]) };
+    let repaired = Change::Abandoned { generation: 3, why: Abandonment::Repaired };
+    told.extend([rotation(drafting(3, 3)), operator(repaired), retirement(suspended(3)), operator(recovered)]);
+    let mended = |generation, provider| Change::Mended {
+        finding: "PlanAdded".into(),
+        subject: "usage plan p2".into(),
+        generation,
+        provider: facts(provider),
+    };
+    told.extend([mended(Some(1), &[("plans", "p1 p2")]), mended(None, &[])].map(operator));
+    told.push(retirement(Change::Closed { generation: 1 }));
+    told.push((Actor::Operator, note("its last user knows"), Change::Waived { generation: 1 }));
+    told.extend([suspending(1, Ground::Waived), suspended(1), suspending(2, Ground::Ceiling)].map(retirement));
+    told
 }
 
 fn signing_key_changes() -> Vec<Told> {
@@ -313,9 +439,9 @@ fn signing_key_changes() -> Vec<Told> {
     told.extend(
         [
             Change::Held { generation: Some(1), hold },
-            Change::Disabling { generation: 1 },
+            Change::Disabling { generation: 1, ground: Some(Ground::Unused) },
             Change::Disabled { generation: 1 },
-            Change::Suspending { generation: 1 },
+            Change::Suspending { generation: 1, ground: Some(Ground::Unused) },
             Change::Suspended { generation: 1, provider: BTreeMap::new() },
             Change::Swept { generation: 1, found: vec!["key-1b".into()] },
         ]

@@ -1,30 +1,38 @@
-//! A secret, a key service and a clock for one signing credential: what [`decide`] asks is answered, what it decides is
-//! done, and after every commit every invariant is checked.
+//! A secret, a key service and a clock for one credential, of signing keys or of API keys: what [`decide`] asks is
+//! answered, what it decides is done, and after every commit every invariant is checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta};
 use state::Time;
-use state::credential::{Credential, Proof, Stamp, Version};
+use state::credential::{Credential, Proof, Settlements, Stamp, Version};
 use state::decide::{
     AWSCURRENT, AWSPENDING, Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, Step,
     StrayValue, decide,
 };
-use state::hold::Hold;
+use state::drift::Inventory;
+use state::evidence::{KeyUse, Owed, PlanUse, QuotaPeriod, Sighting, Told};
+use state::hold::{Hold, HoldReason};
 use state::invariants::{Outside, check};
 use state::ledger::{Actor, Change, Event};
+use state::lifecycle::State;
 use state::name::{CredentialName, Token};
-use state::policy::{KindWishes, Policy, Schedule};
+use state::policy::{KindWishes, Policy, Schedule, Traces};
 
 use crate::judge;
 
 /// Every kind there is, here.
-pub const KINDS: [KindWishes<'static>; 2] = [
-    KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true },
-    KindWishes { name: "jwt-signing-key", tags: &[], publishes: true },
+pub const KINDS: [KindWishes<'static>; 3] = [
+    KindWishes { name: "api-gateway-key", tags: &[], publishes: false, traces: Traces::UseAndAllowance },
+    KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true, traces: Traces::Use },
+    KindWishes { name: "jwt-signing-key", tags: &[], publishes: true, traces: Traces::Use },
 ];
 
 const ARN: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:issuer/acme-Ab12Cd";
+/// How long after a request the provider tells of it.
+pub const LAG: TimeDelta = TimeDelta::hours(1);
+/// How many requests a probe sends.
+pub const PROBES: u64 = 3;
 /// The version that the stack made: a constant without a key.
 const PLACEHOLDER: u32 = 0;
 
@@ -41,6 +49,33 @@ pub struct World {
     pub lost: Option<Lost>,
     /// The process dies after so many decisions.
     pub dies_after: Option<usize>,
+    /// Requests that got through, our own among them.
+    pub uses: BTreeMap<u32, Vec<Time>>,
+    /// Requests that did not.
+    pub turned_away: BTreeMap<u32, Vec<Time>>,
+    /// What a customer may use on a day, where a plan says so.
+    pub quota: Option<i64>,
+    /// What each key had left on a day, from when on, where that was not the whole quota.
+    pub left: BTreeMap<(u32, NaiveDate), Vec<(Time, i64)>>,
+    /// How long a refusal takes to be seen.
+    pub slow: TimeDelta,
+    /// What the provider does not do now.
+    pub refuses: BTreeSet<Trouble>,
+    /// Versions of the secret whose value is gone.
+    pub gone: BTreeSet<Token>,
+}
+
+/// What a provider may refuse to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// It tells nothing of any use.
+    Silent,
+    /// It lets nobody look.
+    Denied,
+    /// No request with a key that is to be proved gets through.
+    Unprovable,
+    /// It does not let a key be accepted again.
+    Unrestorable,
 }
 
 /// A key at the provider.
@@ -71,6 +106,7 @@ impl World {
             secret: Secret {
                 arn: ARN.to_owned(),
                 deleted: false,
+                gone: false,
                 rotation_enabled: true,
                 labels: BTreeMap::from([(token(PLACEHOLDER), BTreeSet::from([AWSCURRENT.to_owned()]))]),
                 wishes: Ok(policy(wishes)),
@@ -81,6 +117,13 @@ impl World {
             done: Vec::new(),
             lost: None,
             dies_after: None,
+            uses: BTreeMap::new(),
+            turned_away: BTreeMap::new(),
+            quota: None,
+            left: BTreeMap::new(),
+            slow: TimeDelta::seconds(20),
+            refuses: BTreeSet::new(),
+            gone: BTreeSet::new(),
         }
     }
 
@@ -108,6 +151,51 @@ impl World {
     /// One run of the retirement function. The first hold that it met, or what it ended with.
     pub fn retire(&mut self) -> Option<Decision> {
         self.run(&Goal::Retire)
+    }
+
+    /// A person wants that generation back.
+    pub fn roll_back(&mut self, to: u32) -> Option<Decision> {
+        self.run(&Goal::RollBack(to))
+    }
+
+    /// The secret is deleted, and its recovery window is over.
+    pub fn delete(&mut self) {
+        (self.secret.deleted, self.secret.gone) = (true, true);
+        self.secret.labels.clear();
+    }
+
+    /// The daily look at secrets that are gone.
+    pub fn close(&mut self) -> Option<Decision> {
+        self.run(&Goal::Close)
+    }
+
+    /// Somebody sends a request with that generation's key. Whether it got through.
+    pub fn ask(&mut self, generation: u32) -> bool {
+        let left = self.left(generation, self.now);
+        let gets_through = self.is_enabled(generation) && left.is_none_or(|left| left > 0);
+        let heard = if gets_through { &mut self.uses } else { &mut self.turned_away };
+        heard.entry(generation).or_default().push(self.now);
+        if let Some(left) = left.filter(|_| gets_through) {
+            self.leave(generation, left - 1);
+        }
+        gets_through
+    }
+
+    /// Whether the provider accepts that generation's key.
+    pub fn is_enabled(&self, generation: u32) -> bool {
+        let id = self.credential.versions.get(&generation).and_then(|version| version.provider.get("id"));
+        id.and_then(|id| self.keys.get(id)).is_some_and(|key| key.enabled)
+    }
+
+    /// What that generation's key had left today at that time, where there is a quota.
+    fn left(&self, generation: u32, at: Time) -> Option<i64> {
+        let quota = self.quota?;
+        let today = self.left.get(&(generation, self.now.date_naive())).into_iter().flatten();
+        Some(today.take_while(|(since, _)| *since <= at).last().map_or(quota, |(_, left)| *left))
+    }
+
+    fn leave(&mut self, generation: u32, left: i64) {
+        self.left.entry((generation, self.now.date_naive())).or_default().push((self.now, left));
     }
 
     /// A person declares those generations compromised.
@@ -158,6 +246,13 @@ impl World {
             }
             let decision = decide(goal, &self.credential, &observed, self.now);
             judge::decision(&self.credential, &observed, &decision, self.now);
+            let is_denied = self.refuses.contains(&Trouble::Denied);
+            let denied = if let Decision::Perform(Action::Witness(generation)) = &decision {
+                is_denied.then(|| Decision::Hold(Some(*generation), Hold::new(HoldReason::Denied, "apigateway:GET")))
+            } else {
+                None
+            };
+            let decision = denied.unwrap_or(decision);
             match decision {
                 Decision::Look(question) => self.look(&question, &mut observed),
                 Decision::Perform(action) => {
@@ -182,11 +277,26 @@ impl World {
                     observed.ours.remove(&generation);
                     observed = observed.after_commit();
                 }
-                Decision::Done => return held.or(Some(Decision::Done)),
+                Decision::Done => {
+                    if *goal == Goal::Retire {
+                        self.nothing_waits_for_nobody();
+                    }
+                    return held.or(Some(Decision::Done));
+                }
                 Decision::WaitUntil(_) | Decision::Refuse(_) => return Some(decision),
             }
         }
-        panic!("{goal:?} comes to no end: {:?}", self.done);
+        panic!("{goal:?} comes to no end: {:?}", &self.done[self.done.len().saturating_sub(9)..]);
+    }
+
+    /// What is due after a run that found nothing more to do would be due for ever.
+    fn nothing_waits_for_nobody(&self) {
+        for version in self.credential.versions.values().filter(|v| v.due().is_some_and(|at| at <= self.now)) {
+            // A standby that is being made has its own time; and a brownout that nobody began in time has none any more.
+            let is_replaced = version.state == State::Active && self.credential.being_made().is_some();
+            let is_late = version.next_brownout(TimeDelta::zero()).is_some_and(|(begin, _)| begin <= self.now);
+            assert!(is_replaced || is_late, "{} is due and nobody does anything: {version:?}", version.place());
+        }
     }
 
     /// Records a hold, unless it stands there.
@@ -202,16 +312,20 @@ impl World {
     fn young_only_in_a_hurry(&self, action: &Action) {
         let Action::Promote(generation) = action else { return };
         let version = self.version(*generation);
-        let publication = version.policy.publication.as_ref().expect("a signing key");
+        let Some(publication) = &version.policy.publication else { return };
         let known = version.published.expect("published") + publication.lead.delta();
-        assert!(known <= self.now || judge::hurries(&self.credential), "promoted before verifiers can know it");
+        // What was current before is no stranger.
+        let may = known <= self.now || judge::hurries(&self.credential) || version.activated.is_some();
+        assert!(may, "promoted before verifiers can know it");
     }
 
     fn look(&self, question: &Question, observed: &mut Observed) {
         match question {
             Question::Secret => observed.secret = Some(self.secret.clone()),
             Question::Current(_) => observed.current = Some(CurrentValue::WithoutKey),
+            Question::Readable(token) => observed.readable = Some(!self.gone.contains(token)),
             Question::Stray(_) => observed.stray = Some(StrayValue::Preflight),
+            Question::Inventory { .. } => observed.inventory = Some(Inventory::default()),
         }
     }
 
@@ -246,8 +360,10 @@ impl World {
                 observed.equipped = Some((generation, fact("kid", &format!("kid-{generation}"))));
             }
             Action::Draft(_) => observed.drafted = Some(Drafted::default()),
-            Action::Admit(_) => observed.admitted = Some((nothing.clone(), nothing)),
-            Action::Prove(_) => {
+            Action::Admit(generation) => observed.admitted = Some((self.admit(generation), nothing)),
+            Action::Prove(_) if self.refuses.contains(&Trouble::Unprovable) => return false,
+            Action::Prove(generation) => {
+                self.probe(generation);
                 observed.proof = Some(Proof { proven: vec!["a challenge".into()], unproven: Vec::new() });
             }
             Action::Confirm(_) => observed.confirmed = true,
@@ -262,8 +378,29 @@ impl World {
                 self.secret.labels.entry(token).or_default().remove(AWSPENDING);
                 observed.secret = None;
             }
+            Action::MoveBack { to, .. } => {
+                self.unlabel(AWSCURRENT);
+                self.secret.labels.entry(to).or_default().insert(AWSCURRENT.to_owned());
+                observed.moved_back = true;
+            }
+            Action::Witness(generation) => observed.sighting = Some((generation, self.sighting(generation))),
+            Action::Settle(_, owed) => observed.settled = Some(self.settle(&owed)),
+            Action::Restore(_) | Action::Relight(_) if self.refuses.contains(&Trouble::Unrestorable) => return false,
+            Action::Restore(generation) => {
+                let made = self.restore(generation);
+                observed.restored = Some((generation, made));
+            }
+            Action::Relight(generation) => {
+                self.restore(generation);
+                let ours = self.probe(generation);
+                let began = self.version(generation).brownout_began.expect("a brownout");
+                let refused = self.turned_away.get(&generation).into_iter().flatten().filter(|at| **at >= began);
+                let refused = u64::try_from(refused.count()).expect("few");
+                observed.relit = Some((generation, Some(refused), ours));
+            }
+            Action::Expose(generation) => observed.refused = Some((generation, Ok(self.now + self.slow))),
             Action::Disable(generation) => {
-                self.enable_none(generation);
+                self.enable(generation, false);
                 observed.disabled = Some(generation);
             }
             Action::Sweep(generation) => {
@@ -278,8 +415,17 @@ impl World {
                 observed.swept = Some((generation, found));
             }
             Action::Suspend(generation) => {
-                self.enable_none(generation);
-                observed.suspended = Some((generation, nothing));
+                // A candidate's process may have died before it wrote down what it had made.
+                let made = self
+                    .keys
+                    .get(&format!("k{generation}"))
+                    .filter(|_| !self.version(generation).provider.contains_key("id"));
+                let found = made.map_or(nothing, |_| fact("id", &format!("k{generation}")));
+                for id in found.values() {
+                    self.keys.get_mut(id).expect("found").enabled = false;
+                }
+                self.enable(generation, false);
+                observed.suspended = Some((generation, found));
             }
             Action::Destroy(generation) => {
                 if let Some(id) = self.version(generation).provider.get("id").cloned() {
@@ -291,10 +437,105 @@ impl World {
         true
     }
 
-    fn enable_none(&mut self, generation: u32) {
+    /// API keys are made where signing keys were before.
+    fn admit(&mut self, generation: u32) -> BTreeMap<String, String> {
+        let version = self.version(generation);
+        if version.policy.publication.is_some() {
+            return BTreeMap::new();
+        }
+        let incumbent = version.replaces.as_ref().and_then(|replaces| replaces.generation);
+        let id = format!("k{generation}");
+        let shown = self.now;
+        if self.keys.insert(id.clone(), Key { generation, enabled: true, shown }).is_none()
+            && let Some(left) = incumbent.and_then(|incumbent| self.left(incumbent, self.now))
+        {
+            self.leave(generation, left);
+        }
+        fact("id", &id)
+    }
+
+    /// Enabled again; made again if it vanished.
+    fn restore(&mut self, generation: u32) -> BTreeMap<String, String> {
+        if self.version(generation).provider.contains_key("id") {
+            self.enable(generation, true);
+            return BTreeMap::new();
+        }
+        let id = format!("k{generation}-again");
+        self.keys.insert(id.clone(), Key { generation, enabled: true, shown: self.now });
+        fact("id", &id)
+    }
+
+    /// Our own requests, which are counted like any other. How many.
+    fn probe(&mut self, generation: u32) -> u64 {
+        if self.version(generation).policy.publication.is_some() {
+            return 0;
+        }
+        let now = self.now;
+        self.uses.entry(generation).or_default().extend((0..PROBES).map(|_| now));
+        PROBES
+    }
+
+    /// What the provider tells, as late as it does.
+    fn sighting(&self, generation: u32) -> Sighting {
+        let seen_until = self.now - LAG;
+        let seen = |generation: u32| {
+            self.uses
+                .get(&generation)
+                .into_iter()
+                .flatten()
+                .copied()
+                .filter(|at| *at <= seen_until)
+                .collect::<Vec<Time>>()
+        };
+        let its = seen(generation);
+        let is_signing = self.version(generation).policy.publication.is_some();
+        let told = match its.iter().max().copied() {
+            _ if self.refuses.contains(&Trouble::Silent) => Told::Nothing,
+            last if is_signing => Told::Last(last),
+            last => Told::Count(its.len().try_into().expect("few"), last),
+        };
+        let mut plans = BTreeMap::new();
+        if self.quota.is_some() && told != Told::Nothing {
+            let mut plan = PlanUse { period: QuotaPeriod::Day, keys: BTreeMap::new(), untold: Vec::new() };
+            let today = self.now.date_naive();
+            let is_live = |version: &&Version| {
+                matches!(version.state, State::Active | State::Deactivated) && version.compromised.is_none()
+            };
+            for version in self.credential.versions.values().filter(is_live) {
+                let (generation, id) = (version.generation, &version.provider["id"]);
+                let seen = seen(generation);
+                if seen.is_empty() {
+                    plan.untold.push(id.clone());
+                    continue;
+                }
+                let used = seen.iter().filter(|at| at.date_naive() == today).count();
+                let used = i64::try_from(used).expect("few");
+                let left = self.left(generation, seen_until).expect("a quota");
+                plan.keys.insert(id.clone(), KeyUse { used, left });
+            }
+            plans.insert("p1".to_owned(), plan);
+        }
+        let callers = Vec::new();
+        Sighting { source: "a test".to_owned(), seen_until, told, plans, callers }
+    }
+
+    fn settle(&mut self, owed: &Owed) -> Settlements {
+        let mut settled = Settlements::new();
+        for (plan, (settlement, keys)) in owed {
+            for id in keys {
+                let generation = self.keys[id].generation;
+                self.leave(generation, settlement.remaining);
+            }
+            // It is read again, and told as late as anything.
+            settled.insert(plan.clone(), settlement.clone());
+        }
+        settled
+    }
+
+    fn enable(&mut self, generation: u32, enabled: bool) {
         let its = self.version(generation).provider.get("id").cloned();
         if let Some(key) = its.and_then(|id| self.keys.get_mut(&id)) {
-            key.enabled = false;
+            key.enabled = enabled;
         }
     }
 
@@ -315,15 +556,18 @@ fn opens_intent(change: &Change) -> bool {
             | Change::Drafted { .. }
             | Change::Admitted { .. }
             | Change::Proved { .. }
+            | Change::RollingBack { .. }
+            | Change::Restored { .. }
+            | Change::BrowningOut { .. }
             | Change::Disabling { .. }
             | Change::Suspending { .. }
             | Change::Destroying { .. }
     )
 }
 
-/// The wishes of the owner of a signing key, with as many live versions as there may be.
+/// The wishes of the owner, of a signing key unless they say otherwise, with as many live versions as there may be.
 pub fn policy(wishes: &[(&str, &str)]) -> Policy {
-    let usual = [("kind", "kms-signing-key"), ("max-live", "16")];
+    let usual = [("kind", "kms-signing-key"), ("max-live", "16"), ("idle-before-suspend", "PT0S")];
     let tags = usual.iter().chain(wishes).map(|(tag, value)| (format!("rotator:{tag}"), (*value).to_owned()));
     Policy::from_tags(&tags.collect(), &KINDS).expect("consistent")
 }

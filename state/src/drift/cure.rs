@@ -1,0 +1,221 @@
+//! From a finding to its cure, one decision at a time.
+//!
+//! The finding is looked for again before anything is done: the world may have changed since a person saw it. What an
+//! intent of ours began is finished without looking twice.
+
+use std::collections::BTreeMap;
+
+use crate::Time;
+use crate::credential::{Credential, Version};
+use crate::decide::{AWSCURRENT, AWSPENDING, Action, Decision, Observed, Question, Secret, wrong_secret};
+use crate::ledger::{Abandonment, Change};
+use crate::lifecycle::{Phase, State};
+use crate::name::Token;
+use crate::standby::give_up;
+
+use super::{Finding, Inventory, Remedy, examine};
+
+impl Finding {
+    /// Whether that change, once committed, is the end of its cure.
+    pub fn ends_with(change: &Change) -> bool {
+        // Given up, a version's key is still to be suspended, or its label to be taken away; gone, to be made again.
+        !matches!(
+            change,
+            Change::Abandoned { .. } | Change::Returned { .. } | Change::Recovered { .. } | Change::Vanished { .. }
+        )
+    }
+}
+
+/// The next decision towards a finding's cure; `Done` when it is cured, or was never there.
+pub(crate) fn decide_mend(finding: &Finding, credential: &Credential, observed: &Observed, now: Time) -> Decision {
+    // What was done at Secrets Manager or at the provider is told before anything else is looked at.
+    if let Some(change) = told(finding, observed) {
+        // A credential of which nothing is recorded yet has no history to tell it in.
+        return if credential.head.revision > 0 { Decision::Commit(change) } else { Decision::Done };
+    }
+    let Some(secret) = &observed.secret else { return Decision::Look(Question::Secret) };
+    if let Some(decision) = wrong_secret(credential, secret) {
+        return decision;
+    }
+    if let Some(decision) = go_on(finding, credential, secret, observed, now) {
+        return decision;
+    }
+    let Some(inventory) = &observed.inventory else {
+        return Decision::Look(Question::Inventory { keys: finding.needs_keys() });
+    };
+    let found = examine(credential, secret, inventory, now);
+    let Some(finding) = found.iter().find(|found| found.is_same_as(finding)) else { return Decision::Done };
+    if let Some(until) = finding.waits_until(now) {
+        return Decision::WaitUntil(until);
+    }
+    match finding.remedy(Some(credential)) {
+        Remedy::Service(_) => begin(finding, credential, inventory),
+        Remedy::Person(_) => Decision::Done,
+    }
+}
+
+/// The first step of a finding that was seen just now.
+fn begin(finding: &Finding, credential: &Credential, inventory: &Inventory) -> Decision {
+    match finding {
+        Finding::PromotionUntold { generation } => Decision::Commit(Change::Promoted { generation: *generation }),
+        Finding::NewCarrier { generation, carrier } => {
+            Decision::Commit(Change::Carried { generation: *generation, carrier: carrier.clone() })
+        }
+        Finding::ValueWiped { carrier, back_to, .. } => {
+            Decision::Perform(Action::MoveBack { from: Some(carrier.clone()), to: back_to.clone() })
+        }
+        Finding::LabelMoved { carrier, back_to, .. } => {
+            Decision::Perform(Action::MoveBack { from: carrier.clone(), to: back_to.clone() })
+        }
+        Finding::PendingEmpty { token, .. }
+        | Finding::PendingForeign { token, .. }
+        | Finding::PendingStale { token, .. } => Decision::Perform(Action::Unpend(token.clone())),
+        Finding::HalfDone { generation, .. } => abandon(credential, *generation, Abandonment::Repaired),
+        Finding::PendingLost { generation, .. } => abandon(credential, *generation, Abandonment::LostPending),
+        Finding::KeyVanished { generation, id: Some(_) } => {
+            Decision::Commit(Change::Vanished { generation: *generation })
+        }
+        Finding::KeyVanished { generation, id: None }
+        | Finding::KeyDisabled { generation, .. }
+        | Finding::PlanLost { generation, .. } => Decision::Perform(Action::Restore(*generation)),
+        Finding::KeyEnabled { generation, .. } => Decision::Perform(Action::Suspend(*generation)),
+        Finding::PlanAdded { generation, id, .. } => {
+            let keys = inventory.keys.iter().flatten();
+            let present = keys.filter(|key| key.id == *id).filter_map(|key| key.plans.as_ref()).flatten();
+            let noted = credential.versions.get(generation).and_then(|version| version.provider.get("plans"));
+            let mut plans: Vec<&str> = noted.map(|noted| noted.split_whitespace().collect()).unwrap_or_default();
+            for plan in present {
+                if !plans.contains(&plan.as_str()) {
+                    plans.push(plan);
+                }
+            }
+            let provider = [("plans".to_owned(), plans.join(" "))].into();
+            Decision::Commit(mended(finding, Some(*generation), provider))
+        }
+        Finding::Orphan { generation, id } => match credential.versions.get(generation) {
+            Some(version) if version.policy.publication.is_some() => Decision::Perform(Action::Sweep(*generation)),
+            Some(_) | None => {
+                let provider = [("id".to_owned(), id.clone())].into();
+                Decision::Commit(Change::Recovered { generation: *generation, provider })
+            }
+        },
+        // Its version is given up already: `go_on` knows the way.
+        Finding::CleanUpOpen { .. }
+        | Finding::SecretReplaced { .. }
+        | Finding::SecretDeleted { .. }
+        | Finding::ForeignValue { .. }
+        | Finding::KeyPendingDeletion { .. }
+        | Finding::Stranger { .. }
+        | Finding::StackOwned { .. }
+        | Finding::KidMissing { .. }
+        | Finding::KidExtra { .. }
+        | Finding::KeySetUnreachable { .. }
+        | Finding::Unmanaged { .. } => Decision::Done,
+    }
+}
+
+fn mended(finding: &Finding, generation: Option<u32>, provider: BTreeMap<String, String>) -> Change {
+    Change::Mended { finding: finding.word().into(), subject: finding.subject(), generation, provider }
+}
+
+fn abandon(credential: &Credential, generation: u32, why: Abandonment) -> Decision {
+    let version = credential.versions.get(&generation);
+    version.map_or(Decision::Done, |version| Decision::Commit(give_up(credential, version, why)))
+}
+
+/// The commit that tells of the act that was just done.
+fn told(finding: &Finding, observed: &Observed) -> Option<Change> {
+    let mended = |generation| Some(mended(finding, generation, BTreeMap::new()));
+    match finding {
+        Finding::ValueWiped { .. } | Finding::LabelMoved { .. } if observed.moved_back => mended(None),
+        Finding::PendingEmpty { token, .. }
+        | Finding::PendingForeign { token, .. }
+        | Finding::PendingStale { token, .. }
+        | Finding::HalfDone { token, .. }
+            if observed.unpended.as_ref() == Some(token) && observed.suspended.is_none() =>
+        {
+            mended(None)
+        }
+        Finding::KeyEnabled { generation, .. } if observed.suspended.is_some() => mended(Some(*generation)),
+        Finding::KeyVanished { .. } | Finding::KeyDisabled { .. } | Finding::PlanLost { .. } => {
+            let (generation, provider) = observed.restored.clone()?;
+            Some(Change::Restored { generation, provider })
+        }
+        Finding::Orphan { .. } => {
+            let (generation, found) = observed.swept.clone()?;
+            Some(Change::Swept { generation, found })
+        }
+        Finding::ValueWiped { .. }
+        | Finding::LabelMoved { .. }
+        | Finding::PendingEmpty { .. }
+        | Finding::PendingForeign { .. }
+        | Finding::PendingStale { .. }
+        | Finding::HalfDone { .. }
+        | Finding::KeyEnabled { .. }
+        | Finding::SecretReplaced { .. }
+        | Finding::SecretDeleted { .. }
+        | Finding::PromotionUntold { .. }
+        | Finding::NewCarrier { .. }
+        | Finding::ForeignValue { .. }
+        | Finding::PendingLost { .. }
+        | Finding::CleanUpOpen { .. }
+        | Finding::KeyPendingDeletion { .. }
+        | Finding::PlanAdded { .. }
+        | Finding::Stranger { .. }
+        | Finding::StackOwned { .. }
+        | Finding::KidMissing { .. }
+        | Finding::KidExtra { .. }
+        | Finding::KeySetUnreachable { .. }
+        | Finding::Unmanaged { .. } => None,
+    }
+}
+
+/// What an open intent says is to be done: a version that was given up is refused at the provider, then its label is
+/// taken away, then that is told. A standby that was handed back only loses the label.
+fn go_on(
+    finding: &Finding,
+    credential: &Credential,
+    secret: &Secret,
+    observed: &Observed,
+    now: Time,
+) -> Option<Decision> {
+    let (Finding::PendingStale { generation, .. }
+    | Finding::HalfDone { generation, .. }
+    | Finding::PendingLost { generation, .. }
+    | Finding::CleanUpOpen { generation }
+    | Finding::Orphan { generation, .. }) = finding
+    else {
+        return None;
+    };
+    let generation = *generation;
+    let version = credential.versions.get(&generation)?;
+    if version.state == State::PreActivation && version.phase.is_none() {
+        let token = version.carriers.iter().find(|carrier| blocks(secret, carrier))?;
+        return Some(Decision::Perform(Action::Unpend(token.clone())));
+    }
+    if version.state != State::PreActivation || version.phase != Some(Phase::Suspending) {
+        return None;
+    }
+    // What Secrets Manager hands out is never refused: that is another finding, and comes first.
+    if version.carriers.iter().any(|carrier| secret.has(carrier, AWSCURRENT)) {
+        return Some(Decision::Done);
+    }
+    if let Some(until) = still_theirs(version, observed, now) {
+        return Some(Decision::WaitUntil(until));
+    }
+    let Some((_, provider)) = observed.suspended.as_ref().filter(|(done, _)| *done == generation) else {
+        return Some(Decision::Perform(Action::Suspend(generation)));
+    };
+    if let Some(token) = version.carriers.iter().find(|carrier| blocks(secret, carrier)) {
+        return Some(Decision::Perform(Action::Unpend(token.clone())));
+    }
+    Some(Decision::Commit(Change::Suspended { generation, provider: provider.clone() }))
+}
+
+fn still_theirs(version: &Version, observed: &Observed, now: Time) -> Option<Time> {
+    version.open_until.filter(|until| *until > now && !observed.ours.contains(&version.generation))
+}
+
+fn blocks(secret: &Secret, token: &Token) -> bool {
+    secret.has(token, AWSPENDING) && !secret.has(token, AWSCURRENT)
+}

@@ -1,0 +1,748 @@
+//! How an old key goes, and how one comes back: gates, brownouts, rollbacks, and what becomes of them when somebody dies.
+
+use chrono::TimeDelta;
+use proptest::prelude::*;
+use state::decide::{AWSCURRENT, AWSPENDING, Action, Decision, Refusal};
+use state::evidence::Ground;
+use state::hold::{Hold, HoldReason};
+use state::ledger::{Abandonment, Change};
+use state::lifecycle::{Phase, Place, State};
+use state::rollback::{NoWayBack, target};
+
+mod judge;
+#[expect(dead_code, reason = "the other tests of whole lives use the rest")]
+mod world;
+
+use world::{LAG, Trouble, World, token};
+
+const MINUTE: TimeDelta = TimeDelta::minutes(1);
+const HOUR: TimeDelta = TimeDelta::hours(1);
+const DAY: TimeDelta = TimeDelta::days(1);
+/// The defaults of an API key.
+const OVERLAP: TimeDelta = TimeDelta::days(7);
+const IDLE: TimeDelta = TimeDelta::days(2);
+const SOAK: TimeDelta = TimeDelta::days(7);
+
+#[test]
+fn a_laggard_holds_its_key_and_once_it_stops_the_key_goes() {
+    let world = &mut rotated(&[]);
+    let superseded = world.now;
+    pass(world, OVERLAP, HOUR, |world| assert!(world.ask(1)));
+    let held = held_by(world, 1);
+    assert_eq!(held.reason, HoldReason::StillInUse);
+    assert!(held.detail.contains("requests since it was deactivated, last by 2026-03-10"), "{}", held.detail);
+    pass(world, DAY, HOUR, |world| assert!(world.ask(1)));
+    let stopped = world.now;
+    pass(world, IDLE, HOUR, |_| {});
+    assert_eq!(world.version(1).state, State::Deactivated, "it was not idle for long enough");
+    pass(world, LAG + TimeDelta::hours(12), HOUR, |_| {});
+    assert_eq!((world.version(1).state, world.version(1).ground), (State::Suspended, Some(Ground::Unused)));
+    assert!(world.version(1).suspended.expect("suspended") - stopped >= IDLE + LAG - HOUR);
+    assert!(!world.ask(1));
+    let refused = world.version(1).refused.as_ref().and_then(|refused| refused.after);
+    assert_eq!(refused.map(|after| after.as_seconds()), Some(20), "from the order to the first refusal");
+    pass(world, SOAK, HOUR, |_| {});
+    assert_eq!(world.version(1).state, State::Destroyed);
+    assert!(world.version(1).destroyed.expect("destroyed") - superseded > OVERLAP + SOAK);
+    let holds = world.told(1).into_iter().filter(|word| *word == "held").count();
+    assert_eq!(holds, 1, "what lasts does not fill the ledger");
+}
+
+#[test]
+fn a_key_that_nobody_uses_goes_when_its_overlap_is_over() {
+    let world = &mut rotated(&[]);
+    pass(world, OVERLAP - HOUR, HOUR, |_| {});
+    assert_eq!(world.version(1).state, State::Deactivated);
+    world.acts();
+    pass(world, HOUR, HOUR, |_| {});
+    assert_eq!(world.acts(), [Action::Witness(1), Action::Suspend(1), Action::Expose(1)], "by a look of that moment");
+    assert_eq!(world.version(1).ground, Some(Ground::Unused));
+}
+
+#[test]
+fn at_the_ceiling_the_policy_decides() {
+    let ceiling = TimeDelta::days(3);
+    for (word, at_last) in [("suspend", State::Suspended), ("hold", State::Deactivated)] {
+        let world = &mut rotated(&[("ceiling", "P3D"), ("at-ceiling", word)]);
+        pass(world, OVERLAP + ceiling - HOUR, HOUR, |world| assert!(world.ask(1)));
+        assert_eq!(world.version(1).state, State::Deactivated);
+        pass(world, HOUR, HOUR, |world| _ = world.ask(1));
+        assert_eq!(world.version(1).state, at_last);
+        pass(world, TimeDelta::days(6), HOUR, |world| _ = world.ask(1));
+        assert_eq!(world.version(1).state, at_last);
+        let is_held = world.version(1).held.as_ref().map(|held| held.hold.reason);
+        let expected = if at_last == State::Suspended {
+            (Some(Ground::Ceiling), None)
+        } else {
+            (None, Some(HoldReason::StillInUse))
+        };
+        assert_eq!((world.version(1).ground, is_held), expected);
+    }
+}
+
+#[test]
+fn where_nothing_is_told_the_policy_decides_and_never_silently() {
+    let world = &mut silently_rotated(&[("no-evidence", "suspend")]);
+    pass(world, OVERLAP, HOUR, |world| assert!(world.ask(1)));
+    assert_eq!((world.version(1).state, world.version(1).ground), (State::Suspended, Some(Ground::NoEvidence)));
+
+    let world = &mut silently_rotated(&[("ceiling", "P3D")]);
+    pass(world, OVERLAP, HOUR, |_| {});
+    assert_eq!(held_by(world, 1).reason, HoldReason::NoEvidence, "an empty answer is not zero");
+    pass(world, TimeDelta::days(3), HOUR, |_| {});
+    assert_eq!((world.version(1).state, world.version(1).ground), (State::Suspended, Some(Ground::Ceiling)));
+
+    let world = &mut silently_rotated(&[("at-ceiling", "hold")]);
+    pass(world, TimeDelta::days(60), HOUR, |_| {});
+    assert_eq!(held_by(world, 1).reason, HoldReason::NoEvidence);
+    world.refuses.clear();
+    pass(world, TimeDelta::days(3), HOUR, |_| {});
+    assert_eq!(world.version(1).ground, Some(Ground::Unused), "evidence ends what the want of it held");
+}
+
+#[test]
+fn what_was_told_before_silence_opens_no_gate() {
+    let world = &mut rotated(&[]);
+    pass(world, TimeDelta::days(4), HOUR, |_| {});
+    world.refuses.insert(Trouble::Silent);
+    pass(world, TimeDelta::days(3), HOUR, |world| assert!(world.ask(1)));
+    let held = held_by(world, 1);
+    assert_eq!(held.reason, HoldReason::NoEvidence);
+    assert!(held.detail.contains("tells of generation 1 until"), "{}", held.detail);
+    world.refuses.clear();
+    pass(world, HOUR * 8, HOUR, |_| {});
+    assert_eq!(held_by(world, 1).reason, HoldReason::StillInUse);
+}
+
+#[test]
+fn looks_become_rarer() {
+    let world = &mut rotated(&[("at-ceiling", "hold")]);
+    let looks = |world: &mut World| {
+        world.acts();
+        pass(world, TimeDelta::days(5), HOUR, |world| _ = world.ask(1));
+        world.acts().into_iter().filter(|act| *act == Action::Witness(1)).count()
+    };
+    let first = looks(world);
+    pass(world, TimeDelta::days(40), HOUR, |world| _ = world.ask(1));
+    let later = looks(world);
+    assert!(first > 40 && (2..5).contains(&later), "{first}, then {later} in five days");
+}
+
+#[test]
+fn a_look_that_fails_is_a_hold_which_ends_with_it() {
+    let world = &mut rotated(&[("ceiling", "P3D")]);
+    world.refuses.insert(Trouble::Denied);
+    pass(world, DAY, HOUR, |_| {});
+    assert_eq!(held_by(world, 1).reason, HoldReason::Denied);
+    world.refuses.clear();
+    pass(world, DAY, HOUR, |_| {});
+    assert_eq!(world.version(1).held, None);
+    world.refuses.insert(Trouble::Denied);
+    pass(world, TimeDelta::days(9), HOUR, |_| {});
+    assert_eq!(world.version(1).state, State::Suspended, "what can't be looked at does not keep a key for ever");
+}
+
+#[test]
+fn a_person_lets_a_laggard_go() {
+    let world = &mut rotated(&[]);
+    world.commit(Change::Waived { generation: 1 });
+    pass(world, OVERLAP - HOUR, HOUR, |world| assert!(world.ask(1)));
+    assert_eq!(world.version(1).state, State::Deactivated, "not before its overlap is over");
+    pass(world, HOUR, HOUR, |world| _ = world.ask(1));
+    assert_eq!((world.version(1).state, world.version(1).ground), (State::Suspended, Some(Ground::Waived)));
+
+    let world = &mut rotated(&[]);
+    pass(world, OVERLAP + DAY, HOUR, |world| assert!(world.ask(1)));
+    world.refuses.insert(Trouble::Denied);
+    pass(world, DAY, HOUR, |world| assert!(world.ask(1)));
+    world.commit(Change::Waived { generation: 1 });
+    world.retire();
+    assert_eq!(world.version(1).state, State::Suspended, "and no look is in the way");
+}
+
+#[test]
+fn the_last_signer_shifts_the_end_of_an_old_signing_key() {
+    // What the default overlap is the sum of: what signs last is good for that long.
+    let trusted = TimeDelta::minutes(195);
+    let world = &mut World::new(&[("idle-before-suspend", "PT15M")]);
+    done(world.rotate(1));
+    done(world.retire());
+    world.later(TimeDelta::hours(25));
+    done(world.rotate(2));
+    pass(world, TimeDelta::hours(8), MINUTE, |world| assert!(world.ask(1), "a signer that caches for ever"));
+    assert_eq!(held_by(world, 1).reason, HoldReason::StillInUse);
+    assert!(world.version(1).suspend_at.expect("a deadline") < world.now && world.published().contains(&1));
+    pass(world, TimeDelta::hours(3), MINUTE, |_| {});
+    let disabled = world.version(1).disabled.expect("nobody signs with it");
+    assert_eq!((world.version(1).ground, world.is_enabled(1)), (Some(Ground::Unused), false));
+    let left = disabled + trusted - world.now;
+    pass(world, left - MINUTE, MINUTE, |_| {});
+    assert!(world.published().contains(&1), "what it signed last is still good");
+    pass(world, MINUTE, MINUTE, |_| {});
+    assert_eq!((world.version(1).state, world.published().contains(&1)), (State::Suspended, false));
+}
+
+#[test]
+fn a_retirement_that_comes_late_withdraws_no_key_that_may_have_signed_until_then() {
+    let world = &mut World::new(&[("idle-before-suspend", "PT15M")]);
+    done(world.rotate(1));
+    done(world.retire());
+    world.later(TimeDelta::hours(25));
+    done(world.rotate(2));
+    world.later(TimeDelta::hours(30));
+    assert!(world.published().contains(&1), "nobody has seen that it is unused");
+    done(world.retire());
+    assert_eq!(world.version(1).disabled, Some(world.now));
+    assert!(world.published().contains(&1));
+    world.later(TimeDelta::minutes(195));
+    done(world.retire());
+    assert_eq!(world.version(1).state, State::Suspended);
+}
+
+#[test]
+fn brownouts_begin_and_end_and_tell_who_was_turned_away() {
+    let world = &mut rotated(&[("brownouts", "PT5M PT30M")]);
+    let room = (OVERLAP - HOUR) / 3;
+    let mut refused = Vec::new();
+    let superseded = world.now;
+    pass(world, OVERLAP, MINUTE, |world| {
+        if world.now - superseded < TimeDelta::days(5) && !world.ask(1) {
+            assert_eq!(world.version(1).phase, Some(Phase::BrowningOut), "its end is recorded");
+            refused.push(world.now - superseded);
+        }
+    });
+    assert_eq!(refused.len(), 45, "five minutes and then thirty, and each time what a refusal takes");
+    assert!((refused[0] - (HOUR + room)).abs() <= MINUTE * 2 && (refused[10] - (HOUR + room * 2)).abs() <= MINUTE * 2);
+    let counted = world.history.iter().filter_map(|event| {
+        let Change::BrownedOut { refused, ours, .. } = &event.change else { return None };
+        Some((*refused, *ours))
+    });
+    assert_eq!(counted.collect::<Vec<_>>(), [(Some(10), 3), (Some(35), 3)]);
+    assert_eq!(world.version(1).ours, 6);
+    assert_eq!(world.version(1).state, State::Deactivated, "somebody used it until two days ago");
+    pass(world, HOUR * 13, HOUR, |_| {});
+    assert_eq!(world.version(1).ground, Some(Ground::Unused), "our own probes don't count");
+}
+
+#[test]
+fn a_brownout_is_longer_than_a_refusal_takes() {
+    let world = &mut rotated(&[("brownouts", "PT1M PT2M")]);
+    let lasted = |world: &World, generation| {
+        let its = world.history.iter().filter_map(|event| {
+            let Change::BrowningOut { generation: g, until } = &event.change else { return None };
+            (*g == generation).then(|| (*until - event.at).num_minutes())
+        });
+        its.collect::<Vec<_>>()
+    };
+    world.slow = TimeDelta::minutes(20);
+    pass(world, OVERLAP, MINUTE, |_| {});
+    assert_eq!(lasted(world, 1), [6, 7], "five minutes more, as long as nobody has seen one");
+    done(world.rotate(3));
+    pass(world, OVERLAP, MINUTE, |_| {});
+    assert_eq!(lasted(world, 2), [21, 22]);
+    // An emergency's clock begins with the emergency.
+    world.order(&[3]);
+    world.later(HOUR * 9);
+    done(world.rotate(4));
+    pass(world, HOUR, MINUTE, |_| {});
+    assert_eq!(world.version(3).state, State::Suspended);
+    assert!(world.version(3).refused.as_ref().and_then(|refused| refused.after).expect("seen").delta() > HOUR * 9);
+    assert_eq!(world.credential.slowest_refusal(), TimeDelta::minutes(20));
+}
+
+#[test]
+fn a_brownout_for_which_it_is_too_late_is_left_out() {
+    let world = &mut rotated(&[("brownouts", "PT2H")]);
+    world.later(OVERLAP - HOUR);
+    done(world.retire());
+    assert!(!world.told(1).contains(&"browning-out"));
+    world.later(HOUR);
+    done(world.retire());
+    assert_eq!((world.version(1).state, world.told(1).contains(&"browning-out")), (State::Suspended, false));
+}
+
+#[test]
+fn no_brownout_lets_a_disabled_key_sign_again() {
+    let world = &mut World::new(&[
+        ("idle-before-suspend", "PT15M"),
+        ("overlap", "P3D"),
+        ("slack", "PT1H"),
+        ("brownouts", "PT5M PT25M"),
+    ]);
+    done(world.rotate(1));
+    done(world.retire());
+    world.later(TimeDelta::hours(25));
+    done(world.rotate(2));
+    world.later(TimeDelta::minutes(119));
+    world.retire();
+    world.later(MINUTE * 30);
+    world.retire();
+    pass(world, TimeDelta::hours(12), MINUTE, |_| {});
+    assert!(world.version(1).disabled.is_some(), "{:?}", world.told(1));
+    world.acts();
+    pass(world, TimeDelta::days(3), MINUTE, |world| assert!(!world.is_enabled(1)));
+    assert_eq!(world.version(1).state, State::Suspended);
+}
+
+#[test]
+fn whoever_dies_in_a_brownout_the_key_comes_back() {
+    // After the look; after the intent; after the refusal.
+    for (dies_after, is_refused) in [(2, false), (3, true)] {
+        let world = &mut browned_out(Some(dies_after));
+        assert_eq!((world.version(1).phase, world.ask(1)), (Some(Phase::BrowningOut), !is_refused));
+        for _ in 0..9 {
+            world.later(MINUTE);
+            done(world.retire());
+            assert_eq!(world.ask(1), !is_refused, "whoever comes meanwhile leaves it as it is");
+        }
+        world.later(MINUTE);
+        done(world.retire());
+        assert_eq!((world.version(1).phase, world.ask(1)), (None, true));
+    }
+}
+
+#[test]
+fn two_keys_are_refused_in_one_run() {
+    let world = &mut rotated(&[("brownouts", "PT5M")]);
+    world.later(HOUR);
+    done(world.rotate(3));
+    let (begin, _) = world.version(1).next_brownout(MINUTE * 5).expect("a brownout");
+    world.later(begin - world.now);
+    world.order(&[2]);
+    world.retire();
+    assert_eq!((world.ask(1), world.ask(2), world.version(2).state), (false, false, State::Suspended));
+}
+
+#[test]
+fn brownouts_come_one_after_the_other() {
+    let world = &mut rotated(&[("brownouts", "PT5M")]);
+    world.later(HOUR);
+    done(world.rotate(3));
+    world.later(TimeDelta::days(5));
+    done(world.retire());
+    assert_eq!((world.ask(1), world.ask(2)), (false, true));
+    pass(world, TimeDelta::minutes(12), MINUTE, |_| {});
+    assert_eq!((world.ask(1), world.ask(2)), (true, false), "the other one's begins when this one's is over");
+}
+
+#[test]
+fn a_brownout_ends_whatever_became_of_the_secret() {
+    let world = &mut browned_out(None);
+    assert!(!world.ask(1));
+    world.secret.deleted = true;
+    pass(world, MINUTE * 11, MINUTE, |_| {});
+    assert!(world.ask(1) && world.version(1).phase.is_none());
+}
+
+#[test]
+fn a_key_that_is_compromised_in_a_brownout_is_never_lit_again() {
+    let world = &mut browned_out(None);
+    world.order(&[1]);
+    pass(world, DAY, MINUTE, |world| assert!(!world.ask(1), "a stranger was let in"));
+    assert_eq!((world.version(1).state, world.version(1).ground), (State::Suspended, Some(Ground::Compromised)));
+    assert!(!world.acts().contains(&Action::Relight(1)));
+}
+
+#[test]
+fn live_keys_share_one_allowance_but_for_what_is_not_told_yet() {
+    let world = &mut rotated(&[("overlap", "P3D"), ("look-every", "PT30M")]);
+    world.quota = Some(240);
+    let mut served = std::collections::BTreeMap::new();
+    pass(world, TimeDelta::days(2), MINUTE * 5, |world| {
+        for generation in [1, 2] {
+            *served.entry(world.now.date_naive()).or_insert(0_i64) += i64::from(world.ask(generation));
+        }
+    });
+    // What both use between two looks, which are two hours apart at last, and in the time that figures take to be told.
+    let overspent = 2 * 12 * (LAG + HOUR * 2).num_hours();
+    for (day, served) in served {
+        assert!(served <= 240 + overspent, "{day}: {served}");
+        assert!(served >= 240 || day != "2026-03-04".parse().expect("a day"), "{day}: {served}, and nobody is short");
+    }
+    let settled =
+        world.history.iter().any(|e| matches!(&e.change, Change::Witnessed { settled, .. } if !settled.is_empty()));
+    assert!(settled, "each settlement is in the history");
+}
+
+#[test]
+fn a_rollback_comes_to_its_end_whoever_dies() {
+    for suspended in [false, true] {
+        let mut deaths = 0;
+        loop {
+            let world = &mut rotated(&[]);
+            if suspended {
+                pass(world, OVERLAP + HOUR, HOUR, |_| {});
+                assert_eq!(world.version(1).state, State::Suspended);
+            }
+            world.dies_after = Some(deaths);
+            let answer = world.roll_back(1);
+            if world.dies_after.take().is_some() {
+                done(answer);
+                break;
+            }
+            assert_eq!(answer, None);
+            let begun = world.told(1).contains(&"rolling-back");
+            world.later(TimeDelta::minutes(6));
+            done(world.retire());
+            if !begun {
+                assert_eq!(world.credential.head.current, Some(2));
+                done(world.roll_back(1));
+            }
+            is_back(world);
+            deaths += 1;
+        }
+        assert!(deaths > 8, "{deaths}");
+    }
+}
+
+#[test]
+fn the_provider_and_the_labels_never_disagree_in_a_rollback() {
+    let world = &mut rotated(&[]);
+    pass(world, OVERLAP + HOUR, HOUR, |_| {});
+    world.acts();
+    done(world.roll_back(1));
+    let acts = [Action::Restore(1), Action::Prove(1), Action::Unpend(token(2)), Action::Confirm(1), Action::Promote(1)];
+    assert_eq!(world.acts(), acts, "accept before use; and no label is left that would block the next rotation");
+    is_back(world);
+    let until = world.version(2).suspend_at;
+    assert_eq!(until, Some(world.now + OVERLAP), "the bad one is deactivated like any other");
+    assert_eq!(world.version(1).usage, None, "nothing that followed its deactivation is true any more");
+    done(world.roll_back(2));
+    assert_eq!(world.credential.head.current, Some(2), "and forth again");
+    done(world.roll_back(2));
+}
+
+#[test]
+fn a_key_that_vanished_is_made_again_with_its_value() {
+    let world = &mut rotated(&[]);
+    world.keys.remove("k1");
+    world.commit(Change::Vanished { generation: 1 });
+    done(world.roll_back(1));
+    assert_eq!(world.version(1).provider["id"], "k1-again");
+    assert!(world.ask(1) && world.credential.head.current == Some(1));
+}
+
+#[test]
+fn a_label_that_somebody_moved_back_by_hand_is_followed() {
+    let world = &mut rotated(&[]);
+    let labels = world.secret.labels.get_mut(&token(2)).expect("the holder");
+    assert!(labels.remove(AWSCURRENT) && labels.contains(AWSPENDING));
+    world.secret.labels.insert(token(1), [AWSCURRENT.to_owned()].into());
+    done(world.roll_back(1));
+    is_back(world);
+    let acts = world.acts();
+    assert!(!acts.contains(&Action::Promote(1)));
+    assert!(acts.contains(&Action::Unpend(token(2))), "it would block every other rotation");
+    done(world.rotate(3));
+}
+
+#[test]
+fn a_rollback_that_nothing_proves_expires_and_everything_is_as_it_was() {
+    let world = &mut rotated(&[]);
+    world.refuses.insert(Trouble::Unprovable);
+    assert_eq!(world.roll_back(1), None);
+    pass(world, HOUR, TimeDelta::minutes(6), |_| {});
+    assert_eq!((world.version(1).place(), world.credential.head.candidate), (Place(State::Deactivated, None), None));
+    assert!(forsaken(world, Abandonment::Expired) && world.ask(1));
+    assert_eq!(world.credential.head.current, Some(2));
+    pass(world, OVERLAP, HOUR, |_| {});
+    assert_eq!(world.version(1).state, State::Suspended, "and its life goes on");
+}
+
+#[test]
+fn what_a_failed_rollback_brought_back_is_refused_again_and_seen_to_be() {
+    for trouble in [Trouble::Unprovable, Trouble::Unrestorable] {
+        let world = &mut rotated(&[]);
+        pass(world, OVERLAP + HOUR, HOUR, |_| {});
+        assert!(world.version(1).refused.is_some());
+        world.refuses.insert(trouble);
+        assert_eq!(world.roll_back(1), None);
+        world.acts();
+        // Whoever finds it lit uses it.
+        pass(world, HOUR + TimeDelta::minutes(12), TimeDelta::minutes(6), |world| _ = world.ask(1));
+        assert!(
+            forsaken(world, Abandonment::Expired) && world.acts().ends_with(&[Action::Suspend(1), Action::Expose(1)])
+        );
+        assert_eq!((world.version(1).state, world.ask(1)), (State::Suspended, false), "{trouble:?}");
+        assert_eq!(world.version(1).ground, Some(Ground::Unused), "on the ground that was decided");
+        let refused = world.version(1).refused.as_ref().and_then(|refused| refused.after);
+        assert_eq!(refused.map(|after| after.as_seconds()), Some(20), "the clock began anew");
+        pass(world, SOAK, HOUR, |_| {});
+        assert_eq!(world.version(1).state, State::Destroyed);
+    }
+}
+
+#[test]
+fn a_rotation_that_begins_forsakes_a_rollback() {
+    let world = &mut rotated(&[]);
+    world.dies_after = Some(5);
+    assert_eq!(world.roll_back(1), None);
+    assert!(world.version(1).is_coming_back());
+    done(world.rotate(3));
+    assert!(forsaken(world, Abandonment::OtherToken));
+    assert_eq!((world.credential.head.current, world.version(1).state), (Some(3), State::Deactivated));
+}
+
+#[test]
+fn an_emergency_forsakes_the_rollback_to_a_compromised_key() {
+    for suspended in [false, true] {
+        for dies_after in 3..8 {
+            let world = &mut rotated(&[]);
+            if suspended {
+                pass(world, OVERLAP + HOUR, HOUR, |_| {});
+            }
+            world.dies_after = Some(dies_after);
+            assert_eq!(world.roll_back(1), None);
+            world.order(&[1]);
+            pass(world, TimeDelta::minutes(12), MINUTE, |_| {});
+            assert!(forsaken(world, Abandonment::Tainted), "{:?}", world.told(1));
+            assert_eq!((world.version(1).state, world.ask(1)), (State::Suspended, false));
+            assert_eq!(world.credential.head.current, Some(2));
+        }
+    }
+}
+
+#[test]
+fn every_impossible_way_back_is_refused_with_its_reason() {
+    let refused = |decision: Option<Decision>| match decision {
+        Some(Decision::Refuse(Refusal::Rollback(why))) => why,
+        other => panic!("{other:?}"),
+    };
+    let world = &mut api(&[]);
+    assert_eq!(target(&world.credential), Err(NoWayBack::NothingCurrent));
+    assert_eq!(refused(world.roll_back(1)), NoWayBack::NothingCurrent);
+    done(world.rotate(1));
+    assert_eq!(target(&world.credential), Err(NoWayBack::NothingBefore(1)));
+
+    let world = &mut rotated(&[("brownouts", "PT5M")]);
+    assert_eq!(target(&world.credential), Ok(1));
+    assert_eq!(refused(world.roll_back(7)), NoWayBack::Unknown(7));
+    world.gone.insert(token(1));
+    assert_eq!(refused(world.roll_back(1)), NoWayBack::ValueGone(1));
+    world.secret.labels.values_mut().for_each(|labels| _ = labels.remove(AWSPENDING));
+    world.secret.labels.entry(token(3)).or_default().insert(AWSPENDING.to_owned());
+    assert_eq!(refused(world.roll_back(1)), NoWayBack::RotationPending(token(3).short().to_owned()));
+
+    let world = &mut browned_out(None);
+    assert_eq!(refused(world.roll_back(1)), NoWayBack::Busy(1, Place(State::Deactivated, Some(Phase::BrowningOut))));
+
+    // A rotation that its process left, and that another took over.
+    let world = &mut rotated(&[]);
+    world.dies_after = Some(3);
+    world.rotate(3);
+    assert_eq!(world.credential.head.candidate, Some(3));
+    assert_eq!(refused(world.roll_back(1)), NoWayBack::RotationPending(token(3).short().to_owned()));
+    world.dies_after = None;
+    done(world.rotate(4));
+    done(world.retire());
+    assert_eq!(refused(world.roll_back(3)), NoWayBack::NeverCurrent(3));
+    world.dies_after = Some(3);
+    assert_eq!(world.roll_back(2), None);
+    assert_eq!(refused(world.roll_back(1)), NoWayBack::OtherRollback(2));
+    assert_eq!(target(&world.credential), Ok(2), "the one that is under way");
+
+    let world = &mut rotated(&[]);
+    world.order(&[2]);
+    assert_eq!(refused(world.roll_back(1)), NoWayBack::EmergencyStands);
+    done(world.rotate(3));
+    done(world.retire());
+    assert_eq!(refused(world.roll_back(2)), NoWayBack::Compromised(2));
+    pass(world, OVERLAP + SOAK + HOUR, HOUR, |_| {});
+    assert_eq!(refused(world.roll_back(1)), NoWayBack::Destroyed(1));
+
+    let world = &mut World::new(&[]);
+    done(world.rotate(1));
+    done(world.retire());
+    world.later(TimeDelta::hours(25));
+    done(world.rotate(2));
+    world.later(TimeDelta::hours(5));
+    assert_eq!(refused(world.roll_back(1)), NoWayBack::Withdrawn(1), "its time in the key set is over");
+    pass(world, HOUR, MINUTE, |_| {});
+    assert_eq!(world.version(1).state, State::Suspended);
+    assert_eq!(refused(world.roll_back(1)), NoWayBack::Withdrawn(1));
+}
+
+#[test]
+fn a_signing_key_comes_back_before_verifiers_forget_it() {
+    let world = &mut World::new(&[("idle-before-suspend", "PT15M")]);
+    done(world.rotate(1));
+    done(world.retire());
+    world.later(TimeDelta::hours(25));
+    done(world.rotate(2));
+    pass(world, TimeDelta::hours(3), MINUTE, |_| {});
+    assert!(world.version(1).disabled.is_some());
+    done(world.roll_back(1));
+    assert_eq!((world.credential.head.current, world.is_enabled(1), world.version(1).disabled), (Some(1), true, None));
+    assert!(world.published().contains(&1));
+    pass(world, DAY, MINUTE, |world| assert!(world.is_enabled(1)));
+    assert_eq!(world.version(2).state, State::Suspended);
+}
+
+#[test]
+fn the_keys_of_a_secret_that_is_gone_are_retired_if_its_owner_said_so() {
+    let world = &mut rotated(&[("if-deleted", "suspend")]);
+    world.delete();
+    done(world.close());
+    assert_eq!((world.credential.head.current, world.version(2).state), (None, State::Deactivated));
+    done(world.close());
+    pass(world, OVERLAP - HOUR, HOUR, |world| assert!(world.ask(2), "whoever has it still may use it"));
+    pass(world, IDLE * 2 + SOAK, HOUR, |_| {});
+    assert!(world.credential.versions.values().all(|version| version.state == State::Destroyed));
+    assert!(world.keys.is_empty());
+
+    let world = &mut rotated(&[]);
+    world.delete();
+    let Some(Decision::Hold(None, hold)) = world.close() else { panic!("something was done") };
+    assert_eq!((hold.reason, world.credential.head.closed), (HoldReason::SecretDeleted, None));
+    pass(world, TimeDelta::days(60), HOUR, |world| assert!(world.ask(1) && world.ask(2)));
+    assert_eq!(held_by(world, 1).reason, HoldReason::SecretDeleted);
+}
+
+#[test]
+fn a_signing_credential_that_is_closed_leaves_nothing_behind() {
+    let world = &mut World::new(&[("if-deleted", "suspend")]);
+    done(world.rotate(1));
+    done(world.retire());
+    world.delete();
+    done(world.close());
+    pass(world, DAY, MINUTE, |_| {});
+    assert!(world.published().is_empty());
+    pass(world, SOAK, HOUR, |_| {});
+    assert!(world.keys.is_empty(), "the standby is gone as well");
+}
+
+fn api(wishes: &[(&str, &str)]) -> World {
+    let usual = [("kind", "api-gateway-key"), ("idle-before-suspend", "P2D")];
+    World::new(&usual.iter().chain(wishes).copied().collect::<Vec<_>>())
+}
+
+/// Two API keys: the first was used until a day ago, and is deactivated just now.
+fn rotated(wishes: &[(&str, &str)]) -> World {
+    rotate_once(api(wishes))
+}
+
+/// The same, where nothing is told of any use.
+fn silently_rotated(wishes: &[(&str, &str)]) -> World {
+    let mut world = api(wishes);
+    world.refuses.insert(Trouble::Silent);
+    rotate_once(world)
+}
+
+fn rotate_once(mut world: World) -> World {
+    done(world.rotate(1));
+    assert!(world.ask(1));
+    world.later(DAY);
+    done(world.rotate(2));
+    done(world.retire());
+    world.acts();
+    world
+}
+
+/// The first key's only brownout has just begun; whoever began it may die after so many decisions.
+fn browned_out(dies_after: Option<usize>) -> World {
+    let mut world = rotated(&[("brownouts", "PT5M")]);
+    let (begin, _) = world.version(1).next_brownout(MINUTE * 5).expect("a brownout");
+    let left = begin - MINUTE - world.now;
+    pass(&mut world, left, MINUTE, |_| {});
+    // No look is due at that moment.
+    assert!(world.version(1).look_at().is_some_and(|at| at > begin));
+    world.later(MINUTE);
+    world.dies_after = dies_after;
+    assert_eq!(world.retire(), dies_after.map_or(Some(Decision::Done), |_| None));
+    world
+}
+
+/// Lets that time go by; in every step somebody does something, and retirement comes by.
+fn pass(world: &mut World, time: TimeDelta, step: TimeDelta, mut somebody: impl FnMut(&mut World)) {
+    let end = world.now + time;
+    while world.now + step <= end {
+        world.later(step);
+        somebody(world);
+        world.retire();
+    }
+}
+
+fn done(decision: Option<Decision>) {
+    assert_eq!(decision, Some(Decision::Done));
+}
+
+fn held_by(world: &World, generation: u32) -> Hold {
+    world.version(generation).held.as_ref().expect("it is held").hold.clone()
+}
+
+fn forsaken(world: &World, why: Abandonment) -> bool {
+    world.history.iter().any(|event| event.change == Change::Forsaken { generation: 1, why })
+}
+
+fn is_back(world: &mut World) {
+    assert_eq!((world.credential.head.current, world.credential.head.candidate), (Some(1), None));
+    assert!(world.ask(1) && world.ask(2));
+    assert_eq!(world.version(2).place(), Place(State::Deactivated, None));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 250,
+        failure_persistence: None,
+        rng_seed: prop::test_runner::RngSeed::Fixed(13),
+        ..ProptestConfig::default()
+    })]
+
+    /// The world checks everything that it can after everything that happens in it.
+    #[test]
+    fn whatever_happens_and_whoever_dies_a_key_goes_only_on_its_ground_and_none_stays_for_ever(
+        signing in any::<bool>(),
+        words in any::<u8>(),
+        dice in prop::collection::vec((0..16_u8, any::<u8>(), 1..400_000_u32), 1..50),
+    ) {
+        let word = |bit: u8| if words & (1 << bit) == 0 { "hold" } else { "suspend" };
+        let mut wishes = vec![("at-ceiling", word(0)), ("no-evidence", word(1)), ("ceiling", "P3D")];
+        if signing {
+            wishes.extend([("idle-before-suspend", "PT15M"), ("slack", "PT1H"), ("overlap", "P1D"), ("brownouts", "PT5M PT10M")]);
+        } else {
+            wishes.extend([("kind", "api-gateway-key"), ("idle-before-suspend", "PT10H"), ("overlap", "P2D")]);
+            wishes.push(("brownouts", "PT10M PT2H"));
+        }
+        let world = &mut World::new(&wishes);
+        world.quota = (words & 4 == 0).then_some(40);
+        let mut rotations = 0;
+        for (kind, whose, variety) in dice {
+            let known: Vec<u32> = world.credential.versions.keys().copied().collect();
+            let generation = known.get(usize::from(whose) % known.len().max(1)).copied().unwrap_or(1);
+            match kind {
+                0 => {
+                    rotations += 1;
+                    world.rotate(rotations);
+                }
+                1 | 2 if !known.is_empty() => _ = world.roll_back(generation),
+                3 => world.dies_after = Some(usize::from(whose % 9)),
+                4 if world.credential.versions.get(&generation).is_some_and(|v| v.state == State::Deactivated) => {
+                    world.commit(Change::Waived { generation });
+                }
+                5 if whose < 60 && !known.is_empty() => world.order(&[generation]),
+                6 => {
+                    let troubles = [Trouble::Silent, Trouble::Denied, Trouble::Unprovable, Trouble::Unrestorable];
+                    world.refuses = troubles.get(usize::from(whose % 8)).copied().into_iter().collect();
+                }
+                7 | 8 if !known.is_empty() => _ = world.ask(generation),
+                9 | 10 => world.later(TimeDelta::seconds((variety % 7000).into())),
+                11 => world.later(TimeDelta::seconds(variety.into())),
+                _ => _ = world.retire(),
+            }
+        }
+        (world.dies_after, world.refuses) = (None, [].into());
+        // Whatever was wrong is not any more, and nobody uses an old key; a person lets go what waits for a person.
+        for n in 0..900 {
+            world.later(HOUR);
+            world.retire();
+            if n == 300 && world.credential.head.order.as_ref().is_some_and(|order| !order.promoted) {
+                world.rotate(rotations + 1);
+            }
+        }
+        for version in world.credential.versions.values() {
+            let place = Place(version.state, version.phase);
+            let is_at_rest = [Place(State::Active, None), Place(State::Destroyed, None), Place(State::PreActivation, None)];
+            prop_assert!(is_at_rest.contains(&place), "{place}, {:?}: {:?}", version.held, world.told(version.generation));
+        }
+    }
+}
