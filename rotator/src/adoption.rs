@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 use state::credential::Credential;
 use state::decide::{AWSCURRENT, Refusal};
+use state::drift::Owner;
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Change, Note};
 use state::name::{CredentialName, Token};
@@ -173,11 +174,8 @@ async fn consider(
             format!("its tag {CREDENTIAL_TAG} says that it belongs to {name}, whose records do not know it"),
             "find out who tagged it; without its tags rotator:credential and rotator:version it can be adopted",
         )
-    } else if let Some(stack) = key.tags.get("aws:cloudformation:stack-name") {
-        refused(
-            format!("the CloudFormation stack {stack} owns it: the stack's next update would undo a rotation"),
-            "set DeletionPolicy: Retain on it, remove it from the stack's template, then adopt it",
-        )
+    } else if let Some(owner) = Owner::of(&key.tags) {
+        refused(format!("{owner} owns it: its next run would undo a rotation"), &owner.way_out(&key.id))
     } else if !key.enabled {
         refused("it is disabled: nobody can be using it".into(), "delete it, or enable it and adopt it then")
     } else {

@@ -2,6 +2,8 @@
 
 use std::env::VarError;
 
+use state::period::Period;
+
 /// Where things are. Everything else is the ordinary AWS configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -22,6 +24,9 @@ pub struct Config {
     /// `ROTATOR_CONTROL_PLANE_SHARE`: how much of API Gateway's 10 calls a second retirement may use, in percent.
     /// Default 20; the rest is for rotations and for everybody else in the account.
     pub control_plane_share: u32,
+    /// `ROTATOR_USAGE_LAG`: how long AWS may take to tell of a key's use, as an ISO 8601 duration. Default `PT1H`:
+    /// nobody says how late `GetUsage` is, and `GetKeyLastUsage` is about an hour late.
+    pub usage_lag: Period,
 }
 
 /// A setting that can't be used.
@@ -43,6 +48,7 @@ impl Default for Config {
             function_arn: None,
             jwks_url: None,
             control_plane_share: 20,
+            usage_lag: Period::hours(1),
         }
     }
 }
@@ -74,6 +80,14 @@ impl Config {
                     name: "ROTATOR_CONTROL_PLANE_SHARE",
                     found: raw,
                     rule: "write a whole number of percent, 1 to 100",
+                })?,
+            },
+            usage_lag: match read("ROTATOR_USAGE_LAG") {
+                None => defaults.usage_lag,
+                Some(raw) => Period::parse(&raw).map_err(|_| BadConfig {
+                    name: "ROTATOR_USAGE_LAG",
+                    found: raw,
+                    rule: "write an ISO 8601 duration, for instance PT1H",
                 })?,
             },
         };
@@ -116,6 +130,7 @@ mod tests {
             ("ROTATOR_TABLE", "a b"),
             ("ROTATOR_JWKS_URL", "keys.example"),
             ("ROTATOR_CONTROL_PLANE_SHARE", "0"),
+            ("ROTATOR_USAGE_LAG", "an hour"),
         ] {
             let error = Config::from(|asked| (asked == name).then(|| value.to_owned())).unwrap_err();
             assert!(error.to_string().starts_with(name), "{error}");

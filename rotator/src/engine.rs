@@ -8,15 +8,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
+use chrono::TimeDelta;
 use state::Time;
 use state::credential::{Commit, Credential, Stamp, Version};
 use state::decide::{Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, StrayValue, decide};
+use state::drift::Finding;
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Actor, Change, Note};
 use state::name::{CredentialName, Token};
 use state::policy::{BadPolicy, KindWishes, Policy};
 use tracing::{info, warn};
 
+use crate::aws::access_logs::AccessLogs;
 use crate::aws::api_keys::ApiKeys;
 use crate::aws::macs::Macs;
 use crate::aws::probe::Prober;
@@ -24,19 +27,24 @@ use crate::aws::records::Records;
 use crate::aws::secrets::Secrets;
 use crate::aws::signing_keys::SigningKeys;
 use crate::config::Config;
+use crate::doctor::Preflight;
 use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::key_sets::KeySets;
-use crate::kind::{Case, Kind, Sight};
+use crate::kind::{Case, Facts, Kind, Sight};
 use crate::kinds::api_gateway_key::ApiGatewayKey;
 use crate::kinds::jwt_signing_key::JwtSigningKey;
 use crate::kinds::kms_signing_key::KmsSigningKey;
+use crate::kinds::usage::Witness;
 use crate::kinds::webhook_secret::WebhookSecret;
+use crate::mend::{Breadth, inventory};
 use crate::patience::{Patience, is_over};
 use crate::ports::Ports;
 use crate::secret::SecretValue;
 
 /// Failures in a row after which retirement leaves a credential to its next tick: others wait behind it.
 const TRIES: u32 = 4;
+/// How long a provider may take until everybody has heard that a key is to be refused, before a person is told.
+const HEARD_OF: TimeDelta = TimeDelta::minutes(30);
 
 /// The engine with everything that it needs.
 #[derive(Debug)]
@@ -69,6 +77,8 @@ pub struct Errand<'a> {
     pub deadline: Time,
     /// Secrets Manager's `RotationToken`, if it sent one.
     pub rotation_token: Option<&'a SecretValue>,
+    /// Who asks for it and why, where a person does.
+    pub note: Option<&'a Note>,
 }
 
 impl Engine {
@@ -90,11 +100,13 @@ impl Engine {
         let prober = Prober::new(ports.clone(), &settings.execute_api, region);
         let secrets = Secrets::new(config);
         let key_sets = KeySets::new(ports.clone(), settings.jwks_url.as_deref());
+        let witness = Witness::new(api_keys.clone(), AccessLogs::new(config, ports.clone()), settings.usage_lag);
+        let prefix = &settings.key_prefix;
         let kinds: Vec<Box<dyn Kind>> = vec![
-            Box::new(ApiGatewayKey::new(api_keys.clone(), prober.clone(), ports.clone(), &settings.key_prefix)),
+            Box::new(ApiGatewayKey::new(api_keys.clone(), prober.clone(), witness, ports.clone(), prefix)),
             Box::new(WebhookSecret::new(ports.clone())),
             Box::new(JwtSigningKey::new(secrets.clone(), key_sets.clone())),
-            Box::new(KmsSigningKey::new(SigningKeys::new(config), key_sets.clone())),
+            Box::new(KmsSigningKey::new(SigningKeys::new(config), key_sets.clone(), settings.usage_lag)),
         ];
         Self {
             records: Records::new(config, &settings.table),
@@ -130,6 +142,7 @@ impl Engine {
             name: kind.name(),
             tags: kind.tags(),
             publishes: kind.publishes(),
+            traces: kind.traces(),
         });
         Policy::from_tags(tags, &known.collect::<Vec<_>>())
     }
@@ -154,6 +167,17 @@ impl Engine {
     /// A stamp for a commit made now.
     pub fn stamp(&self, errand: &Errand<'_>, note: Option<Note>) -> Stamp {
         Stamp { at: self.ports.clock.now(), until: errand.deadline, actor: errand.actor, note }
+    }
+
+    /// Personal data and free text, to stand beside an event.
+    pub fn note(&self, who: &str, reason: &str) -> Note {
+        let mut salt = [0; 16];
+        self.ports.entropy.fill(&mut salt);
+        Note {
+            salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
+            who: who.to_owned(),
+            reason: reason.to_owned(),
+        }
     }
 
     /// Applies a change and stores it, or says who was in the way.
@@ -184,8 +208,8 @@ impl Engine {
         goal: &Goal,
         errand: &Errand<'_>,
     ) -> Result<(), Stopped> {
-        let mut run =
-            Run { engine: self, name, arn, goal, errand, observed: Observed::default(), patience: Patience::default() };
+        let (observed, patience) = (Observed::default(), Patience::default());
+        let mut run = Run { engine: self, name, arn, goal, errand, observed, patience };
         // Boxed: the loop holds the futures of every adapter, and its callers should not.
         Box::pin(run.finish()).await
     }
@@ -260,8 +284,12 @@ impl Run<'_> {
                 // A creation that can't be repeated belongs to nobody whose intent may not be the one that stands.
                 let unsure = matches!(change, Change::Minting { .. });
                 self.observed.ours.extend(intent.filter(|_| !unsure));
-                let stamp = self.engine.stamp(self.errand, None);
+                let is_end = matches!(self.goal, Goal::Mend(_)) && Finding::ends_with(&change);
+                let stamp = self.engine.stamp(self.errand, self.note(&change));
                 let credential = self.engine.commit(&credential, change, &stamp).await?;
+                if is_end {
+                    return Ok(Turn::Over);
+                }
                 self.observed.ours.extend(intent);
                 // Only now: a look that goes well between two failures is no progress.
                 self.patience.renew();
@@ -276,6 +304,8 @@ impl Run<'_> {
             Decision::Perform(action) => {
                 let generation = about(&action);
                 let done = self.perform(&credential, action).await;
+                // The world is another one now.
+                self.observed.inventory = None;
                 self.done(known, credential, generation, done).await
             }
         }
@@ -332,6 +362,18 @@ impl Run<'_> {
         Err(Stopped::Held(hold))
     }
 
+    /// What stands beside the event: who uses a key is personal data, and so is why a person did something.
+    fn note(&self, change: &Change) -> Option<Note> {
+        if let (Change::Witnessed { generation, .. }, Some((seen, sighting))) = (change, &self.observed.sighting)
+            && seen == generation
+            && !sighting.callers.is_empty()
+        {
+            let reason = format!("still uses generation {generation}");
+            return Some(self.engine.note(&sighting.callers.join("\n"), &reason));
+        }
+        self.errand.note.cloned()
+    }
+
     async fn look(&mut self, credential: &Credential, question: Question) -> Result<(), Failure> {
         let engine = self.engine;
         match question {
@@ -360,6 +402,9 @@ impl Run<'_> {
                     Some(_) | None => CurrentValue::WithoutKey,
                 });
             }
+            Question::Readable(token) => {
+                self.observed.readable = Some(engine.secrets.value(&credential.head.arn, &token).await?.is_some());
+            }
             Question::Stray(token) => {
                 let stray = engine.secrets.value(&credential.head.arn, &token).await?;
                 let current = self.current_document(credential).await?;
@@ -368,6 +413,11 @@ impl Run<'_> {
                     (Some(stray), Some(current)) if stray.same_as(&current) => StrayValue::Preflight,
                     (Some(_), _) => StrayValue::Other,
                 });
+            }
+            Question::Inventory { keys } => {
+                let Some(secret) = &self.observed.secret else { return Ok(()) };
+                let breadth = if keys { Breadth::Everything(None) } else { Breadth::Labels };
+                self.observed.inventory = Some(inventory(engine, credential, secret, breadth).await?);
             }
         }
         Ok(())
@@ -466,29 +516,69 @@ impl Run<'_> {
             }
             Action::Preflight => {
                 let policy = self.wished_policy(credential)?;
-                let kind = engine.kind(&policy.kind)?;
-                let document = self.current_document(credential).await?;
-                let key = document.as_ref().map(|document| kind.key(document)).transpose()?.flatten();
-                let holder = self.observed.secret.as_ref().and_then(|secret| secret.holder(state::decide::AWSCURRENT));
-                let facts = match (credential.current(), &document, holder) {
-                    (Some(version), _, _) => Some(version.provider.clone()),
-                    (None, Some(document), Some(carrier)) if key.is_some() => {
-                        kind.recognise(document, &Sight { carrier, current: None, known: None }).await?
-                    }
-                    (None, _, _) => None,
-                };
-                let case = Case { credential, version: None, incumbent: facts.as_ref(), policy, now };
-                kind.check(&case).await?;
-                // A key that nothing is recorded of yet is in no key set.
-                let can_be_seen = credential.current().is_some() || !kind.publishes();
-                if let (Some(document), Some(_), true) = (&document, &key, can_be_seen) {
-                    kind.prove(&case, document).await?;
-                }
+                let secret = self.observed.secret.as_ref().ok_or_else(|| unread(credential))?;
+                let preflight = Preflight::begin(engine, credential, secret, policy).await?;
+                preflight.check().await?;
+                preflight.prove().await?;
                 self.observed.preflighted = true;
             }
             Action::Unpend(token) => {
                 engine.secrets.unpend(arn, &token).await?;
                 self.observed.secret = None;
+                self.observed.unpended = Some(token);
+            }
+            Action::MoveBack { from, to } => {
+                engine.secrets.move_back(arn, from.as_ref(), &to).await?;
+                self.observed.secret = None;
+                self.observed.moved_back = true;
+            }
+            Action::Witness(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                self.observed.sighting = Some((generation, kind.witness(&case).await?));
+            }
+            Action::Settle(generation, owed) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                self.observed.settled = Some(kind.settle(&case, &owed).await?);
+            }
+            Action::Restore(generation) => {
+                self.observed.restored = Some((generation, self.restore(credential, generation).await?));
+            }
+            Action::Relight(generation) => {
+                self.restore(credential, generation).await?;
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                let document = self.document(credential, version).await?;
+                let ours = kind.see_accepted(&case, document.as_ref()).await?;
+                let since = version.brownout_began.unwrap_or(now);
+                // How many were refused is good to know; that the key is back must not wait for it.
+                let refused = match kind.refusals(&case, since, now).await {
+                    Ok(refused) => refused,
+                    Err(failure) => {
+                        warn!(credential = %self.name, generation, reason = chain(&failure), "refused calls were not counted");
+                        None
+                    }
+                };
+                self.observed.relit = Some((generation, refused, ours));
+            }
+            Action::Expose(generation) => {
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                let document = self.document(credential, version).await?;
+                let seen = match kind.is_refused(&case, document.as_ref()).await? {
+                    Some(true) => Ok(engine.ports.clock.now()),
+                    Some(false) => {
+                        let why = format!("requests with generation {generation} still get through");
+                        let told = version.suspended.unwrap_or(now);
+                        return Err(if now < told + HEARD_OF {
+                            Failure::NotYet(why)
+                        } else {
+                            Hold::new(HoldReason::StillAccepted, why).into()
+                        });
+                    }
+                    None if document.is_none() => Err("its value is gone from Secrets Manager".to_owned()),
+                    None => Err("no probe can show it".to_owned()),
+                };
+                self.observed.refused = Some((generation, seen));
             }
             Action::Disable(generation) => {
                 let (kind, case) = self.case(credential, version(credential, generation), now)?;
@@ -510,6 +600,25 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn restore(&self, credential: &Credential, generation: u32) -> Result<Facts, Failure> {
+        let version = version(credential, generation);
+        let (kind, case) = self.case(credential, version, self.engine.ports.clock.now())?;
+        // Only a key that is to be made again needs its value.
+        let document = match version.provider.get("id") {
+            Some(_) => None,
+            None => self.document(credential, version).await?,
+        };
+        kind.restore(&case, document.as_ref()).await
+    }
+
+    /// A version's value, while a version of the secret holds it.
+    async fn document(&self, credential: &Credential, version: &Version) -> Result<Option<SecretValue>, Failure> {
+        match version.token() {
+            Some(carrier) => self.engine.secrets.value(&credential.head.arn, carrier).await,
+            None => Ok(None),
+        }
     }
 
     fn case<'c>(
@@ -534,9 +643,7 @@ impl Run<'_> {
         match wishes {
             Some(Ok(policy)) => Ok(policy),
             // `decide` refuses unusable wishes before it asks for anything that needs them.
-            Some(Err(_)) | None => {
-                Err(Failure::NotYet(format!("the wishes of {} are not read yet", credential.head.name)))
-            }
+            Some(Err(_)) | None => Err(unread(credential)),
         }
     }
 
@@ -564,6 +671,10 @@ fn version(credential: &Credential, generation: u32) -> &Version {
     credential.versions.get(&generation).expect("`decide` names only versions that it was given")
 }
 
+fn unread(credential: &Credential) -> Failure {
+    Failure::NotYet(format!("the wishes of {} are not read yet", credential.head.name))
+}
+
 /// The token of a candidate's rotation.
 fn token(version: &Version) -> Result<&Token, Failure> {
     let none = || Failure::NotYet(format!("generation {} has no rotation of its own", version.generation));
@@ -583,9 +694,14 @@ fn may_have_happened(failure: &Failure) -> bool {
 
 fn about(action: &Action) -> Option<u32> {
     match action {
-        Action::Preflight | Action::Unpend(_) => None,
+        Action::Preflight | Action::Unpend(_) | Action::MoveBack { .. } => None,
         Action::Check(_, standby) => *standby,
         Action::Mint(generation)
+        | Action::Witness(generation)
+        | Action::Settle(generation, _)
+        | Action::Restore(generation)
+        | Action::Relight(generation)
+        | Action::Expose(generation)
         | Action::Find(generation)
         | Action::Equip(generation)
         | Action::Disable(generation)
@@ -609,8 +725,12 @@ fn opens_intent(change: &Change) -> bool {
         | Change::Drafted { .. }
         | Change::Admitted { .. }
         | Change::Proved { .. }
+        | Change::RollingBack { .. }
+        | Change::Restored { .. }
+        | Change::BrowningOut { .. }
         | Change::Disabling { .. }
         | Change::Suspending { .. }
+        | Change::Recovered { .. }
         | Change::Destroying { .. } => true,
         Change::Adopted { .. }
         | Change::Ordered { .. }
@@ -618,21 +738,30 @@ fn opens_intent(change: &Change) -> bool {
         | Change::Promoted { .. }
         | Change::Abandoned { .. }
         | Change::Returned { .. }
+        | Change::Witnessed { .. }
+        | Change::BrownedOut { .. }
+        | Change::Waived { .. }
+        | Change::Vanished { .. }
+        | Change::Forsaken { .. }
+        | Change::Closed { .. }
         | Change::Disabled { .. }
+        | Change::Refused { .. }
         | Change::Swept { .. }
         | Change::Suspended { .. }
         | Change::Destroyed { .. }
+        | Change::Mended { .. }
         | Change::Carried { .. }
         | Change::Held { .. } => false,
     }
 }
 
 /// To retirement, a secret that is gone is a deleted one: a hold, not an error.
-fn gone(credential: &Credential, failure: Failure) -> Result<Secret, Failure> {
+pub(crate) fn gone(credential: &Credential, failure: Failure) -> Result<Secret, Failure> {
     match failure {
         Failure::Input(BadInput::NoSecret(_)) if credential.head.revision > 0 => Ok(Secret {
             arn: credential.head.arn.clone(),
             deleted: true,
+            gone: true,
             rotation_enabled: false,
             labels: BTreeMap::new(),
             wishes: Err(BadPolicy::NoKind),

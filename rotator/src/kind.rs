@@ -1,14 +1,17 @@
 //! What differs between kinds of credentials. A new kind is one file that implements this trait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use async_trait::async_trait;
 use state::Time;
+use state::credential::Settlements;
 use state::credential::{Credential, Proof, Version};
 use state::decide::Drafted;
+use state::drift::Availability;
+use state::evidence::{Owed, Sighting, Told};
 use state::name::Token;
-use state::policy::Policy;
+use state::policy::{Policy, Traces};
 
 use crate::failure::{BadInput, Failure};
 use crate::secret::SecretValue;
@@ -35,6 +38,11 @@ pub trait Kind: Send + Sync + fmt::Debug {
     /// Whether the key in a value is worth anything to a stranger: then it gets a fingerprint.
     fn is_secret(&self) -> bool {
         true
+    }
+
+    /// What the provider tells of the use of its keys.
+    fn traces(&self) -> Traces {
+        Traces::None
     }
 
     /// The key in a secret's value; `None` when the value has a place for one but no key in it yet.
@@ -88,14 +96,64 @@ pub trait Kind: Send + Sync + fmt::Debug {
     /// Sends real requests with the new key, and one with a made-up key, once.
     async fn prove(&self, case: &Case<'_>, document: &SecretValue) -> Result<Proof, Failure>;
 
+    /// Sees that a key that was refused for a moment is accepted again. Returns how many requests that took which the
+    /// provider counts as use of the key.
+    async fn see_accepted(&self, _case: &Case<'_>, _document: Option<&SecretValue>) -> Result<u64, Failure> {
+        Ok(0)
+    }
+
     /// When a proof did not succeed: whether the incumbent, of which it is known, would get through from here.
     async fn is_blocked(&self, case: &Case<'_>, incumbent: &SecretValue) -> Result<bool, Failure>;
 
     /// Sees that the provider still has what was admitted.
     async fn confirm(&self, case: &Case<'_>) -> Result<(), Failure>;
 
+    /// What is told of the use of a deactivated version's key, and of what all live keys used of the allowances that they
+    /// share. Only kinds that leave traces are asked to, here and in the next two.
+    async fn witness(&self, case: &Case<'_>) -> Result<Sighting, Failure> {
+        Ok(Sighting {
+            source: self.name().to_owned(),
+            seen_until: case.now,
+            told: Told::Nothing,
+            plans: BTreeMap::new(),
+            callers: Vec::new(),
+        })
+    }
+
+    /// Gives every live key what is left to all of them, and reads it again.
+    async fn settle(&self, _case: &Case<'_>, _owed: &Owed) -> Result<Settlements, Failure> {
+        Ok(Settlements::new())
+    }
+
+    /// How many requests with a version's key were refused in that time, where a log tells.
+    async fn refusals(&self, _case: &Case<'_>, _since: Time, _until: Time) -> Result<Option<u64>, Failure> {
+        Ok(None)
+    }
+
+    /// Makes the provider accept a version's key as the records say: enabled, in its plans; made again with the value in
+    /// that document if the records have no id of it any more. Returns the provider's ids.
+    async fn restore(&self, _case: &Case<'_>, _document: Option<&SecretValue>) -> Result<Facts, Failure> {
+        Ok(Facts::new())
+    }
+
     /// Makes the provider refuse a version's key. Returns ids that were found only now.
     async fn suspend(&self, case: &Case<'_>) -> Result<Facts, Failure>;
+
+    /// Every key of this account that could be of this kind, for a look at all credentials at once. Kinds without a
+    /// provider have none.
+    async fn survey(&self) -> Result<Vec<ProviderKey>, Failure> {
+        Ok(Vec::new())
+    }
+
+    /// The keys that the records of one credential name, and those that may carry our tags for it; `None` for kinds
+    /// without a provider. They come out of a survey, if there was one.
+    async fn inventory(
+        &self,
+        _credential: &Credential,
+        _surveyed: Option<&[ProviderKey]>,
+    ) -> Result<Option<Vec<ProviderKey>>, Failure> {
+        Ok(None)
+    }
 
     /// Deletes a version's key.
     async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure>;
@@ -103,6 +161,21 @@ pub trait Kind: Send + Sync + fmt::Debug {
     /// Whether a suspended version's key is refused by now, as far as it can be seen from outside; `None` when nobody
     /// can see it. The document is the version's value, where it can still be read.
     async fn is_refused(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Option<bool>, Failure>;
+}
+
+/// A key as its provider shows it, without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderKey {
+    /// The provider's id.
+    pub id: String,
+    /// The provider's name for people.
+    pub name: String,
+    /// Whether it can be used.
+    pub availability: Availability,
+    /// The ids of the usage plans that it is in, where there are such and somebody looked.
+    pub plans: Option<BTreeSet<String>>,
+    /// All of them, `aws:` ones included.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Where a value with an unrecorded carrier was seen.

@@ -8,6 +8,7 @@
 pub mod adoption;
 pub mod aws;
 pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod failure;
 pub mod functions;
@@ -15,6 +16,7 @@ pub mod jose;
 pub mod key_sets;
 pub mod kind;
 pub mod kinds;
+pub mod mend;
 pub mod patience;
 pub mod ports;
 pub mod rotate;

@@ -48,6 +48,16 @@ impl Patience {
         }
     }
 
+    /// Waits as long as that failure asks for; an error if no wait will help, or the time is over.
+    pub async fn pause(&mut self, ports: &Ports, deadline: Time, failure: Failure) -> Result<(), Stopped> {
+        let Some(wait) = self.after(&failure) else { return Err(failure.into()) };
+        if is_over(ports, deadline - wait) {
+            return Err(Stopped::OutOfTime(Some(Box::new(failure))));
+        }
+        ports.clock.sleep(wait).await;
+        Ok(())
+    }
+
     fn backoff(&self) -> TimeDelta {
         TimeDelta::seconds(1 << self.failures.min(5)).min(LONGEST)
     }
@@ -66,14 +76,9 @@ pub async fn patiently<T>(
 ) -> Result<T, Stopped> {
     let mut patience = Patience::default();
     loop {
-        let failure = match attempt().await {
+        match attempt().await {
             Ok(done) => return Ok(done),
-            Err(failure) => failure,
-        };
-        let Some(wait) = patience.after(&failure) else { return Err(failure.into()) };
-        if is_over(ports, deadline - wait) {
-            return Err(Stopped::OutOfTime(Some(Box::new(failure))));
+            Err(failure) => patience.pause(ports, deadline, failure).await?,
         }
-        ports.clock.sleep(wait).await;
     }
 }

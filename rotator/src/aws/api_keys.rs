@@ -8,9 +8,10 @@ use std::sync::Mutex;
 
 use aws_config::SdkConfig;
 use aws_sdk_apigateway::Client;
-use aws_sdk_apigateway::types::{Op, PatchOperation, UsagePlan};
-use chrono::TimeDelta;
+use aws_sdk_apigateway::types::{Op, PatchOperation, QuotaPeriodType, UsagePlan};
+use chrono::{Days, NaiveDate, TimeDelta};
 use state::Time;
+use state::evidence::{KeyUse, QuotaPeriod};
 
 use super::{Answer, failed};
 use crate::failure::{CallFailed, Fault};
@@ -52,8 +53,8 @@ pub struct Plan {
     pub name: String,
     /// `api/stage` of each stage that it lets into.
     pub stages: BTreeSet<String>,
-    /// How many requests a key may make in each of the plan's periods.
-    pub quota: Option<i32>,
+    /// How many requests a key may make in each of the plan's periods, and how long those are.
+    pub quota: Option<(i64, QuotaPeriod)>,
     /// The plan's own tags: `rotator:allow` among them says which credentials may join.
     pub tags: BTreeMap<String, String>,
 }
@@ -66,6 +67,12 @@ pub struct NewKey<'a> {
     /// Everything else.
     pub key: &'a ApiKey,
 }
+
+/// What keys used in a plan, day by day.
+pub type Use = BTreeMap<String, BTreeMap<NaiveDate, KeyUse>>;
+
+/// API Gateway's ids are ten characters, its values at least twenty.
+const SHORTEST_VALUE: usize = 20;
 
 impl ApiKeys {
     /// At full speed.
@@ -197,6 +204,11 @@ impl ApiKeys {
 
     /// The plans that a key is in.
     pub async fn plans_of(&self, key: &str) -> Result<Vec<Plan>, CallFailed> {
+        self.plans_with(Some(key)).await
+    }
+
+    /// The plans that a key is in, or all.
+    async fn plans_with(&self, key: Option<&str>) -> Result<Vec<Plan>, CallFailed> {
         let mut plans = Vec::new();
         let mut position = None;
         loop {
@@ -204,7 +216,7 @@ impl ApiKeys {
             let page = self
                 .client
                 .get_usage_plans()
-                .key_id(key)
+                .set_key_id(key.map(str::to_owned))
                 .limit(500)
                 .set_position(position)
                 .send()
@@ -222,6 +234,42 @@ impl ApiKeys {
                 return Ok(plans);
             }
         }
+    }
+
+    /// Which keys are in which plans, for the whole account: by the keys' ids.
+    pub async fn memberships(&self) -> Result<BTreeMap<String, BTreeSet<String>>, CallFailed> {
+        let mut members: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for plan in self.plans_with(None).await? {
+            let mut position = None;
+            loop {
+                self.turn().await;
+                let page = self
+                    .client
+                    .get_usage_plan_keys()
+                    .usage_plan_id(&plan.id)
+                    .limit(500)
+                    .set_position(position)
+                    .send()
+                    .await
+                    .map_err(|error| {
+                        failed("apigateway:GET", &format!("/usageplans/{}/keys", plan.id), Answer::Open, error)
+                    });
+                let page = match page {
+                    Ok(page) => page,
+                    // Deleted since it was listed: nothing is in it.
+                    Err(failed) if failed.fault == Fault::NotFound => break,
+                    Err(failed) => return Err(failed),
+                };
+                for key in page.items.unwrap_or_default() {
+                    members.entry(key.id.unwrap_or_default()).or_default().insert(plan.id.clone());
+                }
+                position = page.position;
+                if position.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(members)
     }
 
     /// A plan by id; `None` when there is none.
@@ -254,6 +302,52 @@ impl ApiKeys {
             .await
             .map(drop)
             .map_err(|error| failed("apigateway:POST", &format!("/usageplans/{plan}/keys"), Answer::Open, error))
+    }
+
+    /// What each key of a plan used from one day to another, both included; only that key's, if one is named. Keys of
+    /// which nothing is told are absent: that is not zero.
+    pub async fn usage(&self, plan: &str, key: Option<&str>, days: (NaiveDate, NaiveDate)) -> Result<Use, CallFailed> {
+        let mut told = Use::new();
+        let mut position = None;
+        loop {
+            self.turn().await;
+            let page = self
+                .client
+                .get_usage()
+                .usage_plan_id(plan)
+                .set_key_id(key.map(str::to_owned))
+                .start_date(days.0.to_string())
+                .end_date(days.1.to_string())
+                .limit(500)
+                .set_position(position)
+                .send()
+                .await
+                .map_err(|error| failed("apigateway:GET", &format!("/usageplans/{plan}/usage"), Answer::Veiled, error));
+            let page = match page {
+                Ok(page) => page,
+                // Of a key, or a plan, that is gone nothing is told.
+                Err(failed) if failed.fault == Fault::NotFound => return Ok(told),
+                Err(failed) => return Err(failed),
+            };
+            for (id, figures) in page.items.unwrap_or_default() {
+                // The documents disagree on whether the map goes by the key's id or by its value: a value tells itself
+                // by its length, and must not be kept.
+                let id = match key {
+                    Some(key) => key.to_owned(),
+                    None if id.len() < SHORTEST_VALUE => id,
+                    None => String::new(),
+                };
+                let figures = figures.into_iter().zip(0..).filter_map(|(figures, day)| {
+                    let (used, left) = (*figures.first()?, *figures.get(1)?);
+                    Some((days.0 + Days::new(day), KeyUse { used, left }))
+                });
+                told.insert(id, figures.collect());
+            }
+            position = page.position;
+            if position.is_none() {
+                return Ok(told);
+            }
+        }
     }
 
     /// What is left of a key's quota in a plan in the period that `today` is in; `None` without data.
@@ -317,6 +411,15 @@ fn none_if_missing<T>(failed: CallFailed) -> Result<Option<T>, CallFailed> {
     if failed.fault == Fault::NotFound { Ok(None) } else { Err(failed) }
 }
 
+fn period(period: &QuotaPeriodType) -> Option<QuotaPeriod> {
+    let known = [
+        (QuotaPeriodType::Day, QuotaPeriod::Day),
+        (QuotaPeriodType::Week, QuotaPeriod::Week),
+        (QuotaPeriodType::Month, QuotaPeriod::Month),
+    ];
+    known.into_iter().find(|(theirs, _)| theirs == period).map(|(_, ours)| ours)
+}
+
 fn plan(found: UsagePlan) -> Plan {
     Plan {
         id: found.id.unwrap_or_default(),
@@ -327,7 +430,7 @@ fn plan(found: UsagePlan) -> Plan {
             .into_iter()
             .map(|stage| format!("{}/{}", stage.api_id.unwrap_or_default(), stage.stage.unwrap_or_default()))
             .collect(),
-        quota: found.quota.map(|quota| quota.limit),
+        quota: found.quota.and_then(|quota| Some((i64::from(quota.limit), period(quota.period()?)?))),
         tags: found.tags.unwrap_or_default().into_iter().collect(),
     }
 }

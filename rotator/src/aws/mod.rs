@@ -1,5 +1,6 @@
 //! The only place that knows AWS's SDK. Its types stop here; its errors become a [`Fault`] in one function.
 
+pub mod access_logs;
 pub mod api_keys;
 pub mod macs;
 pub mod probe;
@@ -49,14 +50,16 @@ struct Said {
 
 /// How much of AWS's answer may be repeated.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer {
+pub enum Answer {
     /// All of it.
     Open,
     /// Only the code: the request or the answer carries a value, and the message might quote it.
     Veiled,
 }
 
-fn failed<E>(action: &'static str, resource: &str, answer: Answer, error: SdkError<E, HttpResponse>) -> CallFailed
+/// What became of a call that did not go well. `action` is the IAM action, `resource` what it was about; neither is
+/// taken from the request.
+pub fn failed<E>(action: &'static str, resource: &str, answer: Answer, error: SdkError<E, HttpResponse>) -> CallFailed
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {

@@ -98,6 +98,8 @@ impl Prober {
             return Recognition::Inconclusive(format!("{url} is not a URL"));
         };
         request.headers_mut().insert("x-api-key", key.expose().to_owned());
+        // Whoever looks into the access log for who uses a key can tell us from others.
+        request.headers_mut().insert("user-agent", "rotator-probe");
         request.headers_mut().insert("connection", "close");
         let connection = self.ports.wire.fresh();
         let answer = tokio::select! {

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, HashMap};
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, Put, ScalarAttributeType, TransactWriteItem,
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
+    Projection, ProjectionType, Put, ScalarAttributeType, TableStatus, TransactWriteItem,
 };
 use chrono::SecondsFormat;
 use state::Time;
@@ -29,6 +29,10 @@ use crate::failure::{BadInput, CallFailed, Failure, Fault};
 /// How many partitions the `due` index has.
 pub const DUE_BUCKETS: u8 = 8;
 
+/// The indexes, each with its keys.
+pub const INDEXES: [(&str, &[&str]); 3] =
+    [("due", &["due", "dueAt"]), ("fingerprint", &["fingerprint"]), ("timeline", &["day", "at"])];
+
 type Item = HashMap<String, AttributeValue>;
 
 /// The table.
@@ -36,6 +40,17 @@ type Item = HashMap<String, AttributeValue>;
 pub struct Records {
     client: Client,
     table: String,
+}
+
+/// What a table is like, without what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Whether it can be used.
+    pub is_active: bool,
+    /// Its keys: `pk` and `sk`, if it is one of ours.
+    pub keys: Vec<String>,
+    /// By name: whether it can be used, and its keys. Of ours, [`INDEXES`].
+    pub indexes: BTreeMap<String, (bool, Vec<String>)>,
 }
 
 /// An event with what stands beside it.
@@ -146,6 +161,31 @@ impl Records {
         Ok(named(found.items()))
     }
 
+    /// Every credential that anything is recorded of. Reads the whole table: for a look at everything, once a day.
+    pub async fn names(&self) -> Result<Vec<CredentialName>, Failure> {
+        let mut names = Vec::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .filter_expression("sk = :head")
+                .expression_attribute_values(":head", AttributeValue::S("HEAD".into()))
+                .projection_expression("pk")
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| self.failed("dynamodb:Scan", error))?;
+            names.extend(named(page.items()));
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                names.sort_unstable();
+                return Ok(names);
+            }
+        }
+    }
+
     /// Credentials with a version of that fingerprint: whose key a value is. A hint: the index may be behind.
     pub async fn with_fingerprint(&self, mac: &str) -> Result<Vec<CredentialName>, Failure> {
         let found = self
@@ -159,6 +199,24 @@ impl Records {
             .await
             .map_err(|error| self.failed("dynamodb:Query", error))?;
         Ok(named(found.items()))
+    }
+
+    /// What the table is like. For people: the functions need not ask.
+    pub async fn shape(&self) -> Result<Shape, Failure> {
+        let found = self.client.describe_table().table_name(&self.table).send().await;
+        let table = found.map_err(|error| self.failed("dynamodb:DescribeTable", error))?.table;
+        let keys = |schema: &[KeySchemaElement]| schema.iter().map(|key| key.attribute_name().to_owned()).collect();
+        let indexes = table.iter().flat_map(|table| table.global_secondary_indexes()).map(|index| {
+            // Whoever imitates DynamoDB may leave it out.
+            let is_active = index.index_status().is_none_or(|status| *status == IndexStatus::Active);
+            (index.index_name().unwrap_or_default().to_owned(), (is_active, keys(index.key_schema())))
+        });
+        let usable = [TableStatus::Active, TableStatus::Updating];
+        Ok(Shape {
+            is_active: table.as_ref().and_then(|t| t.table_status()).is_none_or(|status| usable.contains(status)),
+            keys: table.as_ref().map(|table| keys(table.key_schema())).unwrap_or_default(),
+            indexes: indexes.collect(),
+        })
     }
 
     /// Creates the table as the stack would. For the embedded AWS and for tests; being there already is fine.

@@ -6,6 +6,7 @@ use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, RotationRulesType, StatusType, Tag};
+use state::Time;
 use state::decide::{AWSCURRENT, AWSPENDING, Secret};
 use state::name::Token;
 use state::policy::{BadPolicy, Policy, Schedule};
@@ -35,6 +36,17 @@ pub struct NewSecret<'a> {
     pub tags: &'a BTreeMap<String, String>,
 }
 
+/// What of a secret is no business of a rotation, but of whoever asks why it does not work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Particulars {
+    /// The function that rotates it.
+    pub function_arn: Option<String>,
+    /// The key that encrypts it, by whichever name it was given; `None` for AWS's own.
+    pub encrypted_by: Option<String>,
+    /// All of its tags, `aws:` ones included.
+    pub tags: BTreeMap<String, String>,
+}
+
 impl Secrets {
     /// With the ordinary configuration.
     pub fn new(config: &SdkConfig) -> Self {
@@ -59,15 +71,12 @@ impl Secrets {
                 });
             }
         };
-        let tags = found
-            .tags()
-            .iter()
-            .filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())))
-            .collect();
+        let tags = tags(&found);
         let rules = found.rotation_rules();
         Ok(Secret {
             arn: found.arn().unwrap_or_default().to_owned(),
             deleted: found.deleted_date().is_some(),
+            gone: false,
             rotation_enabled: found.rotation_enabled().unwrap_or(false),
             labels: labels(&found),
             wishes: read_wishes(&tags),
@@ -87,6 +96,20 @@ impl Secrets {
         })
     }
 
+    /// Who rotates a secret, by which key it is encrypted, and all of its tags.
+    pub async fn particulars(&self, id: &str) -> Result<Particulars, CallFailed> {
+        let found = self.client.describe_secret().secret_id(id).send().await;
+        let found = found.map_err(|error| failed("secretsmanager:DescribeSecret", id, Answer::Open, error))?;
+        Ok(Particulars {
+            function_arn: found.rotation_lambda_arn().map(str::to_owned),
+            encrypted_by: found
+                .kms_key_id()
+                .filter(|key| !key.ends_with("alias/aws/secretsmanager"))
+                .map(str::to_owned),
+            tags: tags(&found),
+        })
+    }
+
     /// The value of one version, `None` for the empty placeholder. Always by version id: a read by label alone may
     /// see an older label.
     pub async fn value(&self, id: &str, version: &Token) -> Result<Option<SecretValue>, Failure> {
@@ -98,6 +121,31 @@ impl Secrets {
             Err(error) => {
                 let failed = failed("secretsmanager:GetSecretValue", id, Answer::Veiled, error);
                 if failed.fault == Fault::NotFound { Ok(None) } else { Err(failed.into()) }
+            }
+        }
+    }
+
+    /// When a version with a label was created; `None` when there is none of that id.
+    pub async fn created(&self, id: &str, version: &Token) -> Result<Option<Time>, CallFailed> {
+        let mut next = None;
+        loop {
+            let page = self
+                .client
+                .list_secret_version_ids()
+                .secret_id(id)
+                .max_results(100)
+                .set_next_token(next)
+                .send()
+                .await
+                .map_err(|error| failed("secretsmanager:ListSecretVersionIds", id, Answer::Open, error))?;
+            let found = page.versions().iter().find(|found| found.version_id() == Some(version.as_str()));
+            if let Some(found) = found {
+                let at = found.created_date().and_then(|at| at.to_millis().ok());
+                return Ok(at.and_then(Time::from_timestamp_millis));
+            }
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(None);
             }
         }
     }
@@ -126,6 +174,11 @@ impl Secrets {
 
     /// Moves `AWSCURRENT`, if it is still where `from` says: anything else is a conflict.
     pub async fn promote(&self, id: &str, from: Option<&Token>, to: &Token) -> Result<(), CallFailed> {
+        self.move_label(id, AWSCURRENT, from, Some(to)).await
+    }
+
+    /// Moves `AWSCURRENT` back to where it belongs, if it is still where `from` says.
+    pub async fn move_back(&self, id: &str, from: Option<&Token>, to: &Token) -> Result<(), CallFailed> {
         self.move_label(id, AWSCURRENT, from, Some(to)).await
     }
 
@@ -251,6 +304,11 @@ impl Secrets {
             }
         }
     }
+}
+
+fn tags(found: &DescribeSecretOutput) -> BTreeMap<String, String> {
+    let tags = found.tags().iter();
+    tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))).collect()
 }
 
 fn labels(found: &DescribeSecretOutput) -> BTreeMap<Token, BTreeSet<String>> {

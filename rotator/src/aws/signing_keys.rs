@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use aws_config::SdkConfig;
 use aws_sdk_kms::Client;
-use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::primitives::{Blob, DateTime};
 use aws_sdk_kms::types::{
     GrantConstraints, GrantListEntry, GrantOperation, KeySpec, KeyState, KeyUsageType, MessageType,
     SigningAlgorithmSpec, Tag,
 };
 
 use sha2::{Digest, Sha256, Sha384};
+use state::Time;
 
 use super::{Answer, failed};
 use crate::failure::{BadInput, CallFailed, Failure, Fault};
@@ -229,6 +230,16 @@ impl SigningKeys {
     /// The ARNs of all keys with that tag. KMS can't filter: every key of the account is looked at, so this is for
     /// lost answers only.
     pub async fn tagged(&self, tag: &str, value: &str) -> Result<Vec<String>, CallFailed> {
+        let keys = self.with_tag(tag).await?;
+        Ok(keys
+            .into_iter()
+            .filter(|(_, tags)| tags.get(tag).is_some_and(|found| found == value))
+            .map(|(key, _)| key)
+            .collect())
+    }
+
+    /// All keys that have that tag, with all their tags, by ARN. Every key of the account is looked at.
+    pub async fn with_tag(&self, tag: &str) -> Result<Vec<(String, BTreeMap<String, String>)>, CallFailed> {
         let (mut found, mut marker) = (Vec::new(), None);
         loop {
             let page = self.client.list_keys().limit(1_000).set_marker(marker).send().await;
@@ -240,8 +251,8 @@ impl SigningKeys {
                     Err(failed) if failed.fault == Fault::Denied => continue,
                     tags => tags?,
                 };
-                if tags.get(tag).is_some_and(|found| found == value) {
-                    found.push(arn);
+                if tags.contains_key(tag) {
+                    found.push((arn, tags));
                 }
             }
             marker = page.next_marker.filter(|_| page.truncated);
@@ -261,6 +272,26 @@ impl SigningKeys {
                 disabled.map(drop).map_err(|error| failed("kms:DisableKey", key, Answer::Open, error))
             }
         }
+    }
+
+    /// Lets a disabled key sign again. One whose deletion is scheduled, or that is gone, is left as it is.
+    pub async fn enable(&self, key: &str) -> Result<(), CallFailed> {
+        match self.availability(key).await? {
+            Some(Availability::Enabled | Availability::PendingDeletion) | None => Ok(()),
+            Some(Availability::Disabled | Availability::Unavailable) => {
+                let enabled = self.client.enable_key().key_id(key).send().await;
+                enabled.map(drop).map_err(|error| failed("kms:EnableKey", key, Answer::Open, error))
+            }
+        }
+    }
+
+    /// When a key was used last, and since when KMS keeps track of that. About an hour late, says the AWS documentation.
+    pub async fn last_use(&self, key: &str) -> Result<(Option<Time>, Option<Time>), CallFailed> {
+        let told = self.client.get_key_last_usage().key_id(key).send().await;
+        let told = told.map_err(|error| failed("kms:GetKeyLastUsage", key, Answer::Open, error))?;
+        let time = |at: &DateTime| Time::from_timestamp(at.secs(), at.subsec_nanos());
+        let last = told.key_last_usage().and_then(|last| last.timestamp()).and_then(time);
+        Ok((last, told.tracking_start_date().and_then(time)))
     }
 
     /// Schedules a key's deletion, with KMS's own waiting period: 7 to 30 days. One that is scheduled already, or

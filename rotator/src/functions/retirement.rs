@@ -6,14 +6,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use state::decide::Goal;
+use state::drift::{Finding, Remedy};
 use state::ledger::Actor;
 use state::name::CredentialName;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{FunctionFailed, Handle, Invocation, LONGEST};
 use crate::aws::records::DUE_BUCKETS;
 use crate::engine::{Engine, Errand};
-use crate::failure::{BadInput, Stopped, chain};
+use crate::failure::{BadInput, Failure, Stopped, chain};
+use crate::mend::overview;
 
 /// How many credentials of one bucket a tick looks at: the next tick takes the rest.
 const PAGE: i32 = 100;
@@ -33,15 +35,25 @@ impl Retirement {
 
 #[async_trait]
 impl Handle for Retirement {
-    /// One tick, or one moved label. Answers with how many credentials it looked at and how many of them failed.
+    /// One tick, one moved label, or once a day `{"detail-type": "Scheduled Event", "detail": {"task": "reconcile"}}`,
+    /// which a schedule sends as its constant input. Answers with how many credentials it looked at and, if it was to
+    /// reconcile, how much it found; that is told and changes nothing.
     async fn handle(&self, invocation: Invocation) -> Result<Value, FunctionFailed> {
         let refused = |bad| FunctionFailed::new("the retirement event", &Stopped::Input(bad));
         let errand = Errand {
             actor: Actor::Retirement,
             deadline: invocation.deadline.min(self.engine.ports.clock.now() + LONGEST),
             rotation_token: None,
+            note: None,
         };
         let event = &invocation.payload;
+        if let Some(task) = event.pointer("/detail/task") {
+            if task != "reconcile" {
+                let rule = "\"reconcile\" is the only task; without one, what is due is done".to_owned();
+                return Err(refused(BadInput::Event { field: "detail.task", rule }));
+            }
+            return self.reconcile(&errand).await;
+        }
         let names = match event.get("detail-type").and_then(Value::as_str) {
             Some("Scheduled Event") => {
                 self.due().await.map_err(|stopped| FunctionFailed::new("looking for what is due", &stopped))?
@@ -61,6 +73,8 @@ impl Handle for Retirement {
                 Ok(()) => {}
                 // Recorded, counted and shown; not a failure of the function.
                 Err(Stopped::Held(hold)) => info!(credential = %name, hold = %hold.reason, "held"),
+                // A key that not everybody has heard of yet: the next tick looks again.
+                Err(Stopped::Failed(Failure::NotYet(why))) => info!(credential = %name, why, "not yet"),
                 Err(stopped) => {
                     error!(credential = %name, reason = chain(&stopped), "not retired");
                     metrics::counter!("RetirementFailures").increment(1);
@@ -78,6 +92,45 @@ impl Handle for Retirement {
 }
 
 impl Retirement {
+    /// Tells where outside and records disagree: in the log, and as the metric `Findings`. A person puts it right with
+    /// `rotator reconcile`. Only where the owner has decided before is anything done: about the keys of a deleted secret.
+    async fn reconcile(&self, errand: &Errand<'_>) -> Result<Value, FunctionFailed> {
+        let found = overview(&self.engine, errand).await;
+        let found = found.map_err(|stopped| FunctionFailed::new("the look at everything", &stopped))?;
+        let mut findings = 0_usize;
+        for one in &found.examined {
+            for finding in &one.findings {
+                if matches!(finding, Finding::SecretDeleted { .. }) {
+                    self.close(&one.name, errand).await;
+                }
+                tell(Some(&one.name), finding, &finding.remedy(Some(&one.credential)));
+                findings += 1;
+            }
+        }
+        for finding in &found.unowned {
+            tell(None, finding, &finding.remedy(None));
+            findings += 1;
+        }
+        for (name, stopped) in &found.failed {
+            error!(credential = %name, reason = chain(stopped), "not looked at");
+            metrics::counter!("RetirementFailures").increment(1);
+        }
+        metrics::counter!("Reconciliations").increment(1);
+        info!(looked_at = found.examined.len(), findings, failed = found.failed.len(), "everything was looked at");
+        match found.failed.first() {
+            None => Ok(json!({"lookedAt": found.examined.len(), "findings": findings})),
+            Some((name, stopped)) => Err(FunctionFailed::new(&format!("the look at {name}"), stopped)),
+        }
+    }
+
+    /// The keys of a secret that is gone for good are retired, if its owner said so before; else that is a hold.
+    async fn close(&self, name: &CredentialName, errand: &Errand<'_>) {
+        match self.engine.run(name, None, &Goal::Close, errand).await {
+            Ok(()) => info!(credential = %name, "closed"),
+            Err(stopped) => info!(credential = %name, reason = chain(&stopped), "not closed"),
+        }
+    }
+
     async fn due(&self) -> Result<Vec<CredentialName>, Stopped> {
         let now = self.engine.ports.clock.now();
         let mut names = Vec::new();
@@ -90,6 +143,12 @@ impl Retirement {
         }
         Ok(names)
     }
+}
+
+fn tell(credential: Option<&CredentialName>, finding: &Finding, remedy: &Remedy) {
+    metrics::counter!("Findings", "finding" => finding.word()).increment(1);
+    let credential = credential.map(tracing::field::display);
+    warn!(credential, finding = finding.word(), what = %finding, remedy = remedy.text(), "found");
 }
 
 fn moved(event: &Value) -> Result<CredentialName, BadInput> {

@@ -49,7 +49,8 @@ impl Handle for Rotation {
             let begun = self.engine.ports.clock.now();
             // A caller that names no deadline gives Lambda's own.
             let deadline = invocation.deadline.min(begun + LONGEST);
-            let errand = Errand { actor: Actor::Rotation, deadline, rotation_token: rotation_token.as_ref() };
+            let errand =
+                Errand { actor: Actor::Rotation, deadline, rotation_token: rotation_token.as_ref(), note: None };
             let goal = Goal::Step(step, token.clone());
             let done = self.engine.run(&name, Some(&arn), &goal, &errand).await;
             let took: TimeDelta = self.engine.ports.clock.now() - begun;

@@ -10,15 +10,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use state::credential::Proof;
+use state::Time;
+use state::credential::{Credential, Proof, Settlements};
 use state::decide::Drafted;
+use state::drift::Availability;
+use state::evidence::{Owed, Sighting};
 use state::hold::{Hold, HoldReason};
 use state::name::Token;
+use state::policy::Traces;
 
 use crate::aws::api_keys::{ApiKey, ApiKeys, NewKey, Plan};
 use crate::aws::probe::{Probe, Prober, Recognition};
 use crate::failure::{BadInput, Failure, Fault};
-use crate::kind::{Case, Facts, Kind, Sight};
+use crate::kind::{Case, Facts, Kind, ProviderKey, Sight};
+use crate::kinds::usage::Witness;
 use crate::ports::Ports;
 use crate::secret::SecretValue;
 
@@ -27,6 +32,8 @@ pub const VERSION_TAG: &str = "rotator:version";
 /// The tag on a key that says which credential it may belong to.
 pub const CREDENTIAL_TAG: &str = "rotator:credential";
 
+/// API Gateway's limit for a tag's value, in characters.
+const LONGEST_TAG: usize = 256;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM: usize = 40;
 const CHECKSUM: usize = 6;
@@ -40,12 +47,13 @@ pub struct ApiGatewayKey {
     prober: Prober,
     ports: Ports,
     prefix: String,
+    witness: Witness,
 }
 
 impl ApiGatewayKey {
     /// `prefix` is the setting `ROTATOR_KEY_PREFIX`.
-    pub fn new(keys: Arc<ApiKeys>, prober: Prober, ports: Ports, prefix: &str) -> Self {
-        Self { keys, prober, ports, prefix: prefix.to_owned() }
+    pub fn new(keys: Arc<ApiKeys>, prober: Prober, witness: Witness, ports: Ports, prefix: &str) -> Self {
+        Self { keys, prober, ports, prefix: prefix.to_owned(), witness }
     }
 }
 
@@ -94,6 +102,10 @@ impl Kind for ApiGatewayKey {
 
     fn tags(&self) -> &'static [&'static str] {
         &["usage-plans", "probe"]
+    }
+
+    fn traces(&self) -> Traces {
+        Traces::UseAndAllowance
     }
 
     fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
@@ -196,6 +208,13 @@ impl Kind for ApiGatewayKey {
         Ok(Proof { proven: wishes.probes.iter().map(ToString::to_string).collect(), unproven })
     }
 
+    async fn see_accepted(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<u64, Failure> {
+        match document {
+            Some(document) => Ok((self.prove(case, document).await?.proven.len() * TRIES) as u64),
+            None => Ok(0),
+        }
+    }
+
     async fn is_blocked(&self, case: &Case<'_>, incumbent: &SecretValue) -> Result<bool, Failure> {
         let Some(key) = self.key(incumbent)? else { return Ok(false) };
         for probe in &Wishes::read(case)?.probes {
@@ -217,6 +236,53 @@ impl Kind for ApiGatewayKey {
         }
     }
 
+    async fn witness(&self, case: &Case<'_>) -> Result<Sighting, Failure> {
+        self.witness.look(case).await
+    }
+
+    async fn settle(&self, case: &Case<'_>, owed: &Owed) -> Result<Settlements, Failure> {
+        self.witness.settle(case, owed).await
+    }
+
+    async fn refusals(&self, case: &Case<'_>, since: Time, until: Time) -> Result<Option<u64>, Failure> {
+        self.witness.refusals(case, since, until).await
+    }
+
+    async fn restore(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Facts, Failure> {
+        let version = case.version();
+        let id = match version.provider.get("id") {
+            Some(id) => {
+                if !self.keys.set_enabled(id, true).await? {
+                    let detail = format!("key {id} of generation {} is gone", version.generation);
+                    return Err(Hold::new(HoldReason::KeyVanished, detail).into());
+                }
+                id.clone()
+            }
+            None => {
+                let value = document.map(|document| self.key(document)).transpose()?.flatten();
+                let value = value.ok_or(BadInput::Value("has no apiKey, and its key is to be made again"))?;
+                self.adopt_or_create(case, &value).await?
+            }
+        };
+        let recorded = version.provider.get("plans").map_or("", String::as_str);
+        let attached = |plans: Vec<Plan>| plans.into_iter().map(|plan| plan.id).collect::<BTreeSet<String>>();
+        let before = attached(self.keys.plans_of(&id).await?);
+        let missing: Vec<&str> = recorded.split_whitespace().filter(|plan| !before.contains(*plan)).collect();
+        for plan in &missing {
+            match self.keys.attach(&id, plan).await {
+                Err(failed) if failed.fault == Fault::Conflict => {}
+                other => other?,
+            }
+        }
+        if !missing.is_empty() {
+            let after = attached(self.keys.plans_of(&id).await?);
+            if let Some(plan) = missing.iter().find(|plan| !after.contains(**plan)) {
+                return Err(Failure::NotYet(format!("API Gateway does not show key {id} in plan {plan} yet")));
+            }
+        }
+        Ok(BTreeMap::from([("id".into(), id)]))
+    }
+
     async fn suspend(&self, case: &Case<'_>) -> Result<Facts, Failure> {
         let version = case.version();
         if let Some(id) = version.provider.get("id") {
@@ -231,6 +297,52 @@ impl Kind for ApiGatewayKey {
                 Ok(BTreeMap::from([("id".into(), key.id)]))
             }
         }
+    }
+
+    async fn survey(&self) -> Result<Vec<ProviderKey>, Failure> {
+        let mut plans = self.keys.memberships().await?;
+        let keys = self.keys.list("").await?;
+        Ok(keys.into_iter().map(|key| (plans.remove(&key.id).unwrap_or_default(), key)).map(shown).collect())
+    }
+
+    /// Without a survey: the recorded ones by id, and those whose names begin as rotated keys' do. A tagged key of
+    /// another name is found by a survey alone.
+    async fn inventory(
+        &self,
+        credential: &Credential,
+        surveyed: Option<&[ProviderKey]>,
+    ) -> Result<Option<Vec<ProviderKey>>, Failure> {
+        if let Some(surveyed) = surveyed {
+            return Ok(Some(surveyed.to_vec()));
+        }
+        let mut bases: BTreeSet<&str> = credential
+            .versions
+            .values()
+            .filter_map(|version| version.provider.get("base"))
+            .map(String::as_str)
+            .collect();
+        bases.insert(credential.head.name.as_str());
+        let mut keys: BTreeMap<String, ApiKey> = BTreeMap::new();
+        for base in bases {
+            keys.extend(self.keys.list(base).await?.into_iter().map(|key| (key.id.clone(), key)));
+        }
+        let recorded: BTreeSet<&String> =
+            credential.versions.values().filter_map(|version| version.provider.get("id")).collect();
+        let name: String = credential.head.name.as_str().chars().take(LONGEST_TAG).collect();
+        keys.retain(|id, key| recorded.contains(id) || key.tags.get(CREDENTIAL_TAG) == Some(&name));
+        for id in recorded {
+            if !keys.contains_key(id)
+                && let Some(key) = self.keys.get(id).await?
+            {
+                keys.insert(id.clone(), key);
+            }
+        }
+        let mut found = Vec::new();
+        for key in keys.into_values() {
+            let plans = self.keys.plans_of(&key.id).await?.into_iter().map(|plan| plan.id).collect();
+            found.push(shown((plans, key)));
+        }
+        Ok(Some(found))
     }
 
     async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure> {
@@ -311,7 +423,7 @@ impl ApiGatewayKey {
         key.name = version.provider.get("name").cloned().unwrap_or_default();
         key.enabled = true;
         key.tags.retain(|tag, _| !tag.starts_with("aws:") && !tag.starts_with("rotator:"));
-        key.tags.insert(CREDENTIAL_TAG.into(), case.credential.head.name.as_str().chars().take(256).collect());
+        key.tags.insert(CREDENTIAL_TAG.into(), case.credential.head.name.as_str().chars().take(LONGEST_TAG).collect());
         key.tags.insert(VERSION_TAG.into(), version.id.to_string());
         match self.keys.create(&NewKey { value, key: &key }).await {
             Ok(id) => return Ok(id),
@@ -354,9 +466,9 @@ impl ApiGatewayKey {
             return Ok(evidence);
         };
         for plan in plans {
-            let Some(limit) = plan.quota else { continue };
+            let Some((limit, _)) = plan.quota else { continue };
             let left = self.keys.remaining(&plan.id, incumbent, case.now).await?;
-            let Some(left) = left.filter(|left| *left < i64::from(limit)) else { continue };
+            let Some(left) = left.filter(|left| *left < limit) else { continue };
             self.keys.set_remaining(&plan.id, id, left).await?;
             let shown = self.keys.remaining(&plan.id, id, case.now).await?;
             evidence.insert(format!("quota:{}", plan.id), left.to_string());
@@ -366,6 +478,11 @@ impl ApiGatewayKey {
         }
         Ok(evidence)
     }
+}
+
+fn shown((plans, key): (BTreeSet<String>, ApiKey)) -> ProviderKey {
+    let availability = if key.enabled { Availability::Enabled } else { Availability::Disabled };
+    ProviderKey { id: key.id, name: key.name, availability, plans: Some(plans), tags: key.tags }
 }
 
 /// The wishes that only this kind knows.

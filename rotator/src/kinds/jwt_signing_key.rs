@@ -267,7 +267,8 @@ mod tests {
 
     fn minting(name: &str, wishes: &[(&str, &str)], provider: Facts) -> Credential {
         let kind = kind(None);
-        let known = KindWishes { name: kind.name(), tags: kind.tags(), publishes: kind.publishes() };
+        let known =
+            KindWishes { name: kind.name(), tags: kind.tags(), publishes: kind.publishes(), traces: kind.traces() };
         let tags = wishes.iter().map(|(tag, value)| (format!("rotator:{tag}"), (*value).to_owned()));
         let tags = tags.chain([("rotator:kind".to_owned(), kind.name().to_owned())]).collect();
         let policy = Policy::from_tags(&tags, &[known]).unwrap();

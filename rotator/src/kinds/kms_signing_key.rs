@@ -9,15 +9,19 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use state::credential::Proof;
+use state::credential::{Credential, Proof};
 use state::decide::Drafted;
+use state::drift;
+use state::evidence::{Sighting, Told};
 use state::hold::{Hold, HoldReason};
+use state::period::Period;
+use state::policy::Traces;
 
 use crate::aws::signing_keys::{Availability, Creation, GrantView, NewSigningKey, SigningKeys};
 use crate::failure::{BadInput, CallFailed, Failure, Fault};
 use crate::jose::{Algorithm, PublicJwk, raw_signature, wished};
 use crate::key_sets::KeySets;
-use crate::kind::{Case, Facts, Kind, Sight};
+use crate::kind::{Case, Facts, Kind, ProviderKey, Sight};
 use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
 use crate::secret::SecretValue;
 
@@ -33,12 +37,13 @@ const WAITING_DAYS: i32 = 30;
 pub struct KmsSigningKey {
     keys: SigningKeys,
     key_sets: KeySets,
+    usage_lag: Period,
 }
 
 impl KmsSigningKey {
     /// With KMS, and the place where the public halves are published.
-    pub fn new(keys: SigningKeys, key_sets: KeySets) -> Self {
-        Self { keys, key_sets }
+    pub fn new(keys: SigningKeys, key_sets: KeySets, usage_lag: Period) -> Self {
+        Self { keys, key_sets, usage_lag }
     }
 }
 
@@ -46,6 +51,10 @@ impl KmsSigningKey {
 impl Kind for KmsSigningKey {
     fn name(&self) -> &'static str {
         "kms-signing-key"
+    }
+
+    fn traces(&self) -> Traces {
+        Traces::Use
     }
 
     fn tags(&self) -> &'static [&'static str] {
@@ -248,6 +257,28 @@ impl Kind for KmsSigningKey {
         self.see_usable(&case.version().provider).await
     }
 
+    async fn witness(&self, case: &Case<'_>) -> Result<Sighting, Failure> {
+        let facts = &case.version().provider;
+        let (last_used, tracked) = self.keys.last_use(id(facts)).await?;
+        // What was not seen before KMS began to keep track is not known to be unused.
+        let from = case.version().deactivated;
+        let is_told = last_used.is_some() || tracked.is_some_and(|tracked| from.is_none_or(|from| tracked <= from));
+        Ok(Sighting {
+            source: "GetKeyLastUsage".into(),
+            seen_until: case.now - self.usage_lag.delta(),
+            told: if is_told { Told::Last(last_used) } else { Told::Nothing },
+            plans: BTreeMap::new(),
+            callers: Vec::new(),
+        })
+    }
+
+    async fn restore(&self, case: &Case<'_>, _: Option<&SecretValue>) -> Result<Facts, Failure> {
+        let facts = &case.version().provider;
+        self.keys.enable(id(facts)).await?;
+        self.see_usable(facts).await?;
+        Ok(Facts::new())
+    }
+
     async fn suspend(&self, case: &Case<'_>) -> Result<Facts, Failure> {
         let version = case.version();
         if let Some(key) = version.provider.get("id") {
@@ -261,6 +292,32 @@ impl Kind for KmsSigningKey {
                 Ok(found)
             }
         }
+    }
+
+    async fn survey(&self) -> Result<Vec<ProviderKey>, Failure> {
+        let mut found = Vec::new();
+        for (arn, tags) in self.keys.with_tag(CREDENTIAL_TAG).await? {
+            found.extend(self.shown(arn, tags).await?);
+        }
+        Ok(found)
+    }
+
+    async fn inventory(
+        &self,
+        credential: &Credential,
+        surveyed: Option<&[ProviderKey]>,
+    ) -> Result<Option<Vec<ProviderKey>>, Failure> {
+        let mut keys = match surveyed {
+            Some(surveyed) => surveyed.to_vec(),
+            None => self.survey().await?,
+        };
+        // Somebody may have taken the tags off.
+        for key in credential.versions.values().filter_map(|version| version.provider.get("id")) {
+            if !keys.iter().any(|known| known.id == *key) {
+                keys.extend(self.shown(key.clone(), BTreeMap::new()).await?);
+            }
+        }
+        Ok(Some(keys))
     }
 
     async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure> {
@@ -283,6 +340,17 @@ impl Kind for KmsSigningKey {
 }
 
 impl KmsSigningKey {
+    /// A key as it is now; `None` when it is gone.
+    async fn shown(&self, id: String, tags: BTreeMap<String, String>) -> Result<Option<ProviderKey>, Failure> {
+        let availability = match self.keys.availability(&id).await? {
+            Some(Availability::Enabled) => drift::Availability::Enabled,
+            Some(Availability::Disabled | Availability::Unavailable) => drift::Availability::Disabled,
+            Some(Availability::PendingDeletion) => drift::Availability::PendingDeletion,
+            None => return Ok(None),
+        };
+        Ok(Some(ProviderKey { name: String::new(), availability, plans: None, tags, id }))
+    }
+
     /// A key that somebody disabled or deleted behind our back is named.
     async fn see_usable(&self, facts: &Facts) -> Result<(), Failure> {
         let key = id(facts);

@@ -1,0 +1,318 @@
+//! Repair and reconcile: one examination, one way to put right what it finds.
+//!
+//! What is wrong, and what puts it right, is said by [`state::drift`]. Here the outside is looked at, findings are put
+//! right through the engine, one at a time, and every cure is preceded by another look. For many credentials the
+//! provider's keys are surveyed once, and each credential's part is taken from there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
+use state::credential::{Credential, Version};
+use state::decide::{AWSCURRENT, AWSPENDING, Goal, Secret};
+use state::drift::{Finding, FoundKey, Holds, Inventory, Owner, Remedy, Scope, Served, Stray, examine};
+use state::lifecycle::State;
+use state::name::{CredentialName, Token};
+
+use crate::engine::{Engine, Errand, gone};
+use crate::failure::{BadInput, Failure, Stopped, chain};
+use crate::kind::{Kind, ProviderKey};
+use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
+use crate::patience::Patience;
+
+/// How many credentials are looked at at the same time: most of the time is spent waiting for answers.
+const ABREAST: usize = 8;
+/// The length of a tag's value, in characters: of a longer name, the tag has the beginning.
+const LONGEST_TAG: usize = 256;
+
+/// The provider's keys of this account as they were at one moment, by the name of the kind that they could be of.
+#[derive(Debug, Default)]
+pub struct Survey(BTreeMap<&'static str, Vec<ProviderKey>>);
+
+/// How much is looked at.
+#[derive(Clone, Copy, Debug)]
+pub enum Breadth<'s> {
+    /// The labels and the values that have them.
+    Labels,
+    /// The provider's keys and the key set too; the keys out of a survey, if there was one.
+    Everything(Option<&'s Survey>),
+}
+
+/// What was found of one credential.
+#[derive(Debug)]
+pub struct Examined {
+    /// The credential.
+    pub name: CredentialName,
+    /// Its records, as they were then.
+    pub credential: Credential,
+    /// What is not as they say, in the order in which it is to be dealt with.
+    pub findings: Vec<Finding>,
+}
+
+/// What was done about one credential.
+#[derive(Debug)]
+pub struct Mended {
+    /// The credential.
+    pub name: CredentialName,
+    /// What was put right.
+    pub cured: Vec<Finding>,
+    /// What is still not right, as seen at the end.
+    pub left: Examined,
+    /// Why it could not go on, if it could not.
+    pub stopped: Option<Stopped>,
+}
+
+/// Looks at all the provider's keys, paging, within whatever pace the engine has.
+pub async fn survey(engine: &Engine, errand: &Errand<'_>) -> Result<Survey, Stopped> {
+    let mut found = BTreeMap::new();
+    for kind in engine.kinds() {
+        let mut patience = Patience::default();
+        let keys = loop {
+            match kind.survey().await {
+                Ok(keys) => break keys,
+                Err(failure) => patience.pause(&engine.ports, errand.deadline, failure).await?,
+            }
+        };
+        found.insert(kind.name(), keys);
+    }
+    Ok(Survey(found))
+}
+
+/// Every credential that anything is recorded of.
+pub async fn everybody(engine: &Engine, errand: &Errand<'_>) -> Result<Vec<CredentialName>, Stopped> {
+    let mut patience = Patience::default();
+    loop {
+        match engine.records.names().await {
+            Ok(names) => return Ok(names),
+            Err(failure) => patience.pause(&engine.ports, errand.deadline, failure).await?,
+        }
+    }
+}
+
+/// Compares one credential's records with everything else. Changes nothing.
+pub async fn look(
+    engine: &Engine,
+    name: &CredentialName,
+    scope: Scope,
+    survey: Option<&Survey>,
+    errand: &Errand<'_>,
+) -> Result<Examined, Stopped> {
+    let mut patience = Patience::default();
+    loop {
+        match look_once(engine, name, scope, survey).await {
+            Ok(examined) => return Ok(examined),
+            Err(failure) => patience.pause(&engine.ports, errand.deadline, failure).await?,
+        }
+    }
+}
+
+async fn look_once(
+    engine: &Engine,
+    name: &CredentialName,
+    scope: Scope,
+    survey: Option<&Survey>,
+) -> Result<Examined, Failure> {
+    let breadth = match scope {
+        Scope::Rotation => Breadth::Labels,
+        Scope::All => Breadth::Everything(survey),
+    };
+    let recorded = engine.records.load(name).await?;
+    let described = engine.describe(name.as_str()).await;
+    let (credential, secret) = match recorded {
+        Some(credential) => {
+            let secret = described.or_else(|failure| gone(&credential, failure))?;
+            (credential, secret)
+        }
+        None => {
+            let secret = described?;
+            (Credential::empty(name.clone(), &secret.arn), secret)
+        }
+    };
+    let inventory = inventory(engine, &credential, &secret, breadth).await?;
+    let now = engine.ports.clock.now();
+    let mut findings = examine(&credential, &secret, &inventory, now);
+    findings.retain(|finding| finding.is_of(scope));
+    if scope == Scope::All {
+        // A rotation that somebody is at work on is none of drift's; repair waits for it.
+        findings.retain(|finding| finding.waits_until(now).is_none());
+    }
+    Ok(Examined { name: name.clone(), credential, findings })
+}
+
+/// The same for many. Those that can't be looked at are told with the reason.
+pub async fn look_at_all(
+    engine: &Engine,
+    names: &[CredentialName],
+    survey: Option<&Survey>,
+    errand: &Errand<'_>,
+) -> (Vec<Examined>, Vec<(CredentialName, Stopped)>) {
+    let mut looks: Vec<BoxFuture<'_, Result<Examined, Stopped>>> = Vec::with_capacity(names.len());
+    for name in names {
+        looks.push(Box::pin(look(engine, name, Scope::All, survey, errand)));
+    }
+    let (mut examined, mut failed) = (Vec::new(), Vec::new());
+    let mut looked = stream::iter(looks).buffered(ABREAST).zip(stream::iter(names)).boxed();
+    while let Some((looked, name)) = looked.next().await {
+        match looked {
+            Ok(found) => examined.push(found),
+            Err(stopped) => failed.push((name.clone(), stopped)),
+        }
+    }
+    (examined, failed)
+}
+
+/// Everything there is, by one survey: every credential and every key that could be one's. Changes nothing.
+#[derive(Debug)]
+pub struct Overview {
+    /// Every credential that could be looked at.
+    pub examined: Vec<Examined>,
+    /// Keys that belong to no credential; none if some credential could not be looked at, because they may be its.
+    pub unowned: Vec<Finding>,
+    /// The others, with the reason.
+    pub failed: Vec<(CredentialName, Stopped)>,
+}
+
+/// Compares everything with everything.
+pub async fn overview(engine: &Engine, errand: &Errand<'_>) -> Result<Overview, Stopped> {
+    let survey = survey(engine, errand).await?;
+    // After the keys: what was adopted meanwhile is recorded by now.
+    let names = everybody(engine, errand).await?;
+    let (examined, failed) = look_at_all(engine, &names, Some(&survey), errand).await;
+    let unowned = if failed.is_empty() { unowned(&survey, &examined) } else { Vec::new() };
+    Ok(Overview { examined, unowned, failed })
+}
+
+/// Keys of a survey that belong to no credential: nobody rotates them, or their tags name a credential without records.
+/// `examined` must be every credential that anything is recorded of.
+pub fn unowned(survey: &Survey, examined: &[Examined]) -> Vec<Finding> {
+    let names: BTreeSet<String> = examined.iter().map(|one| tag_value(&one.name)).collect();
+    let versions = examined.iter().flat_map(|one| one.credential.versions.values());
+    let recorded: BTreeSet<&String> = versions.filter_map(|version| version.provider.get("id")).collect();
+    let keys = survey.0.values().flatten().filter(|key| !recorded.contains(&key.id));
+    keys.filter_map(|key| match key.tags.get(CREDENTIAL_TAG) {
+        Some(claims) if names.contains(claims) => None,
+        Some(claims) => Some(Finding::Stranger { id: key.id.clone(), claims: claims.clone() }),
+        None => Some(Finding::Unmanaged { id: key.id.clone(), name: key.name.clone(), owner: Owner::of(&key.tags) }),
+    })
+    .collect()
+}
+
+/// Puts right what this service can, finding by finding, at most as many as `most` says, which is counted down. Looks
+/// again before each; what others are at work on is waited for.
+pub async fn mend(
+    engine: &Engine,
+    examined: Examined,
+    scope: Scope,
+    most: &mut usize,
+    errand: &Errand<'_>,
+    tell: &mut (dyn FnMut(&Finding) + Send),
+) -> Result<Mended, Stopped> {
+    let name = examined.name.clone();
+    let (mut left, mut tried, mut stopped): (Examined, Vec<Finding>, _) = (examined, Vec::new(), None);
+    while *most > 0 && stopped.is_none() {
+        let is_next = |finding: &&Finding| {
+            let is_ours = matches!(finding.remedy(Some(&left.credential)), Remedy::Service(_));
+            is_ours && !tried.iter().any(|tried| tried.is_same_as(finding))
+        };
+        let Some(next) = left.findings.iter().find(is_next).cloned() else { break };
+        *most -= 1;
+        tell(&next);
+        let arn = left.credential.head.arn.clone();
+        let done = engine.run(&name, Some(&arn), &Goal::Mend(next.clone()), errand).await;
+        stopped = done.err();
+        tried.push(next);
+        left = look(engine, &name, scope, None, errand).await?;
+    }
+    tried.retain(|finding| !left.findings.iter().any(|left| left.is_same_as(finding)));
+    Ok(Mended { name, cured: tried, left, stopped })
+}
+
+/// What the outside shows of one credential besides the labels.
+pub(crate) async fn inventory(
+    engine: &Engine,
+    credential: &Credential,
+    secret: &Secret,
+    breadth: Breadth<'_>,
+) -> Result<Inventory, Failure> {
+    let wished = secret.wishes.as_ref().ok().map(|policy| policy.kind.as_str());
+    let kind = Some(credential.head.kind.as_str()).filter(|kind| !kind.is_empty()).or(wished);
+    let kind = kind.map(|kind| engine.kind(kind)).transpose()?;
+    let mut found = Inventory::default();
+    if secret.deleted || secret.arn != credential.head.arn {
+        return Ok(found);
+    }
+    for label in [AWSCURRENT, AWSPENDING] {
+        let Some(token) = secret.holder(label).filter(|token| credential.by_carrier(token).is_none()) else { continue };
+        if !found.strays.contains_key(token) {
+            let holds = holds(engine, credential, kind, token).await?;
+            let since = match label {
+                AWSPENDING => engine.secrets.created(&credential.head.arn, token).await?,
+                _ => None,
+            };
+            found.strays.insert(token.clone(), Stray { holds, since });
+        }
+    }
+    let (Breadth::Everything(survey), Some(kind)) = (breadth, kind) else { return Ok(found) };
+    let surveyed = survey.and_then(|survey| survey.0.get(kind.name())).map(Vec::as_slice);
+    let keys = kind.inventory(credential, surveyed).await?;
+    found.keys = keys.map(|keys| keys.into_iter().filter_map(|key| its(credential, key)).collect());
+    let now = engine.ports.clock.now();
+    if kind.publishes() && credential.published(now).next().is_some() {
+        found.served = Some(match engine.key_sets.fetch(&credential.head.name).await {
+            Ok(keys) => Served::Kids(keys.keys.into_iter().filter_map(|key| key.common.key_id).collect()),
+            Err(failure) => Served::Nothing(chain(&Stopped::from(failure))),
+        });
+    }
+    Ok(found)
+}
+
+/// What an unrecorded version of the secret holds, compared by value with what the recorded ones hold.
+async fn holds(
+    engine: &Engine,
+    credential: &Credential,
+    kind: Option<&dyn Kind>,
+    token: &Token,
+) -> Result<Holds, Failure> {
+    let arn = &credential.head.arn;
+    let document = match engine.secrets.value(arn, token).await {
+        Ok(Some(document)) => document,
+        Ok(None) => return Ok(Holds::Nothing),
+        // Binary: not ours.
+        Err(Failure::Input(_)) => return Ok(Holds::Foreign),
+        Err(failure) => return Err(failure),
+    };
+    let Some(kind) = kind else { return Ok(Holds::Foreign) };
+    let key = match kind.key(&document) {
+        Ok(Some(key)) => key,
+        Ok(None) => return Ok(Holds::NoKey),
+        Err(BadInput::Value(_)) => return Ok(Holds::Foreign),
+        Err(input) => return Err(input.into()),
+    };
+    let known = credential.versions.values().rev().filter(|version| version.state != State::Destroyed);
+    for version in known {
+        let Some(carrier) = version.token() else { continue };
+        let Some(document) = engine.secrets.value(arn, carrier).await? else { continue };
+        if kind.key(&document).ok().flatten().is_some_and(|known| known.same_as(&key)) {
+            return Ok(Holds::KeyOf(version.generation));
+        }
+    }
+    Ok(Holds::Foreign)
+}
+
+/// A key as a finding needs it, if it is this credential's by its records or by its tags.
+fn its(credential: &Credential, key: ProviderKey) -> Option<FoundKey> {
+    let is_recorded = credential.versions.values().any(|version| version.provider.get("id") == Some(&key.id));
+    let is_claimed = key.tags.get(CREDENTIAL_TAG) == Some(&tag_value(&credential.head.name));
+    if !is_recorded && !is_claimed {
+        return None;
+    }
+    let is_for = |version: &&Version| key.tags.get(VERSION_TAG) == Some(&version.id.to_string());
+    let generation = credential.versions.values().find(is_for).map(|version| version.generation);
+    let owner = Owner::of(&key.tags);
+    let ProviderKey { id, name, availability, plans, .. } = key;
+    Some(FoundKey { id, name, generation, availability, plans, owner })
+}
+
+fn tag_value(name: &CredentialName) -> String {
+    name.as_str().chars().take(LONGEST_TAG).collect()
+}
