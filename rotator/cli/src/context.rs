@@ -59,21 +59,21 @@ impl Context {
 
     /// An errand that begins now.
     pub fn errand(&self) -> Errand<'static> {
-        Errand { actor: Actor::Operator, deadline: self.now() + PATIENCE, rotation_token: None }
+        Errand { actor: Actor::Operator, deadline: self.now() + PATIENCE, rotation_token: None, note: None }
     }
 
     /// What stands in the history beside what this person does: their ARN, as STS gives it, and why.
     pub async fn note(&self, reason: &str) -> Result<Note, Trouble> {
-        let mut salt = [0; 16];
-        self.engine.ports.entropy.fill(&mut salt);
-        Ok(Note {
-            salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
-            who: self.who().await?,
-            reason: reason.to_owned(),
-        })
+        Ok(self.engine.note(&self.who().await?, reason))
     }
 
-    async fn who(&self) -> Result<String, Trouble> {
+    /// The AWS configuration of everything here.
+    pub fn aws(&self) -> &SdkConfig {
+        &self.aws
+    }
+
+    /// The person's ARN, as STS gives it.
+    pub async fn who(&self) -> Result<String, Trouble> {
         if let Some(who) = self.who.get() {
             return Ok(who.clone());
         }

@@ -88,8 +88,18 @@ pub struct Embedded {
     /// The clock, the random source and the way to this AWS.
     pub ports: Ports,
     engine: Arc<Engine>,
-    /// Only held: the functions know their engines weakly, or nothing of it all would ever be freed.
-    _retirement: Arc<Engine>,
+    /// The functions know their engines weakly, or nothing of it all would ever be freed.
+    retirement: Arc<Engine>,
+    watch: Told,
+}
+
+/// Who is told of invocations.
+struct Told(Option<Watch>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Told(..)")
+    }
 }
 
 /// Why the embedded AWS could not be started.
@@ -165,15 +175,9 @@ impl Setup {
 
         let engine = Arc::new(Engine::new(&config, settings.clone(), ports.clone()));
         let retirement = Arc::new(Engine::paced(&config, settings.clone(), ports.clone()));
-        let builtins: [(&'static str, &Arc<Engine>, Make); 3] = [
-            (ROTATION, &engine, |engine| Box::new(Rotation::new(engine))),
-            (RETIREMENT, &retirement, |engine| Box::new(Retirement::new(engine))),
-            (JWKS, &engine, |engine| Box::new(Jwks::new(engine))),
-        ];
-        for (name, engine, make) in builtins {
-            let (engine, watch) = (Arc::downgrade(engine), self.watch.clone());
-            aws.register(name, Arc::new(Builtin { name, engine, make, watch, invocations: AtomicU64::new(0) }));
-        }
+        let embedded = Embedded { aws, config, settings, ports, engine, retirement, watch: Told(self.watch) };
+        embedded.deploy();
+        let aws = &embedded.aws;
         if let Some(endpoint) = self.lambda_endpoint {
             aws.lambda_endpoint(endpoint);
         }
@@ -185,7 +189,7 @@ impl Setup {
         });
         aws.every(Duration::from_secs(60), RETIREMENT, json!({ "detail-type": "Scheduled Event" }));
         aws.on_label_event(RETIREMENT);
-        Ok(Embedded { aws, config, settings, ports, engine, _retirement: retirement })
+        Ok(embedded)
     }
 }
 
@@ -197,6 +201,19 @@ impl Embedded {
     /// As [`Setup::start`].
     pub async fn start() -> Result<Self, StartError> {
         Setup::default().start().await
+    }
+
+    /// Deploys the functions; once more, if something else was registered under their names.
+    pub fn deploy(&self) {
+        let builtins: [(&'static str, &Arc<Engine>, Make); 3] = [
+            (ROTATION, &self.engine, |engine| Box::new(Rotation::new(engine))),
+            (RETIREMENT, &self.retirement, |engine| Box::new(Retirement::new(engine))),
+            (JWKS, &self.engine, |engine| Box::new(Jwks::new(engine))),
+        ];
+        for (name, engine, make) in builtins {
+            let (engine, watch) = (Arc::downgrade(engine), self.watch.0.clone());
+            self.aws.register(name, Arc::new(Builtin { name, engine, make, watch, invocations: AtomicU64::new(0) }));
+        }
     }
 
     /// The engine that the rotation function uses.

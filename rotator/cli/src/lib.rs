@@ -1,5 +1,6 @@
 //! The command line of the rotation service, its demo, and the embedded AWS that they run on.
 
+pub mod aws;
 pub mod clock;
 pub mod commands;
 pub mod context;

@@ -25,7 +25,8 @@ pub fn legend(colour: bool) -> String {
 /// Draws a history up to `until`, at most `width` columns wide (but never less than 40), with a line break at its end.
 ///
 /// A column shows the state at its end; a version's first column shows where it began and a destroyed version's first
-/// column its end, so that what takes seconds is seen beside what takes days.
+/// column its end, so that what takes seconds is seen beside what takes days. A column with a brownout in it is drawn
+/// as suspended.
 pub fn draw(name: &str, history: &[Event], until: Time, width: usize, colour: bool) -> String {
     let Some(first) = history.first() else { return format!("{}\n", harmless(name)) };
     let lives = lives(history);
@@ -55,6 +56,8 @@ struct Life {
     /// Since when it was in which state, oldest first.
     steps: Vec<(Time, State)>,
     compromised: Option<Time>,
+    /// When it was refused for a moment, and until when.
+    brownouts: Vec<(Time, Time)>,
 }
 
 /// Where time stands on the picture.
@@ -76,6 +79,9 @@ impl Life {
         let inside = |at: Time| axis.column(at) == column;
         if self.compromised.is_some_and(inside) {
             return Cell::Compromised;
+        }
+        if self.brownouts.iter().any(|(from, until)| (axis.column(*from)..=axis.column(*until)).contains(&column)) {
+            return Cell::In(State::Suspended);
         }
         let mut reached = self.steps.iter().filter(|(at, _)| axis.column(*at) <= column);
         match (reached.next_back(), self.steps.first()) {
@@ -113,6 +119,7 @@ fn lives(history: &[Event]) -> BTreeMap<u32, Life> {
                     lives.entry(*generation).or_default().steps.push((event.at, State::PreActivation));
                 }
             }
+            Change::Recovered { generation, .. } => enters(*generation, State::PreActivation),
             Change::Suspended { generation, .. } => enters(*generation, State::Suspended),
             Change::Destroyed { generation } => enters(*generation, State::Destroyed),
             Change::Promoted { generation } => {
@@ -129,7 +136,29 @@ fn lives(history: &[Event]) -> BTreeMap<u32, Life> {
                     lives.entry(*generation).or_default().compromised.get_or_insert(event.at);
                 }
             }
-            Change::Minted { .. }
+            // What a rollback brings back is accepted before it is current.
+            Change::Restored { generation, .. } => {
+                let life = lives.entry(*generation).or_default();
+                if life.steps.last().is_some_and(|(_, state)| *state == State::Suspended) {
+                    life.steps.push((event.at, State::Deactivated));
+                }
+            }
+            Change::Closed { generation } => enters(*generation, State::Deactivated),
+            Change::BrowningOut { generation, until } => {
+                lives.entry(*generation).or_default().brownouts.push((event.at, *until));
+            }
+            Change::BrownedOut { generation, .. } => {
+                if let Some((_, until)) = lives.entry(*generation).or_default().brownouts.last_mut() {
+                    *until = event.at;
+                }
+            }
+            Change::Witnessed { .. }
+            | Change::Waived { .. }
+            | Change::RollingBack { .. }
+            | Change::Vanished { .. }
+            | Change::Forsaken { .. }
+            | Change::Refused { .. }
+            | Change::Minted { .. }
             | Change::Published { .. }
             | Change::Drafted { .. }
             | Change::Admitted { .. }
@@ -139,6 +168,7 @@ fn lives(history: &[Event]) -> BTreeMap<u32, Life> {
             | Change::Disabling { .. }
             | Change::Disabled { .. }
             | Change::Swept { .. }
+            | Change::Mended { .. }
             | Change::Suspending { .. }
             | Change::Destroying { .. }
             | Change::Carried { .. }
@@ -176,7 +206,7 @@ fn painted(cell: Cell, times: usize, colour: bool) -> String {
 mod tests {
     use state::ledger::Actor;
     use state::name::{CredentialName, Token};
-    use state::policy::{KindWishes, Policy};
+    use state::policy::{KindWishes, Policy, Traces};
 
     use super::*;
 
@@ -220,6 +250,22 @@ mod tests {
     }
 
     #[test]
+    fn a_brownout_is_a_column_and_a_rollback_makes_a_version_active_again() {
+        use State::{Active, Deactivated, Suspended};
+        let (_, told) = crate::specimens::coming_back();
+        let mut history: Vec<Event> = told.into_iter().map(|told| told.event).collect();
+        let last = history.last().unwrap().clone();
+        let restored = Change::Restored { generation: 1, provider: BTreeMap::new() };
+        for change in [restored, Change::Promoted { generation: 1 }] {
+            history.push(Event { change, ..last.clone() });
+        }
+        assert_eq!(states(&history)[&1], [Active, Deactivated, Suspended, Deactivated, Active]);
+        assert_eq!(states(&history)[&2].last(), Some(&Deactivated));
+        let drawn = draw("partner/acme", &history, last.at + TimeDelta::days(2), 62, false);
+        assert_eq!(format!("\n{drawn}"), BACK, "{drawn}");
+    }
+
+    #[test]
     fn nothing_and_a_narrow_terminal_are_drawn_too() {
         assert_eq!(draw("a\u{1b}[2J", &[], at(0), 80, false), "a\\u{1b}[2J\n");
         assert!(draw("a", &story(), at(0), 1, false).lines().all(|line| line.chars().count() <= 40));
@@ -233,13 +279,22 @@ partner/acme
   v3                      ·███████████████████████████████████
 ";
 
+    const BACK: &str = "
+partner/acme
+      18 Nov 11:06                                29 Nov 12:06
+  v1  ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒░▒▒▒▒▒▒▒▒▒░▒▒▒▒▒▒▒▒▒▒▒▒▒▒░░░░░███████████
+  v2  ·████████████████████████████████████████████▒▒▒▒▒▒▒▒▒▒▒
+";
+
     fn at(hours: i64) -> Time {
         "2026-01-03T12:00:00Z".parse::<Time>().unwrap() + TimeDelta::hours(hours)
     }
 
     fn story() -> Vec<Event> {
         let tags = [("rotator:kind".to_owned(), "k".to_owned())].into();
-        let policy = Policy::from_tags(&tags, &[KindWishes { name: "k", tags: &[], publishes: false }]).unwrap();
+        let policy =
+            Policy::from_tags(&tags, &[KindWishes { name: "k", tags: &[], publishes: false, traces: Traces::None }])
+                .unwrap();
         let token = Token::parse(&"t".repeat(32)).unwrap();
         let drafting = |generation| Change::Drafting {
             generation,

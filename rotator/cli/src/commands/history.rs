@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use rotator::aws::records::Told;
 use serde::Serialize;
 use state::Time;
+use state::credential::Settlements;
+use state::evidence::{Settlement, Usage};
 use state::ledger::{Abandonment, Actor, Broken, Change, Event, Link, verify};
 use state::name::CredentialName;
 
 use crate::context::Context;
-use crate::output::{Look, Out, View, counted, dash, harmless, listed, moment, short_id, table};
+use crate::output::{Look, Out, View, counted, dash, harmless, listed, moment, short_id, span, table};
 use crate::trouble::{Outcome, Trouble};
 
+/// From how many columns on a terminal has room for every cell.
+const WIDE: u16 = 150;
 /// How often a history is read that grows meanwhile.
 const TRIES: u32 = 3;
 
@@ -65,8 +69,9 @@ async fn read(context: &Context, name: &CredentialName) -> Result<HistoryView, T
 /// ```
 ///
 /// `verified`: every event follows from the one before, up to the end that the credential's head names; `problem`
-/// says where it does not. `change` is the event's own content, as it is stored and hashed. `who` and `reason` stand beside the chain; `note` is
-/// `none` when there never were any, `kept`, `erased`, or `changed` when they are not what was written.
+/// says where it does not. `change` is the event's own content, as it is stored and hashed. `who` and `reason` stand
+/// beside the chain; `note` is `none` when there never were any, `kept`, `erased`, or `changed` when they are not what was
+/// written. `who` of a `witnessed` event is those who use the key, a line for each.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryView {
@@ -144,6 +149,48 @@ impl From<Told> for EventView {
     }
 }
 
+impl EventView {
+    fn cells(&self) -> [String; 8] {
+        let missing = match self.note {
+            NoteState::None | NoteState::Kept => dash(),
+            NoteState::Erased => "(erased)".into(),
+            NoteState::Changed => "(changed afterwards)".into(),
+        };
+        [
+            self.seq.to_string(),
+            moment(self.at),
+            self.actor.to_string(),
+            self.what.to_owned(),
+            self.generation.map_or_else(dash, |generation| generation.to_string()),
+            self.detail.clone(),
+            self.who().unwrap_or_else(|| missing.clone()),
+            self.reason.clone().unwrap_or(missing),
+        ]
+    }
+
+    /// Who used a key: a line for each, which no cell has room for.
+    fn callers(&self) -> impl Iterator<Item = &str> {
+        let is_look = matches!(self.change, Change::Witnessed { .. });
+        self.who.iter().filter(move |_| is_look).flat_map(|who| who.lines())
+    }
+
+    fn who(&self) -> Option<String> {
+        match self.callers().count() {
+            0 => self.who.clone(),
+            callers => Some(counted(callers, "caller")),
+        }
+    }
+}
+
+impl HistoryView {
+    /// Of each generation, the newest look that tells who uses it; the others are in the JSON.
+    fn newest_callers(&self) -> impl Iterator<Item = &EventView> {
+        let named = self.events.iter().filter(|event| event.callers().next().is_some());
+        let newest: BTreeMap<Option<u32>, &EventView> = named.map(|event| (event.generation, event)).collect();
+        newest.into_values()
+    }
+}
+
 /// What a person wants to know of a change beyond its word.
 fn detail(change: &Change) -> String {
     match change {
@@ -169,21 +216,64 @@ fn detail(change: &Change) -> String {
         Change::Proved { proof, .. } => format!("{}; unproven: {}", listed(&proof.proven), listed(&proof.unproven)),
         Change::Abandoned { why, .. } => ending(*why).into(),
         Change::Returned { why, .. } => format!("a standby again: {}", ending(*why)),
+        Change::Witnessed { usage, settled, .. } => witnessed(usage, settled),
+        Change::BrowningOut { until, .. } => format!("refused until {}", moment(*until)),
+        Change::BrownedOut { refused: Some(refused), .. } => {
+            format!(
+                "accepted again; {} were refused",
+                counted(usize::try_from(*refused).unwrap_or(usize::MAX), "request")
+            )
+        }
+        Change::BrownedOut { refused: None, .. } => {
+            "accepted again; no log tells how many requests were refused".into()
+        }
+        Change::Waived { .. } => "whoever still uses it".into(),
+        Change::RollingBack { replaces, .. } => match replaces.generation {
+            Some(generation) => format!("instead of {generation}"),
+            None => dash(),
+        },
+        Change::Vanished { .. } => "the provider has no such key any more".into(),
+        Change::Restored { provider, .. } => key(provider),
+        Change::Forsaken { why, .. } => format!("not brought back: {}", ending(*why)),
+        Change::Closed { .. } => "its secret is gone for good".into(),
+        Change::Refused { after: Some(after), .. } => format!("{} after the order", span(after.delta())),
+        Change::Refused { unproved, .. } => format!("not proved: {}", unproved.as_deref().unwrap_or("nobody looked")),
+        Change::Disabling { ground: Some(ground), .. } | Change::Suspending { ground: Some(ground), .. } => {
+            ground.to_string()
+        }
         Change::Disabled { .. } => "it signs nothing any more".into(),
         Change::Swept { found, .. } if found.is_empty() => "no further key was found".into(),
         Change::Swept { found, .. } => {
             let found: Vec<&str> = found.iter().map(|id| short_id(id)).collect();
             format!("{} left behind by lost answers: {}", counted(found.len(), "key"), listed(found))
         }
+        Change::Recovered { provider, .. } => format!("{} turned up after it was given up", key(provider)),
+        Change::Mended { finding, subject, .. } => format!("{finding}: {subject}"),
         Change::Carried { carrier, .. } => format!("the same key under {}", carrier.short()),
         Change::Held { hold, .. } => hold.to_string(),
         Change::Minted { provider, found: false, .. } | Change::Suspended { provider, .. } => key(provider),
         Change::Promoted { .. }
-        | Change::Disabling { .. }
-        | Change::Suspending { .. }
+        | Change::Disabling { ground: None, .. }
+        | Change::Suspending { ground: None, .. }
         | Change::Destroying { .. }
         | Change::Destroyed { .. } => dash(),
     }
+}
+
+/// What a look at a key's use showed, and what was settled by it.
+fn witnessed(usage: &Usage, settled: &Settlements) -> String {
+    let seen = match (usage.told, usage.since_deactivated(), usage.last_used) {
+        (false, _, _) => "nothing is told of its use".into(),
+        (true, Some(count), Some(at)) => format!("{count} requests since it was deactivated, last by {}", moment(at)),
+        (true, Some(count), None) => format!("{count} requests since it was deactivated"),
+        (true, None, Some(at)) => format!("last used {}", moment(at)),
+        (true, None, None) => "never used".into(),
+    };
+    let settled = settled.iter().map(|(plan, settlement)| {
+        let Settlement { allowance, remaining, .. } = settlement;
+        format!("plan {plan}: {remaining} of {allowance} left to all live keys")
+    });
+    std::iter::once(seen).chain(settled).collect::<Vec<_>>().join("; ")
 }
 
 /// What ended a rotation before its time.
@@ -192,8 +282,10 @@ fn ending(why: Abandonment) -> &'static str {
         Abandonment::OtherToken => "Secrets Manager came back with another token",
         Abandonment::LostPending => "its token lost AWSPENDING",
         Abandonment::Fenced => "fenced off for an emergency",
+        Abandonment::Repaired => "given up by a repair",
         Abandonment::Tainted => "its value holds a compromised key as well",
         Abandonment::Compromised => "its key was declared compromised before it was used",
+        Abandonment::Expired => "it did not come to its end in its time",
         Abandonment::Surplus => "there are more standbys than rotator:standbys asks for",
     }
 }
@@ -208,27 +300,33 @@ fn kid(provider: &BTreeMap<String, String>) -> String {
 
 impl View for HistoryView {
     fn page(&self, look: &Look) -> String {
-        let mut page = table(
-            look,
-            ["SEQ", "AT", "ACTOR", "WHAT", "GENERATION", "DETAIL", "WHO", "REASON"],
-            self.events.iter().map(|event| {
-                let missing = match event.note {
-                    NoteState::None | NoteState::Kept => dash(),
-                    NoteState::Erased => "(erased)".into(),
-                    NoteState::Changed => "(changed afterwards)".into(),
-                };
-                [
-                    event.seq.to_string(),
-                    moment(event.at),
-                    event.actor.to_string(),
-                    event.what.to_owned(),
-                    event.generation.map_or_else(dash, |generation| generation.to_string()),
-                    event.detail.clone(),
-                    event.who.clone().unwrap_or_else(|| missing.clone()),
-                    event.reason.clone().unwrap_or(missing),
-                ]
-            }),
-        );
+        let mut page = match look.width {
+            // Who and why have no room of their own there.
+            Some(width) if width < WIDE => table(
+                look,
+                ["SEQ", "AT", "ACTOR", "WHAT", "DETAIL"],
+                self.events.iter().map(|event| {
+                    let [seq, at, actor, what, generation, detail, who, reason] = event.cells();
+                    let said = [detail, who, reason];
+                    let said: Vec<String> = said.into_iter().filter(|cell| *cell != dash()).collect();
+                    let what = if event.generation.is_some() { format!("{what} {generation}") } else { what };
+                    [seq, at, actor, what, if said.is_empty() { dash() } else { said.join("; ") }]
+                }),
+            ),
+            Some(_) | None => table(
+                look,
+                ["SEQ", "AT", "ACTOR", "WHAT", "GENERATION", "DETAIL", "WHO", "REASON"],
+                self.events.iter().map(EventView::cells),
+            ),
+        };
+        for event in self.newest_callers() {
+            let callers = event.callers().map(|caller| format!("  {}\n", harmless(caller)));
+            let (generation, seq) = (event.generation.unwrap_or_default(), event.seq);
+            page.push_str(&format!(
+                "\nwho used generation {generation}, as event {seq} tells:\n{}",
+                callers.collect::<String>()
+            ));
+        }
         page.push_str(&match &self.problem {
             None => format!("\nchain verified: {} events\n", self.events.len()),
             Some(problem) => format!("\nCHAIN BROKEN: {}\n", harmless(problem)),
@@ -262,6 +360,18 @@ mod tests {
         let (credential, told) = specimens::signing_told();
         let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger);
         insta::assert_snapshot!("page_signing", view.page(&Look::PLAIN));
+    }
+
+    #[test]
+    fn who_uses_a_key_stands_below_the_table() {
+        let (credential, told) = specimens::let_go();
+        let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger);
+        assert!(view.verified);
+        insta::assert_snapshot!("page_let_go", view.page(&Look::PLAIN));
+        for width in [80, 120] {
+            let page = view.page(&Look { colour: false, width: Some(width) });
+            insta::assert_snapshot!(format!("page_let_go_{width}"), page);
+        }
     }
 
     #[test]

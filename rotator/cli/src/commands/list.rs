@@ -4,11 +4,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use rotator::failure::{BadInput, Failure};
 use serde::Serialize;
 use state::Time;
-use state::credential::Credential;
+use state::credential::{Credential, Version};
 use state::name::CredentialName;
 
 use crate::context::Context;
-use crate::output::{Look, Out, View, dash, span, table};
+use crate::output::{Look, Out, View, dash, listed, moment, span, table};
 use crate::trouble::{Outcome, Trouble};
 
 /// How many credentials are read at once.
@@ -73,12 +73,17 @@ pub struct Listed {
 /// ```json
 /// {"asOf": "2026-11-21T12:00:00Z", "credentials": [{
 ///   "name": "partner/acme", "kind": "api-gateway-key", "state": "active", "generation": 2,
-///   "since": "2026-11-01T08:00:04Z", "versions": 2, "rotating": false, "held": [], "emergency": false}]}
+///   "since": "2026-11-01T08:00:04Z", "versions": 2, "rotating": false, "rollingBack": false, "held": ["StillInUse"],
+///   "waiting": [{"generation": 1, "reason": "StillInUse", "since": "2026-11-08T08:00:30Z",
+///                "lastUsed": "2026-11-08T07:00:00Z", "ceiling": "2026-12-08T08:00:04Z"}],
+///   "emergency": false, "closed": false}]}
 /// ```
 ///
 /// `state`, `generation` and `since` (when it became current) are those of the version that consumers read, and
 /// `null` before the first rotation; `versions` counts those that are not destroyed; `rotating`: a candidate is
-/// coming in; `held` names every hold; `emergency`: an emergency is open.
+/// coming in; `rollingBack`: an earlier version is being brought back; `held` names every hold; `waiting`: versions that
+/// wait for their last user or for evidence, since when, and when they are no longer waited for; `emergency`: an emergency
+/// is open; `closed`: its secret is gone for good.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListView {
@@ -96,8 +101,22 @@ struct Row {
     since: Option<Time>,
     versions: usize,
     rotating: bool,
+    rolling_back: bool,
     held: Vec<&'static str>,
+    waiting: Vec<Waiting>,
     emergency: bool,
+    closed: bool,
+}
+
+/// A version that is kept by its use.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Waiting {
+    generation: u32,
+    reason: &'static str,
+    since: Time,
+    last_used: Option<Time>,
+    ceiling: Option<Time>,
 }
 
 impl ListView {
@@ -117,6 +136,9 @@ fn row(Listed { name, kind, records }: &Listed) -> Row {
     let mut held: Vec<_> = holds.collect();
     held.sort_unstable();
     held.dedup();
+    let versions = records.iter().flat_map(|credential| credential.versions.values());
+    let is_back = |credential: &Credential| credential.candidate().is_some_and(Version::is_coming_back);
+    let rolling_back = records.is_some_and(is_back);
     Row {
         name: name.clone(),
         kind: kind.clone(),
@@ -124,9 +146,45 @@ fn row(Listed { name, kind, records }: &Listed) -> Row {
         generation: current.map(|version| version.generation),
         since: current.and_then(|version| version.activated),
         versions: records.map_or(0, Credential::live),
-        rotating: records.is_some_and(|credential| credential.head.candidate.is_some()),
+        rotating: !rolling_back && records.is_some_and(|credential| credential.head.candidate.is_some()),
+        rolling_back,
         held,
+        waiting: versions.filter_map(waiting).collect(),
         emergency: records.is_some_and(|credential| credential.head.order.is_some()),
+        closed: records.is_some_and(|credential| credential.head.closed.is_some()),
+    }
+}
+
+fn waiting(version: &Version) -> Option<Waiting> {
+    let held = version.held.as_ref().filter(|held| held.hold.reason.is_use())?;
+    Some(Waiting {
+        generation: version.generation,
+        reason: held.hold.reason.word(),
+        since: held.since,
+        last_used: version.usage.as_ref().and_then(|usage| usage.last_used),
+        ceiling: version.ceiling(),
+    })
+}
+
+impl Row {
+    fn state(&self) -> String {
+        let state = self.state.unwrap_or(if self.closed { "closed" } else { "unminted" });
+        match (self.rotating, self.rolling_back) {
+            (true, _) => format!("{state}, rotating"),
+            (false, true) => format!("{state}, rolling back"),
+            (false, false) => state.to_owned(),
+        }
+    }
+
+    /// What a person should look at. What waits for its last user says since when.
+    fn attention(&self) -> String {
+        let since = |reason: &str| {
+            let since =
+                self.waiting.iter().filter(|waiting| waiting.reason == reason).map(|waiting| waiting.since).min();
+            since.map_or(String::new(), |since| format!(" since {}", moment(since)))
+        };
+        let held = self.held.iter().map(|reason| format!("held: {reason}{}", since(reason)));
+        listed(held.chain(self.emergency.then(|| "emergency open".to_owned())))
     }
 }
 
@@ -141,17 +199,14 @@ impl View for ListView {
             look,
             ["NAME", "KIND", "STATE", "GENERATION", "AGE", "VERSIONS", "ATTENTION"],
             self.credentials.iter().map(|row| {
-                let state = row.state.unwrap_or("unminted");
-                let emergency = row.emergency.then_some("emergency open".to_owned());
-                let held = row.held.iter().map(|reason| format!("held: {reason}"));
                 [
                     row.name.to_string(),
                     row.kind.clone().unwrap_or_else(dash),
-                    if row.rotating { format!("{state}, rotating") } else { state.to_owned() },
+                    row.state(),
                     row.generation.map_or_else(dash, |generation| generation.to_string()),
                     row.since.map_or_else(dash, |since| span(self.as_of - since)),
                     row.versions.to_string(),
-                    crate::output::listed(held.chain(emergency)),
+                    row.attention(),
                 ]
             }),
         )
@@ -165,7 +220,9 @@ mod tests {
 
     fn view() -> ListView {
         let unminted = CredentialName::parse("partner/unminted").unwrap();
-        let credentials = [specimens::signing(), specimens::rotated(), specimens::held()].map(|credential| {
+        let (waiting, coming_back) = (specimens::waiting().0, specimens::coming_back().0);
+        let credentials = [specimens::signing(), specimens::rotated(), specimens::held(), waiting, coming_back];
+        let credentials = credentials.map(|credential| {
             let (name, kind) = (credential.head.name.clone(), credential.head.kind.clone());
             Listed { name, kind: Some(kind), records: Some(credential) }
         });

@@ -2,10 +2,16 @@
 
 pub mod adopt;
 pub mod demo;
+pub mod doctor;
+pub mod findings;
 pub mod history;
 pub mod jwks;
 pub mod list;
 pub mod local;
+pub mod reconcile;
+pub mod repair;
+pub mod retire;
+pub mod rollback;
 pub mod rotate;
 pub mod show;
 
@@ -42,21 +48,50 @@ pub enum Command {
     List(list::Args),
     Show(show::Args),
     Rotate(rotate::Args),
+    Rollback(rollback::Args),
+    Retire(retire::Args),
+    Repair(repair::Args),
+    Reconcile(reconcile::Args),
     History(history::Args),
     Jwks(jwks::Args),
+    Doctor(doctor::Args),
 }
 
-/// Runs a command.
+/// Runs a command, over the ordinary AWS configuration where it needs one.
 pub async fn run(command: Command, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     match command {
         Command::Demo(args) => demo::run(args, out).await,
         Command::Local(args) => local::run(args, out).await,
-        Command::Adopt(args) => adopt::run(&Context::load().await?, args, out).await,
-        Command::List(args) => list::run(&Context::load().await?, args, out).await,
-        Command::Show(args) => show::run(&Context::load().await?, args, out).await,
-        Command::Rotate(args) => rotate::run(&Context::load().await?, args, out).await,
-        Command::History(args) => history::run(&Context::load().await?, args, out).await,
-        Command::Jwks(args) => jwks::run(&Context::load().await?, args, out).await,
+        command @ (Command::Adopt(_)
+        | Command::List(_)
+        | Command::Show(_)
+        | Command::Rotate(_)
+        | Command::Rollback(_)
+        | Command::Retire(_)
+        | Command::Repair(_)
+        | Command::Reconcile(_)
+        | Command::History(_)
+        | Command::Jwks(_)
+        | Command::Doctor(_)) => run_in(&Context::load().await?, command, out).await,
+    }
+}
+
+/// Runs a command over any AWS.
+pub async fn run_in(context: &Context, command: Command, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
+    match command {
+        Command::Demo(args) => demo::run(args, out).await,
+        Command::Local(args) => local::run(args, out).await,
+        Command::Adopt(args) => adopt::run(context, args, out).await,
+        Command::List(args) => list::run(context, args, out).await,
+        Command::Show(args) => show::run(context, args, out).await,
+        Command::Rotate(args) => rotate::run(context, args, out).await,
+        Command::Rollback(args) => rollback::run(context, args, out).await,
+        Command::Retire(args) => retire::run(context, args, out).await,
+        Command::Repair(args) => repair::run(context, args, out).await,
+        Command::Reconcile(args) => reconcile::run(context, args, out).await,
+        Command::History(args) => history::run(context, args, out).await,
+        Command::Jwks(args) => jwks::run(context, args, out).await,
+        Command::Doctor(args) => doctor::run(context, args, out).await,
     }
 }
 

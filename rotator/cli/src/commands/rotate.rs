@@ -66,7 +66,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     }))
 }
 
-fn reason(raw: &str) -> Result<String, String> {
+pub(crate) fn reason(raw: &str) -> Result<String, String> {
     let reason = raw.trim();
     match reason.chars().count() {
         0 => Err("say why: whoever reads the history needs it".into()),

@@ -1,17 +1,23 @@
 //! `rotator show`
 
+mod retirement;
+
 use std::collections::BTreeMap;
 
+use rotator::aws::records::Told;
 use rotator::failure::{BadInput, Failure, chain};
 use serde::Serialize;
 use state::Time;
 use state::credential::{Credential, Order, Proof, Version};
 use state::decide::Secret;
 use state::hold::Held;
-use state::lifecycle::State;
+use state::lifecycle::{Phase, State};
 use state::name::{CredentialName, Token};
-use state::policy::{Policy, Publication};
+use state::period::Period;
+use state::policy::{Policy, Publication, Watch};
+use state::rollback::LASTS;
 
+use self::retirement::{ExposureView, RetirementView, needs_history, paragraph};
 use crate::context::Context;
 use crate::output::{Look, Out, View, dash, harmless, listed, moment, short_id, table};
 use crate::trouble::{Outcome, Trouble};
@@ -20,6 +26,9 @@ use crate::trouble::{Outcome, Trouble};
 const KID_SHOWN: usize = 12;
 
 /// Show a credential: its labels, its versions, what is due, what holds
+///
+/// Of a version that waits for its last user it tells how much it is used, when last, and by whom where the API keeps an
+/// access log.
 ///
 /// Exits with 3 if it is held, has an emergency open, or its tags can't be used.
 #[derive(Debug, clap::Args)]
@@ -44,7 +53,13 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     if records.is_none() && secret.is_none() {
         return Err(Trouble::NoCredential(name));
     }
-    let mut view = ShowView::new(&name, records.as_ref(), secret.as_ref(), context.now());
+    let lag = context.engine.config.usage_lag;
+    let mut view = ShowView::new(&name, records.as_ref(), secret.as_ref(), lag, context.now());
+    if records.as_ref().is_some_and(needs_history) {
+        out.wait_for("reading the history");
+        let history = context.engine.records.history(&name).await;
+        view.add_history(&history.map_err(Trouble::failure(format!("could not read the history of {name}")))?);
+    }
     let publishes = |kind: &String| context.engine.kind(kind).is_ok_and(|kind| kind.publishes());
     if view.kind.as_ref().is_some_and(publishes) {
         view.key_set = context.engine.key_sets.location(&name).ok();
@@ -58,6 +73,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 /// ```json
 /// {"asOf": "...", "name": "partner/acme", "arn": "arn:aws:...", "kind": "api-gateway-key", "keySet": null,
 ///  "revision": 9, "current": 2, "candidate": null, "held": null,
+///  "closed": null, "rollback": {"generation": 1, "since": "...", "givenUpAt": "..."},
 ///  "emergency": {"token": "...", "at": "...", "compromised": [1], "promoted": true},
 ///  "secret": {"deleted": false, "rotationEnabled": true, "schedule": "cron(0 8 1 * ? *)", "replicasBehind": [],
 ///             "labels": {"AWSCURRENT": "TOKEN"}, "wishes": {"overlap": "P7D", "max-live": "4"}, "unusable": null},
@@ -67,11 +83,33 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 ///    "disableAt": null, "disabled": null, "suspendAt": null, "suspended": null, "destroyAt": null, "destroyed": null,
 ///    "sweepAt": null, "due": null, "proof": {"proven": ["api/stage/path"], "unproven": []}, "compromised": null,
 ///    "trustedUntil": null, "strangeUntil": null,
+///    "retirement": {
+///      "gate": {"open": false, "ground": null, "reason": "StillInUse", "idleBeforeSuspend": "P2D", "ceiling": "...",
+///               "atCeiling": "suspend"},
+///      "usage": {"source": "GetUsage", "told": true, "requests": 412, "lastUsed": "...", "looked": "...",
+///                "seenUntil": "...", "nextLook": "...", "callers": ["203.0.113.7 app/1.0 GET /prod/ping (412 requests, ///                last 2026-11-21 11:00 UTC)"], "callersErased": false},
+///      "settled": {"PLAN": {"since": "2026-11-01", "allowance": 5000, "used": {"KEY": 412}, "remaining": 88,
+///                  "shown": true}},
+///      "overspend": {"betweenLooks": "PT1H", "usageLag": "PT1H"},
+///      "brownouts": {"done": 1, "of": 2, "until": null, "next": {"at": "...", "lasts": "PT30M"}}},
+///    "exposure": {"ordered": "...", "after": "PT4S", "over": true, "unproved": null},
 ///    "held": {"reason": "PlanConflict", "detail": "...", "remedy": "...", "since": "...", "lookAgain": "..."}}]}
 /// ```
 ///
 /// `secret` is `null` when the secret is gone; `unusable` says why its tags can't be used, `wishes` is `null` then;
-/// `due` is when retirement looks at the version next. The newest version comes first.
+/// `due` is when retirement looks at the version next. The newest version comes first. `closed`: since when the secret is
+/// known to be gone for good; `rollback`: the version that is being brought back, and when that is given up.
+///
+/// `retirement`, of deactivated versions: `gate`: whether its key may be refused once its overlap is over, and on which
+/// `ground`, or for which `reason` not; `ceiling`: when it is no longer waited for its last user. `usage`: what is known
+/// of its use: `requests` since it was deactivated (null where they are not counted); what was used before `seenUntil`
+/// would have been told; `callers`: who used it, told while it is held as StillInUse or NoEvidence, by the newest look
+/// (personal data: `callersErased` if they were). `settled`: per usage plan, what was left to all live keys when they
+/// were settled last. `overspend`: what all live keys together may use beyond a plan's quota is what they can spend in
+/// both of these times. `brownouts`: null if its owner wants none.
+///
+/// `exposure`, of suspended and destroyed versions: `after`: how long it took from the order to the first refusal that
+/// was seen; null while none was seen (`over`: and none will be looked for; `unproved` says why, of suspended ones).
 ///
 /// Of keys that verifiers fetch: `keySet`: where, if ROTATOR_JWKS_URL says so; `standby`: published, and waiting for a rotation; `published`: since when verifiers
 /// can know it; `standbyDue`: since when the current version lacks a standby; `disableAt`, `disabled`: when it signs
@@ -92,6 +130,8 @@ pub struct ShowView {
     current: Option<u32>,
     candidate: Option<u32>,
     held: Option<HeldView>,
+    closed: Option<Time>,
+    rollback: Option<RollbackView>,
     emergency: Option<Order>,
     secret: Option<SecretView>,
     versions: Vec<VersionView>,
@@ -139,12 +179,23 @@ struct VersionView {
     compromised: Option<Time>,
     trusted_until: Option<Time>,
     strange_until: Option<Time>,
+    retirement: Option<RetirementView>,
+    exposure: Option<ExposureView>,
     held: Option<HeldView>,
     #[serde(skip)]
     next: String,
     /// Whether there was a key before it, which verifiers know.
     #[serde(skip)]
     succeeds: bool,
+}
+
+/// A rollback that is under way.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RollbackView {
+    generation: u32,
+    since: Option<Time>,
+    given_up_at: Option<Time>,
 }
 
 /// A hold, with what to do about it.
@@ -156,13 +207,28 @@ struct HeldView {
     remedy: &'static str,
     since: Time,
     look_again: Time,
+    /// Whether it is the use of the key that holds.
+    #[serde(skip)]
+    is_use: bool,
 }
 
 impl ShowView {
     /// Of what is recorded and what the secret says; at least one of them is there.
-    pub fn new(name: &CredentialName, records: Option<&Credential>, secret: Option<&Secret>, as_of: Time) -> Self {
+    ///
+    /// `lag` is how long AWS may take to tell of a key's use: the setting `ROTATOR_USAGE_LAG`.
+    pub fn new(
+        name: &CredentialName,
+        records: Option<&Credential>,
+        secret: Option<&Secret>,
+        lag: Period,
+        as_of: Time,
+    ) -> Self {
         let head = records.map(|credential| &credential.head);
-        let versions = records.iter().flat_map(|credential| credential.versions.values().rev());
+        let versions = records.iter().flat_map(|credential| {
+            let versions = credential.versions.values().rev();
+            versions.map(|version| VersionView::new(version, credential, secret, lag, as_of))
+        });
+        let candidate = records.and_then(Credential::candidate).filter(|version| version.is_coming_back());
         Self {
             as_of,
             name: name.clone(),
@@ -176,16 +242,36 @@ impl ShowView {
             current: head.and_then(|head| head.current),
             candidate: head.and_then(|head| head.candidate),
             held: head.and_then(|head| head.held.as_ref()).map(HeldView::from),
+            closed: head.and_then(|head| head.closed),
+            rollback: candidate.map(|version| RollbackView {
+                generation: version.generation,
+                since: version.ordered,
+                given_up_at: version.ordered.map(|ordered| ordered + LASTS),
+            }),
             emergency: head.and_then(|head| head.order.clone()),
             secret: secret.map(SecretView::from),
-            versions: versions.map(|version| VersionView::new(version, secret)).collect(),
+            versions: versions.collect(),
+        }
+    }
+
+    /// Adds what only the history tells: who still uses a key, and why a refusal is not proved.
+    pub fn add_history(&mut self, history: &[Told]) {
+        for version in &mut self.versions {
+            let in_use = version.held.as_ref().is_some_and(|held| held.is_use);
+            if let Some(retirement) = version.retirement.as_mut().filter(|_| in_use) {
+                retirement.name_callers(version.generation, history);
+            }
+            if let Some(exposure) = version.exposure.as_mut().filter(|_| version.state == State::Suspended.word()) {
+                exposure.explain(version.generation, history);
+            }
         }
     }
 
     fn needs_attention(&self) -> bool {
         self.held.is_some()
             || self.emergency.is_some()
-            || self.secret.as_ref().is_none_or(|secret| secret.deleted || secret.unusable.is_some())
+            || self.closed.is_none()
+                && self.secret.as_ref().is_none_or(|secret| secret.deleted || secret.unusable.is_some())
             || self.versions.iter().any(|version| version.held.is_some())
     }
 }
@@ -209,8 +295,19 @@ impl From<&Secret> for SecretView {
 
 /// The wishes in force, under the names of their tags, without `rotator:`.
 fn as_tags(policy: &Policy) -> BTreeMap<String, String> {
-    let Policy { kind, overlap, soak, consumer_cache, idle_before_suspend, max_age, max_live, publication, wishes } =
-        policy;
+    let Policy {
+        kind,
+        overlap,
+        soak,
+        consumer_cache,
+        idle_before_suspend,
+        max_age,
+        max_live,
+        publication,
+        watch,
+        if_deleted,
+        wishes,
+    } = policy;
     let common = [
         ("kind", kind.clone()),
         ("overlap", overlap.to_string()),
@@ -219,6 +316,7 @@ fn as_tags(policy: &Policy) -> BTreeMap<String, String> {
         ("idle-before-suspend", idle_before_suspend.to_string()),
         ("max-age", max_age.to_string()),
         ("max-live", max_live.to_string()),
+        ("if-deleted", if_deleted.to_string()),
     ];
     let common = common.map(|(tag, value)| (tag.to_owned(), value));
     let published = publication.as_ref().map(|publication| {
@@ -232,11 +330,24 @@ fn as_tags(policy: &Policy) -> BTreeMap<String, String> {
         ]
         .map(|(tag, value)| (tag.to_owned(), value))
     });
-    common.into_iter().chain(published.into_iter().flatten()).chain(wishes.clone()).collect()
+    let watched = watch.iter().flat_map(|watch| {
+        let Watch { ceiling, at_ceiling, no_evidence, look_every, settles: _, brownouts, access_log } = watch;
+        let listed = brownouts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let always = [
+            ("ceiling", ceiling.to_string()),
+            ("at-ceiling", at_ceiling.to_string()),
+            ("no-evidence", no_evidence.to_string()),
+            ("look-every", look_every.to_string()),
+        ];
+        let brownouts = (!listed.is_empty()).then_some(("brownouts", listed));
+        let log = access_log.clone().map(|group| ("access-log", group));
+        always.into_iter().chain(brownouts).chain(log).map(|(tag, value)| (tag.to_owned(), value))
+    });
+    common.into_iter().chain(published.into_iter().flatten()).chain(watched).chain(wishes.clone()).collect()
 }
 
 impl VersionView {
-    fn new(version: &Version, secret: Option<&Secret>) -> Self {
+    fn new(version: &Version, credential: &Credential, secret: Option<&Secret>, lag: Period, as_of: Time) -> Self {
         let labels = version.carriers.iter().filter_map(|carrier| secret?.labels.get(carrier)).flatten();
         let wishes = secret.and_then(|secret| secret.wishes.as_ref().ok()).unwrap_or(&version.policy);
         let is_withdrawn = version.compromised.is_some() || version.suspended.is_some();
@@ -268,8 +379,10 @@ impl VersionView {
             compromised: version.compromised,
             trusted_until: version.trusted_until().filter(|_| is_withdrawn),
             strange_until: version.strange_until(),
+            retirement: RetirementView::of(version, credential, lag, as_of),
+            exposure: ExposureView::of(version),
             held: version.held.as_ref().map(HeldView::from),
-            next: next(version, wishes),
+            next: next(version, credential, wishes, as_of),
             succeeds: version.replaces.as_ref().is_some_and(|replaces| replaces.generation.is_some()),
         }
     }
@@ -317,7 +430,13 @@ impl VersionView {
         }
     }
 
-    /// What the page tells below the table: what caches do to a key that is gone, or new.
+    /// What the page tells below the table: whether anybody saw that its key is refused.
+    fn exposed(&self) -> Option<String> {
+        let said = self.exposure.as_ref()?.page(self.state == State::Destroyed.word())?;
+        Some(format!("generation {}: {said}", self.generation))
+    }
+
+    /// What caches do to a key that is gone, or new.
     fn caches(&self, as_of: Time) -> Option<String> {
         let generation = self.generation;
         if let Some(until) = self.trusted_until.filter(|_| self.compromised.is_some()) {
@@ -337,7 +456,7 @@ impl VersionView {
 }
 
 /// What time does to a version next, and when. For a standby, what it waits for: the lead is the one wished by now.
-fn next(version: &Version, wishes: &Policy) -> String {
+fn next(version: &Version, credential: &Credential, wishes: &Policy, as_of: Time) -> String {
     let Some(due) = version.due() else {
         let lead = wishes.publication.as_ref().map(|publication| publication.lead);
         let ready = version.published.filter(|_| version.is_standby()).zip(lead);
@@ -345,19 +464,40 @@ fn next(version: &Version, wishes: &Policy) -> String {
             .map_or_else(dash, |(published, lead)| format!("may sign from {}", moment(published + lead.delta())));
     };
     let refuse = if version.published.is_some() { "withdraw" } else { "suspend" };
+    let (what, at) = match (version.state, version.phase) {
+        _ if version.sweep_at == Some(due) => ("search for lost keys", due),
+        (State::PreActivation, None) => (refuse, due),
+        (State::Active, None) => ("make a standby", due),
+        (State::Deactivated, None) => way_out(version, credential, refuse, due, as_of),
+        (State::Deactivated, Some(Phase::BrowningOut)) => ("bring back", due),
+        (State::Suspended, None) if version.refused.is_none() => ("see it refused", due),
+        (State::Suspended, None) => ("destroy", due),
+        (State::PreActivation | State::Active | State::Deactivated | State::Suspended, Some(_))
+        | (State::Destroyed, _) => ("look again", due),
+    };
+    format!("{what} {}", moment(at))
+}
+
+/// The next station of a deactivated version. Looks at its use change nothing by themselves: they are told only once
+/// it waits for nothing else.
+fn way_out(
+    version: &Version,
+    credential: &Credential,
+    refuse: &'static str,
+    due: Time,
+    as_of: Time,
+) -> (&'static str, Time) {
     let disables = version.disabled.is_none()
         && version.disable_at.is_some_and(|disable| version.suspend_at.is_none_or(|suspend| disable < suspend));
-    let what = match (version.state, version.phase) {
-        _ if version.sweep_at == Some(due) => "search for lost keys",
-        (State::PreActivation, None) => refuse,
-        (State::Active, None) => "make a standby",
-        (State::Deactivated, None) if disables => "disable",
-        (State::Deactivated, None) => refuse,
-        (State::Suspended, None) => "destroy",
-        (State::PreActivation | State::Active | State::Deactivated | State::Suspended, Some(_))
-        | (State::Destroyed, _) => "look again",
-    };
-    format!("{what} {}", moment(due))
+    let Some(end) = version.refuse_at() else { return ("look again", due) };
+    if end <= as_of && version.gate(as_of).is_err() {
+        return ("look again", due);
+    }
+    let end = (if disables { "disable" } else { refuse }, end);
+    let brownout = version.next_brownout(credential.slowest_refusal()).map(|(at, _)| ("brown out", at));
+    let (what, at) = brownout.into_iter().chain([end]).min_by_key(|(_, at)| *at).unwrap_or(end);
+    let held = version.held.as_ref().filter(|held| !held.hold.reason.is_use());
+    (what, held.map_or(at, |held| at.max(held.look_again)))
 }
 
 impl From<&Held> for HeldView {
@@ -368,6 +508,7 @@ impl From<&Held> for HeldView {
             remedy: held.hold.reason.remedy(),
             since: held.since,
             look_again: held.look_again,
+            is_use: held.hold.reason.is_use(),
         }
     }
 }
@@ -404,6 +545,14 @@ impl View for ShowView {
                 }
             }
         }
+        if let Some(at) = self.closed {
+            facts.push(["closed".into(), format!("since {}: nothing replaces its last key", moment(at))]);
+        }
+        if let Some(RollbackView { generation, since, given_up_at }) = &self.rollback {
+            let since = since.map_or(String::new(), |at| format!(" since {}", moment(at)));
+            let until = given_up_at.map_or(String::new(), |at| format!("; given up at {}", moment(at)));
+            facts.push(["rollback".into(), format!("generation {generation} is being brought back{since}{until}")]);
+        }
         if let Some(order) = &self.emergency {
             let compromised = listed(&order.compromised);
             let done = if order.promoted { "its new key is current" } else { "its new key is not current yet" };
@@ -434,11 +583,22 @@ impl View for ShowView {
                 }),
             ));
         }
-        let mut told = self.versions.iter().filter_map(|version| version.caches(self.as_of)).peekable();
+        for version in &self.versions {
+            let facts = version.retirement.as_ref().map(RetirementView::facts).unwrap_or_default();
+            if !facts.is_empty() {
+                page.push_str(&paragraph(
+                    &format!("generation {}, since it was deactivated", version.generation),
+                    &facts,
+                ));
+            }
+        }
+        let exposed = self.versions.iter().filter_map(VersionView::exposed);
+        let caches = self.versions.iter().filter_map(|version| version.caches(self.as_of));
+        let mut told = exposed.chain(caches).peekable();
         if told.peek().is_some() {
             page.push('\n');
         }
-        told.for_each(|line| page.push_str(&(line + "\n")));
+        told.for_each(|line| page.push_str(&(harmless(&line) + "\n")));
         let of_versions = self.versions.iter().map(|v| (format!("generation {}", v.generation), v.held.as_ref()));
         for (what, held) in std::iter::once(("the credential".to_owned(), self.held.as_ref())).chain(of_versions) {
             let Some(held) = held else { continue };
@@ -460,10 +620,12 @@ mod tests {
     use super::*;
     use crate::specimens;
 
+    const LAG: Period = Period::hours(1);
+
     fn views() -> [ShowView; 2] {
         [specimens::rotated(), specimens::held()].map(|credential| {
             let secret = specimens::secret(&credential);
-            ShowView::new(&credential.head.name, Some(&credential), Some(&secret), specimens::at(90_000))
+            ShowView::new(&credential.head.name, Some(&credential), Some(&secret), LAG, specimens::at(90_000))
         })
     }
 
@@ -485,7 +647,8 @@ mod tests {
     fn of_signing_keys_it_says_what_is_due_and_what_caches_do() {
         let credential = specimens::signing();
         let secret = specimens::secret(&credential);
-        let mut view = ShowView::new(&credential.head.name, Some(&credential), Some(&secret), specimens::at(90_000));
+        let mut view =
+            ShowView::new(&credential.head.name, Some(&credential), Some(&secret), LAG, specimens::at(90_000));
         view.key_set = Some("https://keys.example/v1/jwks/orders/issuer".into());
         insta::assert_snapshot!("signing", crate::output::json(&view));
         insta::assert_snapshot!("page_signing", view.page(&Look::PLAIN));
@@ -496,8 +659,50 @@ mod tests {
         let [rotated, held] = views();
         assert!(!rotated.needs_attention() && held.needs_attention());
         let credential = specimens::rotated();
-        let lost = ShowView::new(&credential.head.name, Some(&credential), None, specimens::at(90_000));
+        let lost = ShowView::new(&credential.head.name, Some(&credential), None, LAG, specimens::at(90_000));
         assert!(lost.needs_attention());
         assert!(lost.page(&Look::PLAIN).contains("the secret is gone"));
+    }
+
+    #[test]
+    fn who_is_waited_for_is_told_with_what_it_may_cost() {
+        let (credential, told) = specimens::waiting();
+        let secret = specimens::secret(&credential);
+        let as_of = specimens::at(specimens::day(8) + 30);
+        let view = |told: &[Told]| {
+            let mut view = ShowView::new(&credential.head.name, Some(&credential), Some(&secret), LAG, as_of);
+            view.add_history(told);
+            view
+        };
+        assert!(needs_history(&credential) && !needs_history(&specimens::rotated()));
+        insta::assert_snapshot!("waiting", crate::output::json(&view(&told)));
+        insta::assert_snapshot!("page_waiting", view(&told).page(&Look::PLAIN));
+        let erased: Vec<Told> = told.into_iter().map(|told| Told { note: None, ..told }).collect();
+        assert!(view(&erased).page(&Look::PLAIN).contains("users      their names were erased"));
+    }
+
+    #[test]
+    fn what_was_let_go_says_whether_it_is_seen_refused_and_a_rollback_shows() {
+        let mut pages = String::new();
+        for (credential, told) in [specimens::let_go(), specimens::coming_back()] {
+            let secret = specimens::secret(&credential);
+            let as_of = specimens::at(specimens::day(9) + 60);
+            let mut view = ShowView::new(&credential.head.name, Some(&credential), Some(&secret), LAG, as_of);
+            view.add_history(&told);
+            pages.push_str(&view.page(&Look::PLAIN));
+            pages.push('\n');
+        }
+        insta::assert_snapshot!("page_let_go_and_coming_back", pages);
+    }
+
+    #[test]
+    fn a_brownout_shows_until_when_it_is_refused() {
+        let credential = specimens::browning_out();
+        let secret = specimens::secret(&credential);
+        let as_of = specimens::at(specimens::day(4) + 60);
+        let view = ShowView::new(&credential.head.name, Some(&credential), Some(&secret), LAG, as_of);
+        let page = view.page(&Look::PLAIN);
+        assert!(page.contains("deactivated/browning-out") && page.contains("bring back 2026-11-22"), "{page}");
+        assert!(page.contains("brownouts  0 of 2 over; one is on: refused until 2026-11-22"), "{page}");
     }
 }

@@ -293,7 +293,7 @@ mod tests {
 
     fn errand(engine: &Engine) -> Errand<'static> {
         let deadline = engine.ports.clock.now() + chrono::TimeDelta::minutes(5);
-        Errand { actor: state::ledger::Actor::Operator, deadline, rotation_token: None }
+        Errand { actor: state::ledger::Actor::Operator, deadline, rotation_token: None, note: None }
     }
 
     async fn verdict(embedded: &Embedded, name: &str, terms: &Terms) -> Verdict {

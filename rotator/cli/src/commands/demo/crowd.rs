@@ -33,6 +33,11 @@ pub trait Users: Send {
 
     /// What they met so far.
     fn tally(&self) -> &Tally;
+
+    /// By whom which version of the secret is used now, where it is worth knowing.
+    fn versions(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::new()
+    }
 }
 
 /// How many calls, messages or tokens were accepted, and which were not.
@@ -62,6 +67,7 @@ pub struct Net {
 }
 
 /// A secret's value as somebody keeps it in memory. It has no `Debug`: most hold a key.
+#[derive(Clone)]
 pub struct Held {
     /// The value.
     pub document: Value,
@@ -112,6 +118,11 @@ impl Crowd {
         join_all(users.iter_mut().map(|users| users.work(net, now))).await.concat()
     }
 
+    /// By whom of a credential's users which version of the secret is used now.
+    pub fn versions(&self, name: &CredentialName) -> BTreeMap<&'static str, String> {
+        self.users.iter().find(|users| users.name() == name).map(|users| users.versions()).unwrap_or_default()
+    }
+
     /// What the users of one credential met, together.
     pub fn tally(&self, name: &CredentialName) -> Tally {
         self.users.iter().find(|users| users.name() == name).map(|users| users.tally().clone()).unwrap_or_default()
@@ -139,6 +150,11 @@ impl Reader {
     /// One who goes on with what it read. For no longer than the credential's `rotator:consumer-cache`.
     pub fn caching(habit: &'static str, cache: TimeDelta) -> Self {
         Self { habit, cache, held: None }
+    }
+
+    /// From now on it reads the secret before every use.
+    pub fn hurry(&mut self) {
+        self.cache = TimeDelta::zero();
     }
 
     /// What it uses now: read again if it is time to. What can't be read leaves it with what it has.

@@ -5,6 +5,7 @@ mod crowd;
 mod newcomers;
 mod report;
 mod stage;
+mod stories;
 mod tokens;
 mod webhooks;
 
@@ -29,6 +30,7 @@ use self::crowd::Crowd;
 use self::newcomers::NEWCOMERS;
 use self::report::Report;
 use self::stage::{Ear, Stage, line, published_before};
+use self::stories::Story;
 use super::local::not_started;
 use crate::embedded::{Embedded, Setup};
 use crate::output::{Out, span};
@@ -44,12 +46,16 @@ use crate::trouble::{Outcome, Trouble};
 /// All the time simulated clients call a REST API, senders and receivers exchange webhooks, and signers and verifiers
 /// tokens, each with the cache of a real one.
 ///
-/// Exits with 0 only if nothing was refused but what a compromised key had made, and every old key came to its end.
+/// Exits with 0 only if nothing was refused but what a compromised key had made, and every old key came to its end; with
+/// --story, only if everything held that the story claims.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Take the API keys of this CSV file, in API Gateway's key-file format, instead of the sample's 25
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// Tell a short story instead, of one API key or a few
+    #[arg(long, value_enum, value_name = "STORY", conflicts_with = "keys")]
+    story: Option<Story>,
 }
 
 /// Runs it.
@@ -59,7 +65,22 @@ pub struct Args {
 /// If the key file can't be used, or the service stops at something that the demo does not provoke.
 pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     let began = Instant::now();
+    if let Some(story) = args.story {
+        let ending = on_stage(out, async |stage, ear| story.play(stage, ear).await).await?.after(began.elapsed());
+        out.show(&ending)?;
+        return Ok(if ending.ok() { Outcome::Done } else { Outcome::Failed });
+    }
     let file = sample::read(args.keys.as_deref())?;
+    let report = on_stage(out, async |stage, ear| play(stage, ear, file).await).await?.after(began.elapsed());
+    out.show(&report)?;
+    Ok(if report.ok() { Outcome::Done } else { Outcome::Failed })
+}
+
+/// Sets an AWS up in this process, lets something be played on it, and takes it down again.
+async fn on_stage<T>(
+    out: &mut Out<'_>,
+    play: impl AsyncFnOnce(Stage<'_, '_>, &Ear) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let clock = Arc::new(ManualClock::new(start()));
@@ -79,15 +100,12 @@ pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
         let crowd = Crowd::new(&embedded.config, &format!("http://{address}"));
         Stage::new(&embedded, &clock, ear.clone(), crowd, out)
     };
-    let report = tokio::select! {
-        report = play(stage, &ear, file) => report?,
+    tokio::select! {
+        played = play(stage, &ear) => played,
         // Both end only when they are dropped.
         () = embedded.aws.serve(listener) => unreachable!("the server runs until it is dropped"),
         () = embedded.aws.run() => unreachable!("the AWS runs until it is dropped"),
-    };
-    let report = report.after(began.elapsed());
-    out.show(&report)?;
-    Ok(if report.ok() { Outcome::Done } else { Outcome::Failed })
+    }
 }
 
 /// The story.
@@ -250,7 +268,12 @@ fn values(embedded: &Embedded) -> BTreeSet<String> {
 }
 
 fn errand(engine: &Engine) -> Errand<'static> {
-    Errand { actor: Actor::Operator, deadline: engine.ports.clock.now() + TimeDelta::hours(6), rotation_token: None }
+    Errand {
+        actor: Actor::Operator,
+        deadline: engine.ports.clock.now() + TimeDelta::hours(6),
+        rotation_token: None,
+        note: None,
+    }
 }
 
 fn note(engine: &Engine) -> Note {

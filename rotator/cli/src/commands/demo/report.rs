@@ -205,7 +205,7 @@ impl Report {
 }
 
 /// The provider's keys that are a credential's, and whether they are enabled.
-fn provided(embedded: &Embedded, credential: &Credential) -> BTreeMap<String, bool> {
+pub fn provided(embedded: &Embedded, credential: &Credential) -> BTreeMap<String, bool> {
     let versions = || credential.versions.values();
     let named: BTreeSet<&String> = versions().filter_map(|version| version.provider.get("id")).collect();
     let is_ours = |id: &String, tags: &BTreeMap<String, String>| {

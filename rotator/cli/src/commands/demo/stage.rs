@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 use local_aws::{FunctionError, ManualClock};
 use rotator::failure::{Failure, chain};
 use rotator::rotate::Milestone;
+use serde::Serialize;
 use serde_json::Value;
 use state::Time;
 use state::credential::{Credential, Version};
@@ -23,6 +24,8 @@ use crate::trouble::Trouble;
 
 /// How far the clock moves while nothing is under way.
 const BIG: TimeDelta = TimeDelta::minutes(30);
+/// The same while a key is refused for a moment.
+const MIDDLE: TimeDelta = TimeDelta::minutes(2);
 /// The same while a function or a command works: less than anything that it waits for.
 pub const SMALL: TimeDelta = TimeDelta::seconds(5);
 
@@ -51,6 +54,14 @@ pub struct Stage<'a, 'o> {
     ear: Ear,
     /// The versions that are watched, as they were last told.
     known: BTreeMap<CredentialName, BTreeMap<u32, Known>>,
+    told: Vec<Line>,
+}
+
+/// Something that was told, for a program, which is told everything at the end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    at: Time,
+    line: String,
 }
 
 /// A version as it was last told.
@@ -58,6 +69,8 @@ pub struct Stage<'a, 'o> {
 struct Known {
     /// Whether nothing more happens to it until the next rotation.
     rests: bool,
+    /// Whether its key is refused for a moment only.
+    blinks: bool,
     /// What is told of it; nothing of a candidate, whose steps are told one by one.
     said: Option<String>,
 }
@@ -115,7 +128,7 @@ impl Ear {
 impl<'a, 'o> Stage<'a, 'o> {
     /// An empty stage.
     pub fn new(embedded: &'a Embedded, clock: &'a ManualClock, ear: Ear, crowd: Crowd, out: &'a mut Out<'o>) -> Self {
-        Self { embedded, crowd, out, clock, ear, known: BTreeMap::new() }
+        Self { embedded, crowd, out, clock, ear, known: BTreeMap::new(), told: Vec::new() }
     }
 
     /// Now.
@@ -140,9 +153,15 @@ impl<'a, 'o> Stage<'a, 'o> {
         self.ear.lock().quiet = quiet;
     }
 
+    /// What was told so far.
+    pub fn told(&self) -> &[Line] {
+        &self.told
+    }
+
     /// A heading.
     pub fn act(&mut self, title: &str) -> Result<(), Trouble> {
         let title = harmless(title);
+        self.told.push(Line { at: self.now(), line: title.clone() });
         let day = self.now().format("%a %-d %b %Y");
         let title = if self.out.look.colour { format!("\u{1b}[1m{title}\u{1b}[0m") } else { title };
         Ok(self.out.tell(&format!("\n{title}  ({day})"))?)
@@ -150,6 +169,7 @@ impl<'a, 'o> Stage<'a, 'o> {
 
     /// A line with the time.
     pub fn tell(&mut self, line: &str) -> Result<(), Trouble> {
+        self.told.push(Line { at: self.now(), line: line.to_owned() });
         let at = self.now().format("%a %H:%M:%S");
         Ok(self.out.tell(&format!("{at}  {}", harmless(line)))?)
     }
@@ -159,6 +179,7 @@ impl<'a, 'o> Stage<'a, 'o> {
         let mut work = pin!(work);
         loop {
             if let Poll::Ready(done) = futures::poll!(&mut work) {
+                self.ear.lock().news = true;
                 self.look().await?;
                 return Ok(done);
             }
@@ -173,7 +194,8 @@ impl<'a, 'o> Stage<'a, 'o> {
             if self.ear.lock().running > 0 {
                 self.step(SMALL).await?;
             } else if ahead > TimeDelta::zero() {
-                self.step(ahead.min(BIG)).await?;
+                let blinks = self.known.values().flat_map(BTreeMap::values).any(|version| version.blinks);
+                self.step(ahead.min(if blinks { MIDDLE } else { BIG })).await?;
             } else {
                 return Ok(());
             }
@@ -260,7 +282,7 @@ impl Known {
                 Some(time) => format!("{word} (published {} before)", span(time)),
                 None => word.to_owned(),
             }),
-            State::Deactivated if version.disabled.is_none() => Some(word.to_owned()),
+            State::Deactivated if version.disabled.is_none() => Some(deactivated(version)),
             State::Deactivated if of_kms => Some("disabled in KMS (still published)".to_owned()),
             State::Deactivated => Some("signs nothing any more (still published)".to_owned()),
             State::Suspended if publishes => Some(format!("{word} (withdrawn)")),
@@ -268,7 +290,18 @@ impl Known {
             State::Suspended | State::Destroyed => Some(word.to_owned()),
         };
         let rests = matches!(version.state, State::Active | State::Destroyed) || is_ready;
-        Self { rests, said }
+        Self { rests, blinks: version.brownout_until.is_some(), said }
+    }
+}
+
+/// What is told of a version that is still accepted, or is to be again.
+fn deactivated(version: &Version) -> String {
+    let word = version.state.word();
+    let held = version.held.as_ref().filter(|held| held.hold.reason.is_use());
+    match (version.brownout_until, held) {
+        (Some(until), _) => format!("{word}, a brownout until {}", until.format("%H:%M")),
+        (None, Some(held)) => format!("{word}, held as {}", held.hold.reason),
+        (None, None) => word.to_owned(),
     }
 }
 

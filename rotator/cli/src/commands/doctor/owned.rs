@@ -1,0 +1,121 @@
+//! Who else writes: stacks that own what a rotation changes; and what the key in use looks like at its provider.
+
+use rotator::aws::secrets::Particulars;
+use rotator::aws::signing_keys::SigningKeys;
+use rotator::doctor::{Area, Check, asked, refused};
+use rotator::failure::Failure;
+use state::credential::Version;
+use state::drift::Owner;
+use state::hold::HoldReason;
+use state::name::CredentialName;
+
+use super::{Doctor, key_of};
+use crate::output::counted;
+
+impl Doctor<'_> {
+    pub(super) async fn owned(
+        &self,
+        name: &CredentialName,
+        particulars: &Particulars,
+        kind: &str,
+        current: Option<&Version>,
+    ) -> Vec<Check> {
+        let mut checks = vec![secret(particulars)];
+        let Some(key) = current.and_then(key_of) else { return checks };
+        let engine = &self.context.engine;
+        match kind {
+            "api-gateway-key" => match asked(engine, async || self.api_key(key).await).await {
+                Ok(found) => checks.extend(found),
+                Err(stopped) => checks.push(refused(Area::Provider, &format!("the API key {key}"), &stopped)),
+            },
+            "kms-signing-key" => match asked(engine, async || self.kms_key(name, key).await).await {
+                Ok(found) => checks.extend(found),
+                Err(stopped) => checks.push(refused(Area::Provider, &format!("the KMS key {key}"), &stopped)),
+            },
+            // The others have no provider.
+            _ => {}
+        }
+        checks
+    }
+
+    async fn api_key(&self, id: &str) -> Result<Vec<Check>, Failure> {
+        let engine = &self.context.engine;
+        let Some(key) = engine.api_keys.get(id).await? else {
+            let gone = HoldReason::KeyVanished;
+            let fix = format!("{}; runbook.md has more under {gone}", gone.remedy());
+            let what = format!("{gone}: the API key {id} that consumers read is not there");
+            return Ok(vec![Check::broken(Area::Provider, what, fix)]);
+        };
+        let mut checks = Vec::new();
+        if !key.enabled {
+            let fix = format!(
+                "aws apigateway update-api-key --api-key {id} --patch-operations op=replace,path=/enabled,value=true"
+            );
+            let what = format!("the API key {id} that consumers read is disabled");
+            checks.push(Check::broken(Area::Provider, what, fix));
+        }
+        if let Some(owner) = Owner::of(&key.tags) {
+            let what = format!("{owner} owns the API key {id}: its next run would undo a rotation");
+            checks.push(Check::broken(Area::Ownership, what, owner.way_out(id)));
+        }
+        for plan in engine.api_keys.plans_of(id).await? {
+            if let Some(owner) = Owner::of(&plan.tags) {
+                let what =
+                    format!("{owner} owns the usage plan {}: if it replaces the plan, its keys are out", plan.id);
+                let fix = "let it attach no keys to the plan (AWS::ApiGateway::UsagePlanKey, aws_api_gateway_usage_plan_key), \
+                           and keep it from replacing the plan (DeletionPolicy and UpdateReplacePolicy: Retain; prevent_destroy)";
+                checks.push(Check::warning(Area::Ownership, what, fix));
+            }
+        }
+        Ok(checks)
+    }
+
+    /// Grants go with the key: the next one gets the same.
+    async fn kms_key(&self, name: &CredentialName, key: &str) -> Result<Vec<Check>, Failure> {
+        let keys = SigningKeys::new(self.context.aws());
+        let grants = keys.grants(key).await?;
+        let signers = grants.iter().filter(|grant| grant.lets_sign()).count();
+        let told = format!(
+            "{} on the key that signs, {signers} to sign: the next key gets the same",
+            counted(grants.len(), "grant")
+        );
+        let mut checks = vec![Check::ok(Area::Provider, told)];
+        // KMS shows the id of a principal that is gone in place of its ARN.
+        for lost in grants.iter().map(|grant| grant.grantee()).filter(|grantee| !is_principal(grantee)) {
+            let what = format!("a grant on the key that signs is for {lost}, who is not there any more");
+            let fix = format!(
+                "aws kms list-grants --key-id {key}, then aws kms revoke-grant --key-id {key} --grant-id ID: {name} can't \
+                 take it over"
+            );
+            checks.push(Check::warning(Area::Provider, what, fix));
+        }
+        if let Some(owner) = Owner::of(&keys.tags(key).await?) {
+            let what = format!("{owner} owns the KMS key that signs: its next run could disable or delete it");
+            let fix = "take it out of what that tool declares and keep the key (DeletionPolicy: Retain; removed with destroy = \
+                       false)";
+            checks.push(Check::broken(Area::Ownership, what, fix));
+        }
+        Ok(checks)
+    }
+}
+
+fn is_principal(grantee: &str) -> bool {
+    grantee.starts_with("arn:") || grantee.contains(".amazonaws.com")
+}
+
+/// Whoever declares a value writes it again.
+fn secret(particulars: &Particulars) -> Check {
+    let Some(owner) = Owner::of(&particulars.tags) else {
+        let what = "no stack owns the secret, as far as its tags tell";
+        return Check::ok(Area::Ownership, what);
+    };
+    let fix = match &owner {
+        Owner::CloudFormation(_) => {
+            "let its SecretString be a constant for good, '{}', with neither GenerateSecretString nor a reference in it, and \
+             set RotateImmediatelyOnUpdate: false on its RotationSchedule"
+        }
+        Owner::Terraform => "lifecycle { ignore_changes = [secret_string] } on its aws_secretsmanager_secret_version",
+    };
+    let what = format!("{owner} owns the secret: if what it declares has another value, the key is written over");
+    Check::warning(Area::Ownership, what, fix)
+}

@@ -1,0 +1,74 @@
+//! `rotator retire`
+
+use rotator::failure::{BadInput, Stopped};
+use serde::Serialize;
+use state::ledger::Change;
+use state::lifecycle::State;
+use state::name::CredentialName;
+
+use super::rotate::reason;
+use crate::context::Context;
+use crate::output::{Look, Out, View, moment};
+use crate::trouble::{Outcome, Trouble};
+
+/// Let a deactivated version go, whoever still uses it
+///
+/// For a version that is held as StillInUse or NoEvidence: its key is refused as soon as its overlap is over. Whoever
+/// still uses it is locked out, until they read the current value. The reason stands in the history, with your name.
+///
+/// Of a key that leaked, nobody waits for the overlap: `rotator rotate --emergency`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The credential: its secret's name
+    name: String,
+    /// The version: its number as `rotator show` has it
+    #[arg(long, value_name = "VERSION")]
+    generation: u32,
+    /// Say why, for the history
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: String,
+}
+
+/// Runs the command.
+pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
+    let (name, generation) = (CredentialName::parse(&args.name)?, args.generation);
+    let engine = &context.engine;
+    out.wait_for("reading the records");
+    let records = engine.records.load(&name).await;
+    let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
+    let credential = records.ok_or_else(|| Trouble::NoCredential(name.clone()))?;
+    let failed = Trouble::stopped(format!("could not let generation {generation} of {name} go"));
+    let version = credential.versions.get(&generation).filter(|version| version.state == State::Deactivated);
+    let Some(version) = version else {
+        let rule = format!("only a deactivated version waits for its last user; `rotator show {name}` lists them");
+        return Err(failed(Stopped::Input(BadInput::Argument { what: "--generation", rule })));
+    };
+    if !version.waived {
+        let stamp = engine.stamp(&context.errand(), Some(context.note(&args.reason).await?));
+        engine.commit(&credential, Change::Waived { generation }, &stamp).await.map_err(failed)?;
+    }
+    out.show(&RetireView { refused_from: version.refuse_at(), name, generation })?;
+    Ok(Outcome::Done)
+}
+
+/// What `rotator retire` prints.
+///
+/// ```json
+/// {"name": "partner/acme", "generation": 1, "refusedFrom": "2026-11-21T12:00:00Z"}
+/// ```
+///
+/// `refusedFrom`: the end of its overlap; retirement refuses its key within a minute of that, or of now.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetireView {
+    name: CredentialName,
+    generation: u32,
+    refused_from: Option<state::Time>,
+}
+
+impl View for RetireView {
+    fn page(&self, _: &Look) -> String {
+        let from = self.refused_from.map_or_else(|| "the end of its overlap".to_owned(), moment);
+        format!("{}: generation {} is refused from {from} on, whoever still uses it\n", self.name, self.generation)
+    }
+}
