@@ -16,11 +16,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_secretsmanager::types::RotationRulesType;
 use chrono::TimeDelta;
+use rotator::engine::Errand;
 use rotator::functions::{Handle, Invocation, retirement::Retirement, rotation::Rotation};
 use rotator::ports::Clock;
 use rotator::rotate::{Compromised, emergency};
 use serde_json::{Value, json};
-use state::decide::Step;
+use state::decide::{Goal, Step};
 use state::ledger::{Change, Note};
 use state::name::CredentialName;
 
@@ -56,6 +57,21 @@ enum Meeting {
     TwoRetirements,
     /// An emergency's first step and retirement, and no standby.
     NoStandby,
+    /// Two retirements at the end of an overlap, of a key that nobody uses any more and whose allowance is shared.
+    Gate,
+    /// Two retirements at the beginning of a brownout, and at its end.
+    Brownout(Edge),
+    /// A step of a rotation, and a rollback.
+    RollbackAndRotation(Step),
+    /// A rollback, and the retirement of the version that it brings back.
+    RollbackAndRetirement,
+}
+
+/// One of a brownout's two.
+#[derive(Clone, Copy, Debug)]
+enum Edge {
+    Beginning,
+    End,
 }
 
 impl Meeting {
@@ -66,19 +82,24 @@ impl Meeting {
         }
         all.extend([Self::Completion(Step::Set), Self::Completion(Step::Finish)]);
         all.extend([Self::EmergencyAtTheBeginning, Self::EmergencyAtTheEnd, Self::TwoRetirements, Self::NoStandby]);
+        all.extend([Self::Gate, Self::Brownout(Edge::Beginning), Self::Brownout(Edge::End)]);
+        all.extend([Self::RollbackAndRotation(Step::Create), Self::RollbackAndRotation(Step::Finish)]);
+        all.push(Self::RollbackAndRetirement);
         all
     }
 
     /// Who may be first: two that do the same need no second order.
     fn orders(self) -> &'static [Side] {
         match self {
-            Self::SameToken(_) | Self::TwoRetirements => &[Side::A],
+            Self::SameToken(_) | Self::TwoRetirements | Self::Gate | Self::Brownout(_) => &[Side::A],
             Self::OtherToken(_)
             | Self::Retirement(_)
             | Self::Completion(_)
             | Self::EmergencyAtTheBeginning
             | Self::EmergencyAtTheEnd
-            | Self::NoStandby => &[Side::A, Side::B],
+            | Self::NoStandby
+            | Self::RollbackAndRotation(_)
+            | Self::RollbackAndRetirement => &[Side::A, Side::B],
         }
     }
 
@@ -86,8 +107,16 @@ impl Meeting {
     fn terms(self) -> Terms {
         match self {
             Self::SameToken(Step::Test) | Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd => Terms::default(),
-            Self::SameToken(_) | Self::OtherToken(_) | Self::Retirement(_) | Self::Completion(_) => {
-                Terms::default().with("probe", "none")
+            Self::SameToken(_)
+            | Self::OtherToken(_)
+            | Self::Retirement(_)
+            | Self::Completion(_)
+            | Self::RollbackAndRotation(_)
+            | Self::RollbackAndRetirement => Terms::default().with("probe", "none"),
+            Self::Gate => Terms::default().with("probe", "none").with("idle-before-suspend", "PT2H"),
+            Self::Brownout(_) => {
+                let terms = Terms::default().with("probe", "none").with("idle-before-suspend", "PT2H");
+                terms.with("brownouts", "PT5M")
             }
             Self::TwoRetirements | Self::NoStandby => Terms::kms(),
         }
@@ -100,7 +129,11 @@ impl Meeting {
             | Self::Retirement(_)
             | Self::Completion(_)
             | Self::EmergencyAtTheBeginning
-            | Self::EmergencyAtTheEnd => Of::ApiKey,
+            | Self::EmergencyAtTheEnd
+            | Self::Gate
+            | Self::Brownout(_)
+            | Self::RollbackAndRotation(_)
+            | Self::RollbackAndRetirement => Of::ApiKey,
             Self::TwoRetirements | Self::NoStandby => Of::Kms,
         }
     }
@@ -111,7 +144,8 @@ impl Meeting {
             (Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd, Side::B) => WAITING,
             (Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd, Side::A)
             | (Self::SameToken(_) | Self::OtherToken(_) | Self::Retirement(_) | Self::Completion(_), _)
-            | (Self::TwoRetirements | Self::NoStandby, _) => usize::MAX,
+            | (Self::TwoRetirements | Self::NoStandby | Self::Gate | Self::Brownout(_), _)
+            | (Self::RollbackAndRotation(_) | Self::RollbackAndRetirement, _) => usize::MAX,
         }
     }
 }
@@ -282,10 +316,50 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
         }
         Meeting::TwoRetirements => {
             rotated(&stage, &arn).await;
+            two_retirements(&stage, schedule).await
+        }
+        Meeting::Gate => {
+            let old = stage.current_value(&arn).await;
+            rotated(&stage, &arn).await;
+            let new = stage.current_value(&arn).await;
+            Clock::sleep(&stage.clock, TimeDelta::hours(1)).await;
+            for key in [&old, &new] {
+                assert!(stage.gets_through(key).await, "{what}");
+            }
+            stage.tick().await;
+            Clock::sleep(&stage.clock, TimeDelta::hours(24)).await;
+            two_retirements(&stage, schedule).await
+        }
+        Meeting::Brownout(edge) => {
+            rotated(&stage, &arn).await;
+            stage.tick().await;
+            let credential = stage.load(ACME).await;
+            let (at, lasts) =
+                credential.versions[&1].next_brownout(credential.slowest_refusal()).expect("there is one");
+            Clock::sleep(&stage.clock, at - stage.clock.now()).await;
+            if let Edge::End = edge {
+                stage.tick().await;
+                Clock::sleep(&stage.clock, lasts).await;
+            }
+            two_retirements(&stage, schedule).await
+        }
+        Meeting::RollbackAndRotation(at) => {
+            rotated(&stage, &arn).await;
+            begin(&stage, &arn, FIRST).await;
+            before(&stage, &arn, at).await;
             let turns = Turns::new(&stage, schedule);
-            let one = turns.act(Side::A, retirement(&stage, &turns, Side::A));
-            let other = turns.act(Side::B, retirement(&stage, &turns, Side::B));
-            tokio::join!(one, other);
+            let rotating = step(&stage, &turns, Side::A, &arn, at, FIRST);
+            let back = turns.act(Side::B, rollback(&stage, &turns));
+            tokio::join!(rotating, back);
+            turns
+        }
+        Meeting::RollbackAndRetirement => {
+            rotated(&stage, &arn).await;
+            Clock::sleep(&stage.clock, TimeDelta::hours(25)).await;
+            let turns = Turns::new(&stage, schedule);
+            let retiring = turns.act(Side::A, retirement(&stage, &turns, Side::A));
+            let back = turns.act(Side::B, rollback(&stage, &turns));
+            tokio::join!(retiring, back);
             turns
         }
         Meeting::NoStandby => {
@@ -304,6 +378,9 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
         }
     };
     stage.assert_sound(ACME, &what).await;
+    if let Meeting::RollbackAndRotation(_) | Meeting::RollbackAndRetirement = meeting {
+        watch.see(&stage, &what).await;
+    }
     let outcome = outcome(&stage).await;
     if !followed.borrow_mut().insert(outcome) {
         return turns.stopped();
@@ -312,7 +389,10 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
         Meeting::SameToken(_) | Meeting::OtherToken(_) | Meeting::Completion(_) => 1,
         Meeting::Retirement(_) | Meeting::EmergencyAtTheBeginning | Meeting::EmergencyAtTheEnd => 2,
         Meeting::TwoRetirements => 0,
-        Meeting::NoStandby => 1,
+        Meeting::NoStandby | Meeting::Gate | Meeting::Brownout(_) => 1,
+        Meeting::RollbackAndRotation(_) => 2,
+        // Which of the two is current is whoever was faster's to say.
+        Meeting::RollbackAndRetirement => 0,
     };
     go_on(&stage, ACME, rotations, &mut watch, &what).await;
     retire(&stage, &mut watch, &what).await;
@@ -405,6 +485,26 @@ async fn retirement(stage: &Stage, turns: &Turns, side: Side) {
     // By the label's event: a tick's look at the index disturbs nobody.
     let event = json!({"detail-type": "Secret Label Updated", "detail": {"name": ACME}});
     process(stage, &function, event).await;
+}
+
+async fn two_retirements(stage: &Stage, schedule: Schedule) -> Turns {
+    let turns = Turns::new(stage, schedule);
+    let one = turns.act(Side::A, retirement(stage, &turns, Side::A));
+    let other = turns.act(Side::B, retirement(stage, &turns, Side::B));
+    tokio::join!(one, other);
+    turns
+}
+
+/// To the first version, by a person who does not come back.
+async fn rollback(stage: &Stage, turns: &Turns) {
+    let engine = turns.engine(stage, Side::B);
+    let name = CredentialName::parse(ACME).expect("a name");
+    let errand = Errand { deadline: stage.clock.now() + PROCESS, ..stage.errand() };
+    tokio::select! {
+        biased;
+        _ = engine.run(&name, None, &Goal::RollBack(1), &errand) => {}
+        () = Clock::sleep(&stage.clock, PROCESS) => {}
+    }
 }
 
 /// A process: gone when its time is over. How it ended is its caller's to know; here, what it left counts.

@@ -8,12 +8,13 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use chrono::TimeDelta;
+use chrono::{Datelike, TimeDelta};
 use local_aws::{RetryToken, Settings};
 use rotator::adoption::{self, Selection};
 use rotator::failure::Stopped;
 use rotator::ports::Clock;
 use rotator::rotate::{Compromised, emergency};
+use rotator_cli::trouble::Outcome;
 use state::ledger::Note;
 use state::lifecycle::State;
 use state::name::CredentialName;
@@ -68,6 +69,34 @@ enum Part {
     FirstKey,
     /// Made by retirement.
     Standby,
+    /// An old key is still used when its overlap is over, and then it is not.
+    Gate,
+    /// Both keys of a customer are used.
+    Settlement,
+    /// From its beginning to its end.
+    Brownout,
+    /// A rollback to a deactivated version. The command is hurt; whoever comes later brings it to its end.
+    RollbackInOverlap,
+    /// A rollback to a suspended version.
+    RollbackInSoak,
+}
+
+impl Part {
+    /// What its credential is to be, of the usual terms.
+    fn terms(self, terms: Terms) -> Terms {
+        match self {
+            Self::Gate | Self::Settlement => terms.with("idle-before-suspend", "PT2H"),
+            Self::Brownout => terms.with("idle-before-suspend", "PT2H").with("brownouts", "PT5M"),
+            Self::Rotation(_)
+            | Self::Adoption
+            | Self::Emergency
+            | Self::Retirement
+            | Self::FirstKey
+            | Self::Standby
+            | Self::RollbackInOverlap
+            | Self::RollbackInSoak => terms,
+        }
+    }
 }
 
 impl Of {
@@ -107,7 +136,15 @@ impl Scenario {
     fn hurts(self) -> Vec<(Often, Fault)> {
         let all = |often| Fault::ALL.map(|fault| (often, fault)).to_vec();
         match self {
-            Self(Of::ApiKey, _) => [all(Often::Once), all(Often::Again)].concat(),
+            Self(
+                Of::ApiKey,
+                Part::Rotation(_)
+                | Part::Adoption
+                | Part::Emergency
+                | Part::Retirement
+                | Part::FirstKey
+                | Part::Standby,
+            ) => [all(Often::Once), all(Often::Again)].concat(),
             // Only a process that ends is retried with another token.
             Self(_, Part::Rotation(Retry::NewToken)) => [Fault::KilledBefore, Fault::KilledAfter]
                 .into_iter()
@@ -137,7 +174,16 @@ async fn run(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> usize {
     let Scenario(of, part) = scenario;
     let retry = match part {
         Part::Rotation(retry) => retry,
-        Part::Adoption | Part::Emergency | Part::Retirement | Part::FirstKey | Part::Standby => Retry::SameToken,
+        Part::Adoption
+        | Part::Emergency
+        | Part::Retirement
+        | Part::FirstKey
+        | Part::Standby
+        | Part::Gate
+        | Part::Settlement
+        | Part::Brownout
+        | Part::RollbackInOverlap
+        | Part::RollbackInSoak => Retry::SameToken,
     };
     let stage = Stage::with(retry.settings()).await;
     let arm = || match hurt {
@@ -207,12 +253,42 @@ async fn run(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> usize {
             stage.tick().await;
             0
         }
+        Part::Gate | Part::Settlement | Part::Brownout => {
+            let (arn, _, old) = stage.credential(ACME, &part.terms(of.terms())).await;
+            stage.rotate(&arn).await;
+            stage.tick().await;
+            if matches!(part, Part::Settlement) {
+                spend(&stage, &arn, &old).await;
+            } else {
+                until_it_is_due(&stage, part, &old).await;
+            }
+            arm();
+            stage.tick().await;
+            if !matches!(part, Part::Settlement) {
+                stage.pass(if matches!(part, Part::Gate) { TimeDelta::hours(4) } else { TimeDelta::minutes(11) }).await;
+            }
+            1
+        }
+        Part::RollbackInOverlap | Part::RollbackInSoak => {
+            let arn = of.credential(&stage).await;
+            watch.see(&stage, &what).await;
+            stage.rotate(&arn).await;
+            let hours = if matches!(part, Part::RollbackInSoak) { 25 } else { 2 };
+            stage.pass(TimeDelta::hours(hours)).await;
+            watch.see(&stage, &what).await;
+            arm();
+            roll_back(&stage).await;
+            stage.assert_sound(ACME, &what).await;
+            watch.see(&stage, &what).await;
+            0
+        }
     };
     let calls = stage.faults.calls().len();
     go_on(&stage, ACME, rotations, &mut watch, &what).await;
     if hurt.is_some() {
         assert!(stage.faults.met() > 0, "{what}: the fault was never met");
     }
+    see_done(&stage, part, &mut watch, &what).await;
     retire(&stage, &mut watch, &what).await;
     calls
 }
@@ -234,7 +310,7 @@ impl Watch {
     }
 
     /// Nobody meets an outage.
-    async fn see(&mut self, stage: &Stage, what: &str) {
+    pub async fn see(&mut self, stage: &Stage, what: &str) {
         let document = stage.document(ACME).await;
         let is_made = ["apiKey", "signing", "signer"].iter().any(|member| document.get(member).is_some());
         if !is_made {
@@ -320,6 +396,88 @@ pub async fn retire(stage: &Stage, watch: &mut Watch, what: &str) {
     assert_eq!(resting, known("standby"), "{what}: a private key that rests where nobody knows it\n{story}");
 }
 
+/// Somebody uses the old key to the end of its overlap, or until its brownout.
+async fn until_it_is_due(stage: &Stage, part: Part, old: &str) {
+    let credential = stage.load(ACME).await;
+    let version = &credential.versions[&1];
+    let brownout = version.next_brownout(credential.slowest_refusal()).map(|(at, _)| at);
+    let at = if matches!(part, Part::Brownout) { brownout } else { version.refuse_at() }.expect("a deadline");
+    Clock::sleep(&stage.clock, at - stage.clock.now()).await;
+    assert!(stage.gets_through(old).await);
+}
+
+/// A customer uses both keys.
+async fn spend(stage: &Stage, arn: &str, old: &str) {
+    let new = stage.current_value(arn).await;
+    for (key, requests) in [(old, 20), (new.as_str(), 30)] {
+        for _ in 0..requests {
+            assert!(stage.gets_through(key).await);
+        }
+    }
+    Clock::sleep(&stage.clock, TimeDelta::hours(1)).await;
+}
+
+/// A person whose command is hurt; what it had begun is whoever comes later's.
+async fn roll_back(stage: &Stage) {
+    let process = stage.faults.process();
+    let connector = process.connector.clone();
+    let done = tokio::select! {
+        biased;
+        said = stage.command_over(connector, &["rollback", ACME, "--reason", "a test"]) => said.outcome == Outcome::Done,
+        () = process.killed() => false,
+        () = Clock::sleep(&stage.clock, TimeDelta::hours(1)) => false,
+    };
+    if !done {
+        stage.faults.a_process_failed();
+    }
+}
+
+/// What a part was about has come to its end.
+async fn see_done(stage: &Stage, part: Part, watch: &mut Watch, what: &str) {
+    match part {
+        Part::Gate | Part::Settlement | Part::Brownout => {
+            for _ in 0..6 {
+                stage.pass(TimeDelta::minutes(16)).await;
+                stage.assert_sound(ACME, what).await;
+            }
+        }
+        Part::RollbackInOverlap | Part::RollbackInSoak => {
+            // One that had not begun, or that nobody could finish in its time, is asked for again.
+            if stage.load(ACME).await.head.current != Some(1) {
+                stage.faults.disarm();
+                roll_back(stage).await;
+                stage.assert_sound(ACME, what).await;
+                watch.see(stage, what).await;
+            }
+            assert_eq!(stage.load(ACME).await.head.current, Some(1), "{what}\n{}", stage.story(ACME).await);
+            return;
+        }
+        Part::Rotation(_) | Part::Adoption | Part::Emergency | Part::Retirement | Part::FirstKey | Part::Standby => {
+            return;
+        }
+    }
+    let version = stage.load(ACME).await.versions[&1].clone();
+    let story = stage.story(ACME).await;
+    let key = stage.aws.inspect_api_keys().into_iter().find(|key| Some(&key.id) == version.provider.get("id"));
+    let key = key.unwrap_or_else(|| panic!("{what}: it is gone\n{story}"));
+    if matches!(part, Part::Brownout) {
+        assert!(version.phase.is_none() && key.enabled, "{what}: it is not back\n{story}");
+        // By at most one process: a fault may have kept it from being begun in its time.
+        assert!(version.brownouts <= 1, "{what}\n{story}");
+    }
+    if matches!(part, Part::Settlement) {
+        let (engine, now) = (stage.engine_unhurt(), stage.clock.now());
+        let month = (now.date_naive().with_day(1).expect("a day"), now.date_naive());
+        let told = engine.api_keys.usage(&stage.plan, None, month).await.expect("told");
+        let used: i64 = told.values().flat_map(|days| days.values()).map(|figures| figures.used).sum();
+        assert!(used >= 56, "{what}: {told:?}");
+        for version in stage.load(ACME).await.versions.values() {
+            let left = engine.api_keys.remaining(&stage.plan, &version.provider["id"], now).await;
+            assert_eq!(left.expect("told"), Some(1_000 - used), "{what}\n{story}");
+        }
+    }
+}
+
 /// A person who repeats a command that failed.
 async fn adopt(stage: &Stage, what: &str) {
     let terms = adoption::Terms {
@@ -388,13 +546,18 @@ async fn declare_emergency(stage: &Stage, what: &str) {
     panic!("{what}: never done\n{}", stage.story(ACME).await);
 }
 
-const SCENARIOS: [Scenario; 21] = [
+const SCENARIOS: [Scenario; 27] = [
     Scenario(Of::ApiKey, Part::Rotation(Retry::SameToken)),
     Scenario(Of::ApiKey, Part::Rotation(Retry::NewToken)),
     Scenario(Of::ApiKey, Part::Rotation(Retry::Never)),
     Scenario(Of::ApiKey, Part::Adoption),
     Scenario(Of::ApiKey, Part::Emergency),
     Scenario(Of::ApiKey, Part::Retirement),
+    Scenario(Of::ApiKey, Part::Gate),
+    Scenario(Of::ApiKey, Part::Settlement),
+    Scenario(Of::ApiKey, Part::Brownout),
+    Scenario(Of::ApiKey, Part::RollbackInOverlap),
+    Scenario(Of::ApiKey, Part::RollbackInSoak),
     Scenario(Of::Webhook, Part::Rotation(Retry::SameToken)),
     Scenario(Of::Webhook, Part::Emergency),
     Scenario(Of::Webhook, Part::Retirement),
@@ -404,6 +567,7 @@ const SCENARIOS: [Scenario; 21] = [
     Scenario(Of::Kms, Part::Standby),
     Scenario(Of::Kms, Part::Emergency),
     Scenario(Of::Kms, Part::Retirement),
+    Scenario(Of::Kms, Part::RollbackInOverlap),
     Scenario(Of::Jwt, Part::Rotation(Retry::SameToken)),
     Scenario(Of::Jwt, Part::Rotation(Retry::NewToken)),
     Scenario(Of::Jwt, Part::FirstKey),

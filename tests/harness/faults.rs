@@ -187,6 +187,9 @@ pub fn operation(request: &HttpRequest) -> String {
     if host.contains("execute-api") {
         return format!("probe:{} {}", request.method(), uri.path());
     }
+    if host.starts_with("sts.") {
+        return "sts:GetCallerIdentity".into();
+    }
     let path: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     let shape = match path.as_slice() {
         ["apikeys", _] => "/apikeys/{key}".into(),

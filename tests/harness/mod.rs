@@ -1,6 +1,7 @@
 //! A stage on which the real functions play against the embedded AWS, in paused time.
 
 pub mod faults;
+pub mod people;
 pub mod signing;
 pub mod turns;
 pub mod webhooks;
@@ -109,6 +110,8 @@ impl Default for Terms {
             ("rotator:probe", format!("{API}/prod/ping")),
             ("rotator:overlap", "P1D".to_owned()),
             ("rotator:soak", "P1D".to_owned()),
+            // Nobody's use holds a retirement, unless a test says so.
+            ("rotator:idle-before-suspend", "PT0S".to_owned()),
         ];
         Self {
             tags: tags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
@@ -120,7 +123,7 @@ impl Default for Terms {
 impl Terms {
     /// What a credential of another kind is to be, with everything else by default.
     pub fn of(kind: &str) -> Self {
-        let tags = [("rotator:kind", kind), ("rotator:soak", "P1D")];
+        let tags = [("rotator:kind", kind), ("rotator:soak", "P1D"), ("rotator:idle-before-suspend", "PT0S")];
         Self {
             tags: tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             schedule: Some("rate(30 days)".into()),
@@ -359,7 +362,12 @@ impl Stage {
 
     /// A person at the command line, with an hour's patience.
     pub fn errand(&self) -> Errand<'static> {
-        Errand { actor: Actor::Operator, deadline: self.clock.now() + TimeDelta::hours(1), rotation_token: None }
+        Errand {
+            actor: Actor::Operator,
+            deadline: self.clock.now() + TimeDelta::hours(1),
+            rotation_token: None,
+            note: None,
+        }
     }
 }
 

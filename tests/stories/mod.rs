@@ -2,10 +2,17 @@
 
 mod adoption;
 mod bad_input;
+mod brownouts;
+mod doctor;
 mod emergency;
+mod evidence;
 mod holds;
+mod reconcile;
+mod repair;
 mod retirement;
+mod rollback;
 mod rotation;
+mod settlement;
 mod signing;
 mod webhooks;
 
@@ -13,11 +20,25 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use local_aws::{Function, FunctionError, Method, RestApi, RotationOutcome};
+use rotator::aws::records::Told;
 use rotator::ports::Clock;
 use serde_json::Value;
 use state::decide::{AWSCURRENT, AWSPENDING};
+use state::evidence::Ground;
+use state::hold::HoldReason;
+use state::ledger::Change;
+use state::lifecycle::State;
+use state::name::CredentialName;
 
-use crate::harness::{API, Host, Stage, Which};
+use crate::harness::{ACME, API, Host, Stage, Terms, Which};
+
+/// The log group of the API's access log.
+const ACCESS_LOG: &str = "/apis/partners";
+
+/// A day of overlap, and then the old key must not have been used for six hours.
+fn watched() -> Terms {
+    Terms::default().with("idle-before-suspend", "PT6H")
+}
 
 /// Everything that a refused request must leave as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +53,17 @@ struct World {
     kms_keys: BTreeMap<String, String>,
     /// Every item of the records' table.
     items: Vec<String>,
+}
+
+/// All of it that is not the one credential's.
+fn others(world: World) -> World {
+    let World { mut secrets, mut schedules, mut keys, mut kms_keys, mut items } = world;
+    secrets.retain(|name, _| name != ACME);
+    schedules.retain(|name, _| name != ACME);
+    keys.retain(|_, key| !key.contains("acme"));
+    kms_keys.retain(|_, key| !key.contains(ACME));
+    items.retain(|item| !item.contains(ACME));
+    World { secrets, schedules, keys, kms_keys, items }
 }
 
 impl Stage {
@@ -104,6 +136,18 @@ impl Stage {
         self.secrets_manager().tag_resource().secret_id(arn).tags(tag).send().await.expect("tagged");
     }
 
+    async fn untag(&self, arn: &str, tag: &str) {
+        let untagged = self.secrets_manager().untag_resource().secret_id(arn).tag_keys(format!("rotator:{tag}"));
+        untagged.send().await.expect("untagged");
+    }
+
+    /// A wish as it stands.
+    async fn tag(&self, arn: &str, tag: &str) -> Option<String> {
+        let found = self.secrets_manager().describe_secret().secret_id(arn).send().await.expect("described");
+        let tags = found.tags.unwrap_or_default();
+        tags.into_iter().find(|known| known.key() == Some(&format!("rotator:{tag}"))).and_then(|known| known.value)
+    }
+
     /// Somebody puts a value by hand. The version that holds it.
     async fn put(&self, arn: &str, value: &str) -> String {
         let put = self.secrets_manager().put_secret_value().secret_id(arn).secret_string(value).send().await;
@@ -168,6 +212,48 @@ impl Stage {
     async fn left(&self, plan: &str, key: &str) -> Option<i64> {
         let engine = self.engine_unhurt();
         engine.api_keys.remaining(plan, key, self.clock.now()).await.expect("told")
+    }
+
+    /// The history, with what stands beside it.
+    async fn told(&self) -> Vec<Told> {
+        let name = CredentialName::parse(ACME).expect("a name");
+        self.engine_unhurt().records.history(&name).await.expect("readable")
+    }
+
+    async fn changes(&self) -> Vec<Change> {
+        self.told().await.into_iter().map(|told| told.event.change).collect()
+    }
+
+    async fn state_of(&self, generation: u32) -> State {
+        self.load(ACME).await.versions[&generation].state
+    }
+
+    async fn held(&self, generation: u32) -> Option<HoldReason> {
+        self.load(ACME).await.versions[&generation].held.as_ref().map(|held| held.hold.reason)
+    }
+
+    /// Why a generation was refused.
+    async fn ground(&self, generation: u32) -> Option<Ground> {
+        self.load(ACME).await.versions[&generation].ground
+    }
+
+    /// Retirement goes on for a while, with a look at everything after each step.
+    async fn goes_on(&self, time: TimeDelta, step: TimeDelta, when: &str) {
+        let end = self.clock.now() + time;
+        while self.clock.now() < end {
+            self.pass(step.min(end - self.clock.now())).await;
+            self.assert_sound(ACME, when).await;
+        }
+    }
+
+    /// The values that no label holds are gone: Secrets Manager keeps a hundred, and whatever is younger than a day.
+    async fn forget_unlabelled_values(&self, arn: &str) {
+        for n in 0.. {
+            let put = self.secrets_manager().put_secret_value().secret_id(arn).version_stages("NOTES");
+            if put.secret_string(format!("{{\"note\": {n}}}")).send().await.is_err() {
+                return;
+            }
+        }
     }
 
     fn api_key(&self, id: &str) -> local_aws::ApiKeyView {

@@ -17,7 +17,7 @@ from world import BINARIES, Local, bare_environment, wait_until
 
 FUNCTIONS = ("rotation", "retirement", "jwks")
 LABELS = ("AWSCURRENT", "AWSPREVIOUS")
-TAGS = {"overlap": "PT10S", "consumer_cache": "PT5S", "soak": "PT10S"}
+TAGS = {"overlap": "PT10S", "consumer_cache": "PT5S", "soak": "PT10S", "idle_before_suspend": "PT0S"}
 
 
 def the_lambda_functions_rotate_and_retire_a_key():

@@ -24,6 +24,8 @@ TAGS = {
     "verifier_cache": f"PT{VERIFIER_CACHE}S",
     "token_life": f"PT{TOKEN_LIFE}S",
     "slack": f"PT{SLACK}S",
+    # Nobody waits for evidence of disuse: it is told an hour late.
+    "idle_before_suspend": "PT0S",
 }
 
 

@@ -1,0 +1,438 @@
+//! Every way in which the outside can drift from the records: found, put right where that is this service's to do,
+//! nothing else touched, and nothing found the second time.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_apigateway::types::{Op, PatchOperation};
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
+use chrono::TimeDelta;
+use local_aws::{Function, FunctionError};
+use rotator::mend::{look_at_all, mend, overview};
+use serde_json::{Value, json};
+use state::decide::{AWSCURRENT, AWSPENDING};
+use state::drift::{Finding, Remedy, Scope};
+use state::hold::HoldReason;
+use state::lifecycle::State;
+use state::name::CredentialName;
+
+use super::others;
+use crate::harness::{ACME, Stage, Terms, Which};
+
+const GLOBEX: &str = "partner/globex";
+const VERSION_TAG: &str = "rotator:version";
+const CREDENTIAL_TAG: &str = "rotator:credential";
+
+/// A credential that has rotated once, beside one that nothing may touch.
+async fn rotated() -> (Stage, String) {
+    let stage = Stage::new().await;
+    let terms = Terms::default().with("max-live", "8");
+    stage.credential(GLOBEX, &terms).await;
+    let arn = stage.credential(ACME, &terms).await.0;
+    for name in [GLOBEX, ACME] {
+        stage.rotate(&stage.arn_of(name).await).await;
+        stage.assert_rotated();
+    }
+    (stage, arn)
+}
+
+fn words(findings: &[Finding]) -> Vec<&'static str> {
+    findings.iter().map(Finding::word).collect()
+}
+
+/// Everything that a look at everything finds, which is what a plan shows: nothing at all changes.
+async fn found(stage: &Stage) -> Vec<Finding> {
+    let before = stage.world().await;
+    let all = overview(&stage.engine_unhurt(), &stage.errand()).await.expect("looked at");
+    assert_eq!(stage.world().await, before, "a plan changes nothing");
+    assert!(all.failed.is_empty(), "{:?}", all.failed);
+    let ours = all.examined.into_iter().flat_map(|one| one.findings);
+    ours.chain(all.unowned).collect()
+}
+
+/// What was put right; and how many more could have been.
+async fn reconciled(stage: &Stage, mut most: usize) -> (Vec<Finding>, usize) {
+    let (engine, errand) = (stage.engine_unhurt(), stage.errand());
+    let mut cured = Vec::new();
+    for one in overview(&engine, &errand).await.expect("looked at").examined {
+        let done = mend(&engine, one, Scope::All, &mut most, &errand, &mut |_| {}).await.expect("reconciled");
+        assert!(done.stopped.is_none(), "{:?}", done.stopped);
+        cured.extend(done.cured);
+    }
+    (cured, most)
+}
+
+/// It is found, put right, and not found again; everything else is as it was.
+async fn story(stage: &Stage, expected: &[&str]) {
+    let before = others(stage.world().await);
+    assert_eq!(words(&found(stage).await), expected);
+    // Looked at by itself, without a survey, the credential shows the same.
+    let name = CredentialName::parse(ACME).expect("a name");
+    let (alone, _) = look_at_all(&stage.engine_unhurt(), &[name], None, &stage.errand()).await;
+    assert_eq!(words(&alone[0].findings), expected);
+    let (cured, _) = reconciled(stage, 10).await;
+    assert_eq!(words(&cured), expected);
+    assert_eq!(words(&found(stage).await), [""; 0], "a second run finds nothing");
+    let again = stage.world().await;
+    assert_eq!(reconciled(stage, 10).await.0, []);
+    assert_eq!(stage.world().await, again);
+    assert_eq!(others(again), before, "nothing else was touched");
+    stage.assert_sound(ACME, "reconciled").await;
+    stage.assert_sound(GLOBEX, "reconciled").await;
+}
+
+/// It is found, and nothing here touches it. What a person is told.
+async fn told(stage: &Stage, expected: &str) -> String {
+    let all = found(stage).await;
+    assert_eq!(words(&all), [expected]);
+    let before = stage.world().await;
+    assert_eq!(reconciled(stage, 10).await.0, []);
+    assert_eq!(stage.world().await, before, "it is reported, and left alone");
+    let credential = stage.recorded(ACME).await;
+    match all[0].remedy(credential.as_ref()) {
+        Remedy::Person(text) => format!("{}: {text}", all[0]),
+        Remedy::Service(text) => panic!("not a person's matter: {text}"),
+    }
+}
+
+async fn goes_on(stage: &Stage, arn: &str) {
+    stage.rotate(arn).await;
+    stage.assert_rotated();
+    assert!(stage.gets_through(&stage.current_value(arn).await).await);
+    stage.assert_sound(ACME, "after another rotation").await;
+}
+
+async fn id_of(stage: &Stage, generation: u32) -> String {
+    stage.load(ACME).await.versions[&generation].provider["id"].clone()
+}
+
+async fn set_enabled(stage: &Stage, id: &str, enabled: bool) {
+    let patch = PatchOperation::builder().op(Op::Replace).path("/enabled").value(enabled.to_string()).build();
+    stage.api_gateway().update_api_key().api_key(id).patch_operations(patch).send().await.expect("changed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_found_where_nothing_is_wrong() {
+    let (stage, arn) = rotated().await;
+    assert_eq!(found(&stage).await, []);
+    for _ in 0..3 {
+        stage.pass(TimeDelta::hours(25)).await;
+        assert_eq!(found(&stage).await, []);
+    }
+    goes_on(&stage, &arn).await;
+    assert_eq!(found(&stage).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_found_of_signing_keys_in_any_part_of_their_life() {
+    for terms in [Terms::kms(), Terms::jwt()] {
+        let stage = Stage::new().await;
+        let arn = stage.signing(&terms).await;
+        assert_eq!(found(&stage).await, []);
+        stage.rotate(&arn).await;
+        stage.assert_rotated();
+        for hours in [0, 2, 3, 25, 25] {
+            stage.pass(TimeDelta::hours(hours)).await;
+            assert_eq!(found(&stage).await, [], "{hours}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_is_under_way_is_no_drift() {
+    let (stage, arn) = rotated().await;
+    stage.faults.deny("apigateway:POST /usageplans/{plan}/keys");
+    stage.rotate(&arn).await;
+    assert_eq!(found(&stage).await, []);
+    stage.wait(TimeDelta::minutes(6)).await;
+    assert_eq!(words(&found(&stage).await), ["HalfDone"], "nobody is at work on it any more");
+}
+
+/// `CreateApiKey` got no answer, and was carried out after whoever cleaned up had looked.
+#[tokio::test(start_paused = true)]
+async fn an_orphan_with_an_intent_is_retired_like_any_other() {
+    let (stage, arn) = rotated().await;
+    stage.faults.deny("apigateway:POST /apikeys");
+    stage.rotate(&arn).await;
+    stage.faults.allow("apigateway:POST /apikeys");
+    stage.move_label(&arn, AWSPENDING, None).await;
+    // It is held for the denied call, and looked at again after a quarter of an hour.
+    for _ in 0..2 {
+        stage.pass(TimeDelta::minutes(20)).await;
+    }
+    let given_up = stage.load(ACME).await.versions[&3].clone();
+    assert_eq!((given_up.state, given_up.provider.get("id")), (State::Suspended, None));
+    let client = stage.api_gateway();
+    let late = client.create_api_key().name(&given_up.provider["name"]).enabled(true);
+    let late = late.tags(CREDENTIAL_TAG, ACME).tags(VERSION_TAG, given_up.id.to_string()).send().await.expect("made");
+    let id = late.id.expect("an id");
+
+    story(&stage, &["Orphan"]).await;
+    assert!(!stage.api_key(&id).enabled, "refused at once");
+    assert_eq!(id_of(&stage, 3).await, id);
+    for _ in 0..2 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+    assert_eq!(stage.load(ACME).await.versions[&3].state, State::Destroyed);
+    assert!(stage.aws.inspect_api_keys().iter().all(|key| key.id != id), "and gone after its soak");
+    goes_on(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orphan_in_kms_is_disabled_and_its_deletion_is_scheduled() {
+    let stage = Stage::new().await;
+    stage.signing(&Terms::kms()).await;
+    let standby = stage.load(ACME).await.versions[&2].clone();
+    let tag = |key: &str, value: &str| Tag::builder().tag_key(key).tag_value(value).build().expect("a tag");
+    let made = stage.kms().create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
+    let made = made.tags(tag(CREDENTIAL_TAG, ACME)).tags(tag(VERSION_TAG, &standby.id.to_string()));
+    let arn = made.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN");
+    let expected = words(&found(&stage).await);
+    assert_eq!(expected, ["Orphan"]);
+    assert_eq!(words(&reconciled(&stage, 10).await.0), ["Orphan"]);
+    assert_eq!(stage.kms_state(&arn).as_deref(), Some("PendingDeletion"));
+    assert_eq!(stage.kms_state(&standby.provider["id"]).as_deref(), Some("Enabled"), "its own key is left alone");
+    assert_eq!(found(&stage).await, []);
+    stage.assert_sound(ACME, "swept").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_with_our_tags_and_no_intent_is_only_told() {
+    for claims in [ACME, "partner/nobody"] {
+        let (stage, _) = rotated().await;
+        let made = stage.api_gateway().create_api_key().name("acme-copy").enabled(true).tags(CREDENTIAL_TAG, claims);
+        let id = made.tags(VERSION_TAG, "not-a-version").send().await.expect("made").id.expect("an id");
+        let said = told(&stage, "Stranger").await;
+        assert!(said.contains(&id) && said.contains(claims), "{said}");
+        assert!(stage.api_key(&id).enabled);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_somebody_deleted_is_made_again_with_the_same_value() {
+    let (stage, arn) = rotated().await;
+    let (id, value) = (id_of(&stage, 2).await, stage.current_value(&arn).await);
+    stage.api_gateway().delete_api_key().api_key(&id).send().await.expect("deleted behind our back");
+    assert!(!stage.gets_through(&value).await);
+    story(&stage, &["KeyVanished"]).await;
+    assert!(stage.gets_through(&value).await, "clients go on with what they have");
+    let again = id_of(&stage, 2).await;
+    assert_ne!(again, id);
+    assert_eq!(stage.api_key(&again).plans, std::slice::from_ref(&stage.plan));
+    goes_on(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signing_key_that_will_be_deleted_is_only_told() {
+    let stage = Stage::new().await;
+    stage.signing(&Terms::kms()).await;
+    let arn = id_of(&stage, 1).await;
+    stage.kms().schedule_key_deletion().key_id(&arn).pending_window_in_days(7).send().await.expect("scheduled");
+    let said = told(&stage, "KeyPendingDeletion").await;
+    assert!(said.contains(&format!("aws kms cancel-key-deletion --key-id {arn}")), "{said}");
+    // What the commands do.
+    stage.kms().cancel_key_deletion().key_id(&arn).send().await.expect("cancelled");
+    assert_eq!(words(&found(&stage).await), ["KeyDisabled"]);
+    assert_eq!(words(&reconciled(&stage, 10).await.0), ["KeyDisabled"]);
+    assert_eq!(stage.kms_state(&arn).as_deref(), Some("Enabled"));
+    assert_eq!(found(&stage).await, []);
+
+    stage.kms().schedule_key_deletion().key_id(&arn).pending_window_in_days(7).send().await.expect("scheduled");
+    stage.wait(TimeDelta::days(8)).await;
+    if stage.kms_state(&arn).is_none() {
+        let said = told(&stage, "KeyVanished").await;
+        assert!(said.contains("--emergency --compromised none"), "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_somebody_took_a_key_out_of_is_attached_again() {
+    let (stage, arn) = rotated().await;
+    let (id, value) = (id_of(&stage, 2).await, stage.current_value(&arn).await);
+    stage.detach(&id, &stage.plan).await;
+    assert!(!stage.gets_through(&value).await);
+    story(&stage, &["PlanLost"]).await;
+    assert!(stage.gets_through(&value).await);
+    goes_on(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_somebody_put_a_key_into_is_taken_into_the_record() {
+    let (stage, arn) = rotated().await;
+    let gold = stage.plan("gold", &["beta"], None).await;
+    let id = id_of(&stage, 2).await;
+    stage.attach(&id, &gold).await;
+    story(&stage, &["PlanAdded"]).await;
+    assert!(stage.api_key(&id).plans.contains(&gold), "nothing is ever detached");
+    goes_on(&stage, &arn).await;
+    let next = id_of(&stage, 3).await;
+    assert!(stage.api_key(&next).plans.contains(&gold), "the next key gets it too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_key_that_somebody_enabled_is_suspended_again() {
+    let (stage, arn) = rotated().await;
+    stage.pass(TimeDelta::hours(25)).await;
+    assert_eq!(stage.load(ACME).await.versions[&1].state, State::Suspended);
+    let id = id_of(&stage, 1).await;
+    set_enabled(&stage, &id, true).await;
+    story(&stage, &["KeyEnabled"]).await;
+    assert!(!stage.api_key(&id).enabled);
+    goes_on(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_key_that_somebody_disabled_is_enabled_again() {
+    let (stage, arn) = rotated().await;
+    for generation in [1, 2] {
+        set_enabled(&stage, &id_of(&stage, generation).await, false).await;
+    }
+    story(&stage, &["KeyDisabled", "KeyDisabled"]).await;
+    assert!(stage.gets_through(&stage.current_value(&arn).await).await);
+    goes_on(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_that_disagrees_is_moved_back_as_by_a_repair() {
+    let (stage, arn) = rotated().await;
+    let good = stage.current(&arn).await;
+    let first = stage.load(ACME).await.versions[&1].carriers[0].clone();
+    stage.move_label(&arn, AWSCURRENT, Some(first.as_str())).await;
+    story(&stage, &["LabelMoved"]).await;
+    assert_eq!(stage.current(&arn).await, good);
+    goes_on(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_deleted_while_its_keys_live_is_only_told() {
+    let (stage, arn) = rotated().await;
+    let client = stage.secrets_manager();
+    client.delete_secret().secret_id(&arn).recovery_window_in_days(7).send().await.expect("scheduled");
+    let said = told(&stage, "SecretDeleted").await;
+    assert!(said.contains(&format!("aws secretsmanager restore-secret --secret-id {ACME}")), "{said}");
+    client.restore_secret().secret_id(&arn).send().await.expect("restored");
+    assert_eq!(found(&stage).await, []);
+    client.delete_secret().secret_id(&arn).force_delete_without_recovery(true).send().await.expect("deleted");
+    told(&stage, "SecretDeleted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_a_secret_that_is_gone_for_good_are_retired_if_its_owner_said_so() {
+    for (word, closes) in [("suspend", true), ("hold", false)] {
+        let stage = Stage::new().await;
+        let (arn, _, value) = stage.credential(ACME, &Terms::default().with("if-deleted", word)).await;
+        stage.rotate(&arn).await;
+        let client = stage.secrets_manager();
+        client.delete_secret().secret_id(&arn).recovery_window_in_days(7).send().await.expect("scheduled");
+        let event = json!({"detail-type": "Scheduled Event", "detail": {"task": "reconcile"}});
+        stage.call(Which::Retirement, event.clone()).await.expect("looked at");
+        let held = stage.load(ACME).await.head.held.map(|held| held.hold.reason);
+        assert_eq!(held, Some(HoldReason::SecretDeleted), "it can still be restored");
+        stage.pass(TimeDelta::days(8)).await;
+        stage.call(Which::Retirement, event).await.expect("looked at");
+        let closed = stage.load(ACME).await;
+        assert_eq!((closed.head.closed.is_some(), closed.current().is_none()), (closes, closes), "{word}");
+        for _ in 0..6 {
+            stage.pass(TimeDelta::days(1)).await;
+        }
+        let after = stage.load(ACME).await;
+        let gone = after.versions.values().all(|version| version.state == State::Destroyed);
+        assert_eq!(gone, closes, "{word}: {}", stage.story(ACME).await);
+        assert_eq!(stage.gets_through(&value).await, !closes, "nobody can read it, but whoever has it may go on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_nobody_rotates_are_told_with_the_way_to_adopt_them() {
+    let (stage, _) = rotated().await;
+    let (id, _) = stage.key("wild").await;
+    let said = told(&stage, "Unmanaged").await;
+    assert!(said.contains(&format!("rotator adopt --id {id}")), "{said}");
+    // What a stack owns would be undone by it.
+    assert!(stage.aws.own_by_stack(&id, "shop", "PartnerKey"));
+    let said = told(&stage, "Unmanaged").await;
+    assert!(said.contains("the CloudFormation stack shop owns") && said.contains("DeletionPolicy: Retain"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_key_that_a_tool_owns_is_told_with_the_snippet() {
+    let (stage, arn) = rotated().await;
+    let id = id_of(&stage, 2).await;
+    assert!(stage.aws.own_by_stack(&id, "shop", "PartnerKey"));
+    let said = told(&stage, "StackOwned").await;
+    assert!(said.contains("shop") && said.contains("change-set-type IMPORT"), "{said}");
+
+    goes_on(&stage, &arn).await;
+    let key = format!("arn:aws:apigateway:eu-west-1::/apikeys/{}", id_of(&stage, 3).await);
+    stage.api_gateway().tag_resource().resource_arn(key).tags("ManagedBy", "Terraform").send().await.expect("tagged");
+    let all = found(&stage).await;
+    assert_eq!(words(&all), ["StackOwned", "StackOwned"]);
+    let remedy = all[1].remedy(None);
+    assert!(remedy.text().contains("ignore_changes"), "{}", remedy.text());
+}
+
+/// What answers instead of the function `jwks`.
+struct Stale(Value);
+
+#[async_trait]
+impl Function for Stale {
+    async fn invoke(&self, _: Value) -> Result<Value, FunctionError> {
+        Ok(json!({"statusCode": 200, "headers": {}, "body": self.0.to_string(), "isBase64Encoded": false}))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_set_that_is_not_what_the_records_say_is_only_told() {
+    let stage = Stage::new().await;
+    stage.signing(&Terms::kms()).await;
+    let mut served = stage.key_set(ACME).await.json();
+    let kids = stage.key_set(ACME).await.kids();
+    let keys = served["keys"].as_array_mut().expect("keys");
+    let mut extra = keys.remove(1);
+    stage.aws.register("jwks", Arc::new(Stale(served.clone())));
+    let said = told(&stage, "KidMissing").await;
+    assert!(said.contains(&kids[1]), "{said}");
+
+    served["keys"].as_array_mut().expect("keys").push(extra.clone());
+    extra["kid"] = "somebody-elses".into();
+    served["keys"].as_array_mut().expect("keys").push(extra);
+    stage.aws.register("jwks", Arc::new(Stale(served)));
+    assert!(told(&stage, "KidExtra").await.contains("somebody-elses"));
+    stage.aws.register("jwks", Arc::new(Stale(json!("no key set"))));
+    told(&stage, "KeySetUnreachable").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_changed_than_the_cap_says() {
+    let (stage, arn) = rotated().await;
+    let gold = stage.plan("gold", &["beta"], None).await;
+    let id = id_of(&stage, 2).await;
+    stage.detach(&id, &stage.plan).await;
+    stage.attach(&id, &gold).await;
+    let first = id_of(&stage, 1).await;
+    set_enabled(&stage, &first, false).await;
+    assert_eq!(words(&found(&stage).await), ["KeyDisabled", "PlanLost", "PlanAdded"]);
+    assert_eq!(reconciled(&stage, 0).await.0, []);
+    let (cured, left) = reconciled(&stage, 2).await;
+    assert_eq!((words(&cured), left), (vec!["KeyDisabled", "PlanLost"], 0));
+    assert_eq!(words(&found(&stage).await), ["PlanAdded"]);
+    assert_eq!(words(&reconciled(&stage, 2).await.0), ["PlanAdded"]);
+    assert_eq!(found(&stage).await, []);
+    goes_on(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_retirement_function_tells_once_a_day_and_changes_nothing() {
+    let (stage, _) = rotated().await;
+    let id = id_of(&stage, 2).await;
+    stage.detach(&id, &stage.plan).await;
+    stage.key("wild").await;
+    let before = stage.world().await;
+    let event = json!({"detail-type": "Scheduled Event", "detail": {"task": "reconcile"}});
+    let answer = stage.call(Which::Retirement, event).await.expect("looked at");
+    assert_eq!(answer, json!({"lookedAt": 2, "findings": 2}));
+    assert_eq!(stage.world().await, before);
+    let event = json!({"detail-type": "Scheduled Event", "detail": {"task": "other"}});
+    let refused = stage.call(Which::Retirement, event).await.expect_err("refused");
+    assert!(refused.error_message.contains("\"reconcile\" is the only task"), "{}", refused.error_message);
+}
