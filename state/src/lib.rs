@@ -22,6 +22,7 @@ pub mod lifecycle;
 pub mod name;
 pub mod period;
 pub mod policy;
+mod retire;
 pub mod rollback;
 pub mod standby;
 

@@ -1,0 +1,586 @@
+//! One run towards a goal: the loop, and what each decision means outside.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use state::Time;
+use state::credential::{Credential, Version};
+use state::decide::{Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, StrayValue, decide};
+use state::drift::Finding;
+use state::hold::{Hold, HoldReason};
+use state::ledger::{Change, Note};
+use state::name::{CredentialName, Token};
+use state::policy::{BadPolicy, Policy};
+use tracing::warn;
+
+use crate::doctor::Preflight;
+use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
+use crate::kind::{Case, Facts, Kind, Sight};
+use crate::mend::{Breadth, inventory};
+use crate::patience::{Patience, is_over};
+use crate::secret::SecretValue;
+
+use super::{Engine, Errand};
+
+/// Failures in a row after which retirement leaves a credential to its next tick: others wait behind it.
+const TRIES: u32 = 4;
+/// How long a provider may take until everybody has heard that a key is to be refused, before a person is told.
+const HEARD_OF: TimeDelta = TimeDelta::minutes(30);
+
+/// On its way.
+pub(super) struct Run<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) name: &'a CredentialName,
+    pub(super) arn: Option<&'a str>,
+    pub(super) goal: &'a Goal,
+    pub(super) errand: &'a Errand<'a>,
+    pub(super) observed: Observed,
+    pub(super) patience: Patience,
+}
+
+/// How a turn of the loop ended, when it did not fail.
+enum Turn {
+    On,
+    Over,
+}
+
+impl Run<'_> {
+    pub(super) async fn finish(&mut self) -> Result<(), Stopped> {
+        let mut credential = None;
+        let mut last = None;
+        loop {
+            if is_over(&self.engine.ports, self.errand.deadline) {
+                return Err(Stopped::OutOfTime(last.map(Box::new)));
+            }
+            match self.turn(&mut credential).await {
+                Ok(Turn::Over) => return Ok(()),
+                Ok(Turn::On) => {}
+                Err(Stopped::Failed(failure)) => {
+                    let wait = self.patience.after(&failure);
+                    let gives_up = matches!(self.goal, Goal::Retire) && self.patience.failures() > TRIES;
+                    let Some(wait) = wait.filter(|_| !gives_up) else { return Err(Stopped::Failed(failure)) };
+                    warn!(credential = %self.name, reason = chain(&failure), wait_seconds = wait.num_seconds(), "looking again");
+                    // Whatever was known may be wrong by now.
+                    credential = None;
+                    let observed = std::mem::take(&mut self.observed);
+                    self.observed = Observed { ours: observed.ours, minted: observed.minted, ..Observed::default() };
+                    last = Some(failure);
+                    if !wait.is_zero() {
+                        self.engine.ports.clock.sleep(wait).await;
+                    }
+                }
+                Err(stopped) => return Err(stopped),
+            }
+        }
+    }
+
+    async fn turn(&mut self, known: &mut Option<Credential>) -> Result<Turn, Stopped> {
+        let credential = match known.take() {
+            Some(credential) => credential,
+            None => match (self.engine.records.load(self.name).await?, self.arn) {
+                (Some(credential), _) => credential,
+                (None, Some(arn)) => Credential::empty(self.name.clone(), arn),
+                (None, None) => return Ok(Turn::Over),
+            },
+        };
+        match decide(self.goal, &credential, &self.observed, self.engine.ports.clock.now()) {
+            Decision::Done => Ok(Turn::Over),
+            Decision::Refuse(refusal) => Err(Stopped::Refused(refusal)),
+            Decision::WaitUntil(until) => {
+                let why =
+                    format!("another process may still finish its rotation, until {}", until.format("%H:%M:%S UTC"));
+                Err(Failure::NotYet(why).into())
+            }
+            Decision::Hold(generation, hold) => self.hold(known, credential, generation, hold).await,
+            Decision::Commit(change) => {
+                let intent = change.generation().filter(|_| opens_intent(&change));
+                // A creation that can't be repeated belongs to nobody whose intent may not be the one that stands.
+                let unsure = matches!(change, Change::Minting { .. });
+                self.observed.ours.extend(intent.filter(|_| !unsure));
+                let is_end = matches!(self.goal, Goal::Mend(_)) && Finding::ends_with(&change);
+                let stamp = self.engine.stamp(self.errand, self.note(&change));
+                let credential = self.engine.commit(&credential, change, &stamp).await?;
+                if is_end {
+                    return Ok(Turn::Over);
+                }
+                self.observed.ours.extend(intent);
+                // Only now: a look that goes well between two failures is no progress.
+                self.patience.renew();
+                self.observed = std::mem::take(&mut self.observed).after_commit();
+                *known = Some(credential);
+                Ok(Turn::On)
+            }
+            Decision::Look(question) => {
+                let done = self.look(&credential, question).await;
+                self.done(known, credential, None, done).await
+            }
+            Decision::Perform(action) => {
+                let generation = about(&action);
+                let done = self.perform(&credential, action).await;
+                // The world is another one now.
+                self.observed.inventory = None;
+                self.done(known, credential, generation, done).await
+            }
+        }
+    }
+
+    /// A failure that is a hold is recorded as one.
+    async fn done(
+        &mut self,
+        known: &mut Option<Credential>,
+        credential: Credential,
+        generation: Option<u32>,
+        done: Result<(), Failure>,
+    ) -> Result<Turn, Stopped> {
+        let Err(failure) = done else {
+            *known = Some(credential);
+            return Ok(Turn::On);
+        };
+        match failure.as_hold() {
+            Some(hold) => self.hold(known, credential, generation, hold).await,
+            None => Err(failure.into()),
+        }
+    }
+
+    async fn hold(
+        &mut self,
+        known: &mut Option<Credential>,
+        credential: Credential,
+        generation: Option<u32>,
+        hold: Hold,
+    ) -> Result<Turn, Stopped> {
+        let recorded = match generation {
+            Some(generation) => credential.versions.get(&generation).and_then(|version| version.held.as_ref()),
+            None => credential.head.held.as_ref(),
+        };
+        let now = self.engine.ports.clock.now();
+        let retiring = matches!(self.goal, Goal::Retire);
+        // Whoever waits for a step learns of its hold from the records; retirement comes by every minute.
+        let is_news = !retiring || recorded.is_none_or(|held| held.hold != hold || held.look_again <= now);
+        metrics::counter!("Holds", "reason" => hold.reason.word()).increment(1);
+        warn!(credential = %self.name, generation, hold = %hold.reason, detail = hold.detail, remedy = hold.reason.remedy(), "held");
+        // A credential of which nothing is recorded yet has no history to tell it in.
+        if is_news && credential.head.revision > 0 {
+            let change = Change::Held { generation, hold: hold.clone() };
+            let stamp = self.engine.stamp(self.errand, None);
+            if let Some(generation) = generation {
+                self.observed.ours.remove(&generation);
+            }
+            *known = Some(self.engine.commit(&credential, change, &stamp).await?);
+            if retiring && generation.is_some() {
+                // One version that can't be retired must not keep the others.
+                return Ok(Turn::On);
+            }
+        }
+        Err(Stopped::Held(hold))
+    }
+
+    /// What stands beside the event: who uses a key is personal data, and so is why a person did something.
+    fn note(&self, change: &Change) -> Option<Note> {
+        if let (Change::Witnessed { generation, .. }, Some((seen, sighting))) = (change, &self.observed.sighting)
+            && seen == generation
+            && !sighting.callers.is_empty()
+        {
+            let reason = format!("still uses generation {generation}");
+            return Some(self.engine.note(&sighting.callers.join("\n"), &reason));
+        }
+        self.errand.note.cloned()
+    }
+
+    async fn look(&mut self, credential: &Credential, question: Question) -> Result<(), Failure> {
+        let engine = self.engine;
+        match question {
+            Question::Secret => {
+                // By name: of a secret that was created anew, only the name is the same.
+                let found = engine.describe(self.name.as_str()).await;
+                self.observed.secret = Some(found.or_else(|failure| gone(credential, failure))?);
+            }
+            Question::Current(carrier) => {
+                let kind = self.wished_kind(credential)?;
+                let arn = &credential.head.arn;
+                let current = credential.current();
+                let document = engine.secrets.value(arn, &carrier).await?;
+                self.observed.current = Some(match &document {
+                    Some(document) if kind.key(document)?.is_some() => {
+                        let known = match current.and_then(Version::token) {
+                            Some(token) => engine.secrets.value(arn, token).await?,
+                            None => None,
+                        };
+                        let sight = Sight { carrier: &carrier, current, known: known.as_ref() };
+                        match kind.recognise(document, &sight).await? {
+                            None => CurrentValue::Unknown,
+                            Some(facts) => CurrentValue::Key(facts, engine.fingerprint(kind, document).await?),
+                        }
+                    }
+                    Some(_) | None => CurrentValue::WithoutKey,
+                });
+            }
+            Question::Readable(token) => {
+                self.observed.readable = Some(engine.secrets.value(&credential.head.arn, &token).await?.is_some());
+            }
+            Question::Stray(token) => {
+                let stray = engine.secrets.value(&credential.head.arn, &token).await?;
+                let current = self.current_document(credential).await?;
+                self.observed.stray = Some(match (stray, current) {
+                    (None, _) => StrayValue::Preflight,
+                    (Some(stray), Some(current)) if stray.same_as(&current) => StrayValue::Preflight,
+                    (Some(_), _) => StrayValue::Other,
+                });
+            }
+            Question::Inventory { keys } => {
+                let Some(secret) = &self.observed.secret else { return Ok(()) };
+                let breadth = if keys { Breadth::Everything(None) } else { Breadth::Labels };
+                self.observed.inventory = Some(inventory(engine, credential, secret, breadth).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn perform(&mut self, credential: &Credential, action: Action) -> Result<(), Failure> {
+        let engine = self.engine;
+        let now = engine.ports.clock.now();
+        let arn = &credential.head.arn;
+        match action {
+            Action::Check(replaces, standby) => {
+                let policy = self.wished_policy(credential)?;
+                let incumbent = replaces.generation.and_then(|generation| credential.versions.get(&generation));
+                let incumbent = incumbent.map(|version| &version.provider);
+                let standby = standby.map(|generation| version(credential, generation));
+                let case = Case { credential, version: standby, incumbent, policy, now };
+                engine.kind(&policy.kind)?.check(&case).await?;
+                self.observed.checked = true;
+            }
+            Action::Mint(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                let made = kind.mint(&case).await;
+                if made.as_ref().is_err_and(may_have_happened) {
+                    self.observed.ours.remove(&generation);
+                }
+                self.observed.minted = Some((generation, made?, false));
+            }
+            Action::Find(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                match kind.find(&case).await? {
+                    Some(facts) => self.observed.minted = Some((generation, facts, true)),
+                    None => self.observed.missing = Some(generation),
+                }
+            }
+            Action::Equip(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                self.observed.equipped = Some((generation, kind.equip(&case).await?));
+            }
+            Action::Draft(generation) => {
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                let token = token(version)?;
+                let document = match engine.secrets.value(arn, token).await? {
+                    Some(document) => document,
+                    None => {
+                        let before = match version.replaces.as_ref().and_then(|replaces| replaces.carrier.as_ref()) {
+                            Some(carrier) => engine.secrets.value(arn, carrier).await?,
+                            None => None,
+                        };
+                        let document = kind.draft(&case, before.as_ref()).await?;
+                        engine.secrets.put_pending(arn, token, &document, self.errand.rotation_token).await?;
+                        document
+                    }
+                };
+                let drafted = kind.christen(&case, &document)?;
+                let fingerprint = engine.fingerprint(kind, &document).await?;
+                self.observed.drafted = Some(Drafted { fingerprint, ..drafted });
+            }
+            Action::Admit(generation) => {
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                self.observed.admitted = Some(kind.admit(&case, &self.drafted(credential, version).await?).await?);
+            }
+            Action::Prove(generation) => {
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                let document = self.drafted(credential, version).await?;
+                self.observed.proof = Some(match kind.prove(&case, &document).await {
+                    Ok(proof) => proof,
+                    Err(Failure::NotYet(why)) => {
+                        // Is it the key, or is nobody let through from here?
+                        let blocked = match self.current_document(credential).await? {
+                            Some(current) => kind.is_blocked(&case, &current).await?,
+                            None => false,
+                        };
+                        return Err(if blocked && self.patience.failures() >= TRIES {
+                            let detail = format!("{why}; the incumbent's key does not get through from here either");
+                            Hold::new(HoldReason::ProbeBlocked, detail).into()
+                        } else {
+                            Failure::NotYet(why)
+                        });
+                    }
+                    Err(failure) => return Err(failure),
+                });
+            }
+            Action::Confirm(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                kind.confirm(&case).await?;
+                self.observed.confirmed = true;
+            }
+            Action::Promote(generation) => {
+                let version = version(credential, generation);
+                let from = version.replaces.as_ref().and_then(|replaces| replaces.carrier.as_ref());
+                engine.secrets.promote(arn, from, token(version)?).await?;
+                self.observed.moved = true;
+            }
+            Action::Preflight => {
+                let policy = self.wished_policy(credential)?;
+                let secret = self.observed.secret.as_ref().ok_or_else(|| unread(credential))?;
+                let preflight = Preflight::begin(engine, credential, secret, policy).await?;
+                preflight.check().await?;
+                preflight.prove().await?;
+                self.observed.preflighted = true;
+            }
+            Action::Unpend(token) => {
+                engine.secrets.unpend(arn, &token).await?;
+                self.observed.secret = None;
+                self.observed.unpended = Some(token);
+            }
+            Action::MoveBack { from, to } => {
+                engine.secrets.move_back(arn, from.as_ref(), &to).await?;
+                self.observed.secret = None;
+                self.observed.moved_back = true;
+            }
+            Action::Witness(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                self.observed.sighting = Some((generation, kind.witness(&case).await?));
+            }
+            Action::Settle(generation, owed) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                self.observed.settled = Some(kind.settle(&case, &owed).await?);
+            }
+            Action::Restore(generation) => {
+                self.observed.restored = Some((generation, self.restore(credential, generation).await?));
+            }
+            Action::Relight(generation) => {
+                self.restore(credential, generation).await?;
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                let document = self.document(credential, version).await?;
+                let ours = kind.see_accepted(&case, document.as_ref()).await?;
+                let since = version.brownout_began.unwrap_or(now);
+                // How many were refused is good to know; that the key is back must not wait for it.
+                let refused = match kind.refusals(&case, since, now).await {
+                    Ok(refused) => refused,
+                    Err(failure) => {
+                        warn!(credential = %self.name, generation, reason = chain(&failure), "refused calls were not counted");
+                        None
+                    }
+                };
+                self.observed.relit = Some((generation, refused, ours));
+            }
+            Action::Expose(generation) => {
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                let document = self.document(credential, version).await?;
+                let seen = match kind.is_refused(&case, document.as_ref()).await? {
+                    Some(true) => Ok(engine.ports.clock.now()),
+                    Some(false) => {
+                        let why = format!("requests with generation {generation} still get through");
+                        let told = version.suspended.unwrap_or(now);
+                        return Err(if now < told + HEARD_OF {
+                            Failure::NotYet(why)
+                        } else {
+                            Hold::new(HoldReason::StillAccepted, why).into()
+                        });
+                    }
+                    None if document.is_none() => Err("its value is gone from Secrets Manager".to_owned()),
+                    None => Err("no probe can show it".to_owned()),
+                };
+                self.observed.refused = Some((generation, seen));
+            }
+            Action::Disable(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                kind.disable(&case).await?;
+                self.observed.disabled = Some(generation);
+            }
+            Action::Sweep(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                self.observed.swept = Some((generation, kind.sweep(&case).await?));
+            }
+            Action::Suspend(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                self.observed.suspended = Some((generation, kind.suspend(&case).await?));
+            }
+            Action::Destroy(generation) => {
+                let (kind, case) = self.case(credential, version(credential, generation), now)?;
+                kind.destroy(&case).await?;
+                self.observed.destroyed = Some(generation);
+            }
+        }
+        Ok(())
+    }
+
+    async fn restore(&self, credential: &Credential, generation: u32) -> Result<Facts, Failure> {
+        let version = version(credential, generation);
+        let (kind, case) = self.case(credential, version, self.engine.ports.clock.now())?;
+        // Only a key that is to be made again needs its value.
+        let document = match version.provider.get("id") {
+            Some(_) => None,
+            None => self.document(credential, version).await?,
+        };
+        kind.restore(&case, document.as_ref()).await
+    }
+
+    /// A version's value, while a version of the secret holds it.
+    async fn document(&self, credential: &Credential, version: &Version) -> Result<Option<SecretValue>, Failure> {
+        match version.token() {
+            Some(carrier) => self.engine.secrets.value(&credential.head.arn, carrier).await,
+            None => Ok(None),
+        }
+    }
+
+    fn case<'c>(
+        &self,
+        credential: &'c Credential,
+        version: &'c Version,
+        now: Time,
+    ) -> Result<(&dyn Kind, Case<'c>), Failure> {
+        // A standby follows whatever is current while it is made.
+        let incumbent = match &version.replaces {
+            Some(replaces) => replaces.generation,
+            None => credential.head.current.filter(|current| *current != version.generation),
+        };
+        let incumbent =
+            incumbent.and_then(|generation| credential.versions.get(&generation)).map(|version| &version.provider);
+        let case = Case { credential, version: Some(version), incumbent, policy: &version.policy, now };
+        Ok((self.engine.kind(&version.policy.kind)?, case))
+    }
+
+    fn wished_policy(&self, credential: &Credential) -> Result<&Policy, Failure> {
+        let wishes = self.observed.secret.as_ref().map(|secret| &secret.wishes);
+        match wishes {
+            Some(Ok(policy)) => Ok(policy),
+            // `decide` refuses unusable wishes before it asks for anything that needs them.
+            Some(Err(_)) | None => Err(unread(credential)),
+        }
+    }
+
+    fn wished_kind(&self, credential: &Credential) -> Result<&dyn Kind, Failure> {
+        Ok(self.engine.kind(&self.wished_policy(credential)?.kind)?)
+    }
+
+    async fn current_document(&self, credential: &Credential) -> Result<Option<SecretValue>, Failure> {
+        let holder = self.observed.secret.as_ref().and_then(|secret| secret.holder(state::decide::AWSCURRENT));
+        match holder {
+            Some(carrier) => self.engine.secrets.value(&credential.head.arn, carrier).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The candidate's value: it was put before the records said so.
+    async fn drafted(&self, credential: &Credential, version: &Version) -> Result<SecretValue, Failure> {
+        let token = token(version)?;
+        let document = self.engine.secrets.value(&credential.head.arn, token).await?;
+        document.ok_or_else(|| Failure::NotYet(format!("the value of version {token} can't be read yet")))
+    }
+}
+
+fn version(credential: &Credential, generation: u32) -> &Version {
+    credential.versions.get(&generation).expect("`decide` names only versions that it was given")
+}
+
+fn unread(credential: &Credential) -> Failure {
+    Failure::NotYet(format!("the wishes of {} are not read yet", credential.head.name))
+}
+
+/// The token of a candidate's rotation.
+fn token(version: &Version) -> Result<&Token, Failure> {
+    let none = || Failure::NotYet(format!("generation {} has no rotation of its own", version.generation));
+    version.token().ok_or_else(none)
+}
+
+/// Whether a creation may have happened, although it did not go well.
+fn may_have_happened(failure: &Failure) -> bool {
+    match failure {
+        Failure::Call(call) => match call.fault {
+            Fault::Unknown => true,
+            Fault::Conflict | Fault::Denied | Fault::NotFound | Fault::Rejected | Fault::Throttled(_) => false,
+        },
+        Failure::Held(_) | Failure::NotYet(_) | Failure::Input(_) => false,
+    }
+}
+
+fn about(action: &Action) -> Option<u32> {
+    match action {
+        Action::Preflight | Action::Unpend(_) | Action::MoveBack { .. } => None,
+        Action::Check(_, standby) => *standby,
+        Action::Mint(generation)
+        | Action::Witness(generation)
+        | Action::Settle(generation, _)
+        | Action::Restore(generation)
+        | Action::Relight(generation)
+        | Action::Expose(generation)
+        | Action::Find(generation)
+        | Action::Equip(generation)
+        | Action::Disable(generation)
+        | Action::Sweep(generation)
+        | Action::Draft(generation)
+        | Action::Admit(generation)
+        | Action::Prove(generation)
+        | Action::Confirm(generation)
+        | Action::Promote(generation)
+        | Action::Suspend(generation)
+        | Action::Destroy(generation) => Some(*generation),
+    }
+}
+
+/// Whether what follows is this run's to finish.
+fn opens_intent(change: &Change) -> bool {
+    match change {
+        Change::Minting { .. }
+        | Change::Minted { .. }
+        | Change::Drafting { .. }
+        | Change::Drafted { .. }
+        | Change::Admitted { .. }
+        | Change::Proved { .. }
+        | Change::RollingBack { .. }
+        | Change::Restored { .. }
+        | Change::BrowningOut { .. }
+        | Change::Disabling { .. }
+        | Change::Suspending { .. }
+        | Change::Recovered { .. }
+        | Change::Destroying { .. } => true,
+        Change::Adopted { .. }
+        | Change::Ordered { .. }
+        | Change::Published { .. }
+        | Change::Promoted { .. }
+        | Change::Abandoned { .. }
+        | Change::Returned { .. }
+        | Change::Witnessed { .. }
+        | Change::BrownedOut { .. }
+        | Change::Waived { .. }
+        | Change::Vanished { .. }
+        | Change::Forsaken { .. }
+        | Change::Closed { .. }
+        | Change::Disabled { .. }
+        | Change::Refused { .. }
+        | Change::Swept { .. }
+        | Change::Suspended { .. }
+        | Change::Destroyed { .. }
+        | Change::Mended { .. }
+        | Change::Carried { .. }
+        | Change::Held { .. } => false,
+    }
+}
+
+/// To retirement, a secret that is gone is a deleted one: a hold, not an error.
+pub(crate) fn gone(credential: &Credential, failure: Failure) -> Result<Secret, Failure> {
+    match failure {
+        Failure::Input(BadInput::NoSecret(_)) if credential.head.revision > 0 => Ok(Secret {
+            arn: credential.head.arn.clone(),
+            deleted: true,
+            gone: true,
+            rotation_enabled: false,
+            labels: BTreeMap::new(),
+            wishes: Err(BadPolicy::NoKind),
+            schedule: state::policy::Schedule::default(),
+            replicas_behind: Vec::new(),
+        }),
+        other @ (Failure::Call(_) | Failure::Held(_) | Failure::NotYet(_) | Failure::Input(_)) => Err(other),
+    }
+}
