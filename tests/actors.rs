@@ -16,12 +16,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_secretsmanager::types::RotationRulesType;
 use chrono::TimeDelta;
-use rotator::engine::Errand;
+use rotator::engine::{Engine, Errand};
 use rotator::functions::{Handle, Invocation, retirement::Retirement, rotation::Rotation};
+use rotator::mend::{look, mend};
 use rotator::ports::Clock;
 use rotator::rotate::{Compromised, emergency};
 use serde_json::{Value, json};
-use state::decide::{Goal, Step};
+use state::decide::{AWSCURRENT, Goal, Step};
+use state::drift::{LONGEST_RUN, Scope};
 use state::ledger::{Change, Note};
 use state::name::CredentialName;
 
@@ -65,6 +67,16 @@ enum Meeting {
     RollbackAndRotation(Step),
     /// A rollback, and the retirement of the version that it brings back.
     RollbackAndRetirement,
+    /// A step that comes late, and the repair of what it left behind.
+    RepairAndRotation(Step),
+    /// A repair, and retirement, which cleans up too.
+    RepairAndRetirement,
+    TwoRepairs,
+    /// A step of a rotation, and the cure of the keys before it.
+    ReconcileAndRotation(Step),
+    /// The end of two versions, and the cure of what somebody did to their keys.
+    ReconcileAndRetirement,
+    TwoReconciles,
 }
 
 /// One of a brownout's two.
@@ -85,13 +97,22 @@ impl Meeting {
         all.extend([Self::Gate, Self::Brownout(Edge::Beginning), Self::Brownout(Edge::End)]);
         all.extend([Self::RollbackAndRotation(Step::Create), Self::RollbackAndRotation(Step::Finish)]);
         all.push(Self::RollbackAndRetirement);
+        all.extend([Step::Create, Step::Set, Step::Finish].map(Self::RepairAndRotation));
+        all.extend([Self::RepairAndRetirement, Self::TwoRepairs]);
+        all.extend([Self::ReconcileAndRotation(Step::Create), Self::ReconcileAndRotation(Step::Finish)]);
+        all.extend([Self::ReconcileAndRetirement, Self::TwoReconciles]);
         all
     }
 
     /// Who may be first: two that do the same need no second order.
     fn orders(self) -> &'static [Side] {
         match self {
-            Self::SameToken(_) | Self::TwoRetirements | Self::Gate | Self::Brownout(_) => &[Side::A],
+            Self::SameToken(_)
+            | Self::TwoRetirements
+            | Self::Gate
+            | Self::Brownout(_)
+            | Self::TwoRepairs
+            | Self::TwoReconciles => &[Side::A],
             Self::OtherToken(_)
             | Self::Retirement(_)
             | Self::Completion(_)
@@ -99,7 +120,11 @@ impl Meeting {
             | Self::EmergencyAtTheEnd
             | Self::NoStandby
             | Self::RollbackAndRotation(_)
-            | Self::RollbackAndRetirement => &[Side::A, Side::B],
+            | Self::RollbackAndRetirement
+            | Self::RepairAndRotation(_)
+            | Self::RepairAndRetirement
+            | Self::ReconcileAndRotation(_)
+            | Self::ReconcileAndRetirement => &[Side::A, Side::B],
         }
     }
 
@@ -113,6 +138,12 @@ impl Meeting {
             | Self::Completion(_)
             | Self::RollbackAndRotation(_)
             | Self::RollbackAndRetirement => Terms::default().with("probe", "none"),
+            Self::RepairAndRotation(_)
+            | Self::RepairAndRetirement
+            | Self::TwoRepairs
+            | Self::ReconcileAndRotation(_)
+            | Self::ReconcileAndRetirement
+            | Self::TwoReconciles => Terms::default().with("probe", "none").with("max-live", "8"),
             Self::Gate => Terms::default().with("probe", "none").with("idle-before-suspend", "PT2H"),
             Self::Brownout(_) => {
                 let terms = Terms::default().with("probe", "none").with("idle-before-suspend", "PT2H");
@@ -133,8 +164,38 @@ impl Meeting {
             | Self::Gate
             | Self::Brownout(_)
             | Self::RollbackAndRotation(_)
-            | Self::RollbackAndRetirement => Of::ApiKey,
+            | Self::RollbackAndRetirement
+            | Self::RepairAndRotation(_)
+            | Self::RepairAndRetirement
+            | Self::TwoRepairs
+            | Self::ReconcileAndRotation(_)
+            | Self::ReconcileAndRetirement
+            | Self::TwoReconciles => Of::ApiKey,
             Self::TwoRetirements | Self::NoStandby => Of::Kms,
+        }
+    }
+
+    /// Whether somebody puts something right.
+    fn mends(self) -> bool {
+        match self {
+            Self::RepairAndRotation(_)
+            | Self::RepairAndRetirement
+            | Self::TwoRepairs
+            | Self::ReconcileAndRotation(_)
+            | Self::ReconcileAndRetirement
+            | Self::TwoReconciles => true,
+            Self::SameToken(_)
+            | Self::OtherToken(_)
+            | Self::Retirement(_)
+            | Self::Completion(_)
+            | Self::EmergencyAtTheBeginning
+            | Self::EmergencyAtTheEnd
+            | Self::TwoRetirements
+            | Self::NoStandby
+            | Self::Gate
+            | Self::Brownout(_)
+            | Self::RollbackAndRotation(_)
+            | Self::RollbackAndRetirement => false,
         }
     }
 
@@ -145,7 +206,9 @@ impl Meeting {
             (Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd, Side::A)
             | (Self::SameToken(_) | Self::OtherToken(_) | Self::Retirement(_) | Self::Completion(_), _)
             | (Self::TwoRetirements | Self::NoStandby | Self::Gate | Self::Brownout(_), _)
-            | (Self::RollbackAndRotation(_) | Self::RollbackAndRetirement, _) => usize::MAX,
+            | (Self::RollbackAndRotation(_) | Self::RollbackAndRetirement, _)
+            | (Self::RepairAndRotation(_) | Self::RepairAndRetirement | Self::TwoRepairs, _)
+            | (Self::ReconcileAndRotation(_) | Self::ReconcileAndRetirement | Self::TwoReconciles, _) => usize::MAX,
         }
     }
 }
@@ -362,6 +425,64 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
             tokio::join!(retiring, back);
             turns
         }
+        Meeting::RepairAndRotation(at) => {
+            left_at(&stage, &arn, at).await;
+            let turns = Turns::new(&stage, schedule);
+            let late = step(&stage, &turns, Side::A, &arn, at, FIRST);
+            let repairing = turns.act(Side::B, mending(&stage, &turns, Side::B, Scope::Rotation));
+            tokio::join!(late, repairing);
+            turns
+        }
+        Meeting::RepairAndRetirement => {
+            left_at(&stage, &arn, Step::Set).await;
+            let turns = Turns::new(&stage, schedule);
+            let retiring = turns.act(Side::A, retirement(&stage, &turns, Side::A));
+            let repairing = turns.act(Side::B, mending(&stage, &turns, Side::B, Scope::Rotation));
+            tokio::join!(retiring, repairing);
+            turns
+        }
+        Meeting::TwoRepairs => {
+            left_at(&stage, &arn, Step::Set).await;
+            let first = stage.load(ACME).await.versions[&1].carriers[0].clone();
+            stage.move_label(&arn, AWSCURRENT, Some(first.as_str())).await;
+            two_cures(&stage, schedule, Scope::Rotation).await
+        }
+        Meeting::ReconcileAndRotation(at) => {
+            rotated(&stage, &arn).await;
+            begin(&stage, &arn, FIRST).await;
+            before(&stage, &arn, at).await;
+            stage.set_enabled(&stage.id_of(1).await, false).await;
+            let gold = stage.plan("gold", &["beta"], None).await;
+            stage.attach(&stage.id_of(2).await, &gold).await;
+            let turns = Turns::new(&stage, schedule);
+            let rotating = step(&stage, &turns, Side::A, &arn, at, FIRST);
+            let reconciling = turns.act(Side::B, mending(&stage, &turns, Side::B, Scope::All));
+            tokio::join!(rotating, reconciling);
+            turns
+        }
+        Meeting::ReconcileAndRetirement => {
+            rotated(&stage, &arn).await;
+            Clock::sleep(&stage.clock, TimeDelta::hours(25)).await;
+            stage.tick().await;
+            begin(&stage, &arn, SECOND).await;
+            stage.aws.settle().await;
+            Clock::sleep(&stage.clock, TimeDelta::hours(25)).await;
+            stage.set_enabled(&stage.id_of(1).await, true).await;
+            stage.delete_key(&stage.id_of(2).await).await;
+            let turns = Turns::new(&stage, schedule);
+            let retiring = turns.act(Side::A, retirement(&stage, &turns, Side::A));
+            let reconciling = turns.act(Side::B, mending(&stage, &turns, Side::B, Scope::All));
+            tokio::join!(retiring, reconciling);
+            turns
+        }
+        Meeting::TwoReconciles => {
+            rotated(&stage, &arn).await;
+            stage.delete_key(&stage.id_of(1).await).await;
+            let current = stage.id_of(2).await;
+            stage.detach(&current, &stage.plan).await;
+            stage.set_enabled(&current, false).await;
+            two_cures(&stage, schedule, Scope::All).await
+        }
         Meeting::NoStandby => {
             rotated(&stage, &arn).await;
             let (engine, errand) = (stage.engine_unhurt(), stage.errand());
@@ -385,6 +506,15 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
     if !followed.borrow_mut().insert(outcome) {
         return turns.stopped();
     }
+    if meeting.mends() {
+        // Whoever was refused because of the other comes back.
+        for _ in 0..2 {
+            mend_all(&stage.engine_unhurt(), Scope::All, &stage.errand()).await;
+        }
+        let (engine, errand) = (stage.engine_unhurt(), stage.errand());
+        let left = look(&engine, &name(), Scope::All, None, &errand).await.expect("examined").findings;
+        assert!(left.is_empty(), "{what}: {left:?}\n{}", stage.story(ACME).await);
+    }
     let rotations = match meeting {
         Meeting::SameToken(_) | Meeting::OtherToken(_) | Meeting::Completion(_) => 1,
         Meeting::Retirement(_) | Meeting::EmergencyAtTheBeginning | Meeting::EmergencyAtTheEnd => 2,
@@ -393,6 +523,10 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
         Meeting::RollbackAndRotation(_) => 2,
         // Which of the two is current is whoever was faster's to say.
         Meeting::RollbackAndRetirement => 0,
+        Meeting::RepairAndRotation(_) | Meeting::RepairAndRetirement | Meeting::TwoRepairs => 2,
+        Meeting::ReconcileAndRotation(_) => 2,
+        Meeting::ReconcileAndRetirement => 2,
+        Meeting::TwoReconciles => 1,
     };
     go_on(&stage, ACME, rotations, &mut watch, &what).await;
     retire(&stage, &mut watch, &what).await;
@@ -498,13 +632,49 @@ async fn two_retirements(stage: &Stage, schedule: Schedule) -> Turns {
 /// To the first version, by a person who does not come back.
 async fn rollback(stage: &Stage, turns: &Turns) {
     let engine = turns.engine(stage, Side::B);
-    let name = CredentialName::parse(ACME).expect("a name");
-    let errand = Errand { deadline: stage.clock.now() + PROCESS, ..stage.errand() };
+    let (name, errand) = (name(), Errand { deadline: stage.clock.now() + PROCESS, ..stage.errand() });
     tokio::select! {
         biased;
         _ = engine.run(&name, None, &Goal::RollBack(1), &errand) => {}
         () = Clock::sleep(&stage.clock, PROCESS) => {}
     }
+}
+
+/// A rotation that stopped at that step, long ago, after another one.
+async fn left_at(stage: &Stage, arn: &str, at: Step) {
+    rotated(stage, arn).await;
+    begin(stage, arn, FIRST).await;
+    before(stage, arn, at).await;
+    Clock::sleep(&stage.clock, LONGEST_RUN).await;
+}
+
+/// Somebody who puts right what he finds, and does not come back.
+async fn mending(stage: &Stage, turns: &Turns, side: Side, scope: Scope) {
+    let engine = turns.engine(stage, side);
+    let errand = Errand { deadline: stage.clock.now() + PROCESS, ..stage.errand() };
+    tokio::select! {
+        biased;
+        () = mend_all(&engine, scope, &errand) => {}
+        () = Clock::sleep(&stage.clock, PROCESS) => {}
+    }
+}
+
+async fn mend_all(engine: &Engine, scope: Scope, errand: &Errand<'_>) {
+    let Ok(found) = look(engine, &name(), scope, None, errand).await else { return };
+    // What it could not do is seen by the next look.
+    let _ = mend(engine, found, scope, &mut 10, errand, &mut |_| {}).await;
+}
+
+async fn two_cures(stage: &Stage, schedule: Schedule, scope: Scope) -> Turns {
+    let turns = Turns::new(stage, schedule);
+    let one = turns.act(Side::A, mending(stage, &turns, Side::A, scope));
+    let other = turns.act(Side::B, mending(stage, &turns, Side::B, scope));
+    tokio::join!(one, other);
+    turns
+}
+
+fn name() -> CredentialName {
+    CredentialName::parse(ACME).expect("a name")
 }
 
 /// A process: gone when its time is over. How it ended is its caller's to know; here, what it left counts.
@@ -516,9 +686,8 @@ async fn process(stage: &Stage, function: &dyn Handle, payload: Value) {
     }
 }
 
-async fn declare(engine: &rotator::engine::Engine, stage: &Stage) -> bool {
-    let name = CredentialName::parse(ACME).expect("a name");
+async fn declare(engine: &Engine, stage: &Stage) -> bool {
     let note = Note { salt: "00".into(), who: "somebody".into(), reason: "a test".into() };
     let (compromised, errand) = (Compromised::Generations(vec![2]), stage.errand());
-    emergency(engine, &name, &compromised, &note, &errand, &mut |_| {}).await.is_ok()
+    emergency(engine, &name(), &compromised, &note, &errand, &mut |_| {}).await.is_ok()
 }

@@ -12,9 +12,11 @@ use chrono::{Datelike, TimeDelta};
 use local_aws::{RetryToken, Settings};
 use rotator::adoption::{self, Selection};
 use rotator::failure::Stopped;
+use rotator::mend::look;
 use rotator::ports::Clock;
 use rotator::rotate::{Compromised, emergency};
 use rotator_cli::trouble::Outcome;
+use state::drift::Scope;
 use state::ledger::Note;
 use state::lifecycle::State;
 use state::name::CredentialName;
@@ -79,6 +81,10 @@ enum Part {
     RollbackInOverlap,
     /// A rollback to a suspended version.
     RollbackInSoak,
+    /// Of a rotation that stopped half way while somebody moved labels.
+    Repair,
+    /// Of keys and plans that somebody changed behind the service's back.
+    Reconcile,
 }
 
 impl Part {
@@ -87,6 +93,7 @@ impl Part {
         match self {
             Self::Gate | Self::Settlement => terms.with("idle-before-suspend", "PT2H"),
             Self::Brownout => terms.with("idle-before-suspend", "PT2H").with("brownouts", "PT5M"),
+            Self::Repair | Self::Reconcile => terms.with("max-live", "8"),
             Self::Rotation(_)
             | Self::Adoption
             | Self::Emergency
@@ -174,6 +181,8 @@ async fn run(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> usize {
     let Scenario(of, part) = scenario;
     let retry = match part {
         Part::Rotation(retry) => retry,
+        // Secrets Manager has given up.
+        Part::Repair | Part::Reconcile => Retry::Never,
         Part::Adoption
         | Part::Emergency
         | Part::Retirement
@@ -277,10 +286,21 @@ async fn run(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> usize {
             stage.pass(TimeDelta::hours(hours)).await;
             watch.see(&stage, &what).await;
             arm();
-            roll_back(&stage).await;
+            command(&stage, &ROLLBACK).await;
             stage.assert_sound(ACME, &what).await;
             watch.see(&stage, &what).await;
             0
+        }
+        Part::Repair | Part::Reconcile => {
+            let (line, rotations) = if matches!(part, Part::Repair) {
+                (REPAIR, stage.stuck(&part.terms(of.terms()), of.publishes()).await)
+            } else {
+                (RECONCILE, stage.drifted(&part.terms(of.terms()), of.publishes()).await)
+            };
+            watch.see(&stage, &what).await;
+            arm();
+            mend(&stage, &line, &what).await;
+            rotations
         }
     };
     let calls = stage.faults.calls().len();
@@ -417,19 +437,40 @@ async fn spend(stage: &Stage, arn: &str, old: &str) {
     Clock::sleep(&stage.clock, TimeDelta::hours(1)).await;
 }
 
-/// A person whose command is hurt; what it had begun is whoever comes later's.
-async fn roll_back(stage: &Stage) {
+const ROLLBACK: [&str; 4] = ["rollback", ACME, "--reason", "a test"];
+const REPAIR: [&str; 3] = ["repair", ACME, "--yes"];
+const RECONCILE: [&str; 3] = ["reconcile", ACME, "--yes"];
+
+/// A person whose command is hurt; whether it came to its end. What it had begun is whoever comes later's.
+async fn command(stage: &Stage, line: &[&str]) -> bool {
     let process = stage.faults.process();
     let connector = process.connector.clone();
     let done = tokio::select! {
         biased;
-        said = stage.command_over(connector, &["rollback", ACME, "--reason", "a test"]) => said.outcome == Outcome::Done,
+        said = stage.command_over(connector, line) => said.outcome == Outcome::Done,
         () = process.killed() => false,
         () = Clock::sleep(&stage.clock, TimeDelta::hours(1)) => false,
     };
     if !done {
         stage.faults.a_process_failed();
     }
+    done
+}
+
+/// A person who repeats a command that failed, and retirement in between: in the end nothing is left to be found.
+async fn mend(stage: &Stage, line: &[&str], what: &str) {
+    let mut is_done = false;
+    for _ in 0..4 {
+        is_done = command(stage, line).await;
+        stage.assert_sound(ACME, what).await;
+        if is_done {
+            break;
+        }
+        stage.tick().await;
+    }
+    let name = CredentialName::parse(ACME).expect("a name");
+    let left = look(&stage.engine_unhurt(), &name, Scope::All, None, &stage.errand()).await.expect("examined");
+    assert!(is_done && left.findings.is_empty(), "{what}: {:?}\n{}", left.findings, stage.story(ACME).await);
 }
 
 /// What a part was about has come to its end.
@@ -445,16 +486,21 @@ async fn see_done(stage: &Stage, part: Part, watch: &mut Watch, what: &str) {
             // One that had not begun, or that nobody could finish in its time, is asked for again.
             if stage.load(ACME).await.head.current != Some(1) {
                 stage.faults.disarm();
-                roll_back(stage).await;
+                command(stage, &ROLLBACK).await;
                 stage.assert_sound(ACME, what).await;
                 watch.see(stage, what).await;
             }
             assert_eq!(stage.load(ACME).await.head.current, Some(1), "{what}\n{}", stage.story(ACME).await);
             return;
         }
-        Part::Rotation(_) | Part::Adoption | Part::Emergency | Part::Retirement | Part::FirstKey | Part::Standby => {
-            return;
-        }
+        Part::Rotation(_)
+        | Part::Adoption
+        | Part::Emergency
+        | Part::Retirement
+        | Part::FirstKey
+        | Part::Standby
+        | Part::Repair
+        | Part::Reconcile => return,
     }
     let version = stage.load(ACME).await.versions[&1].clone();
     let story = stage.story(ACME).await;
@@ -546,7 +592,7 @@ async fn declare_emergency(stage: &Stage, what: &str) {
     panic!("{what}: never done\n{}", stage.story(ACME).await);
 }
 
-const SCENARIOS: [Scenario; 27] = [
+const SCENARIOS: [Scenario; 31] = [
     Scenario(Of::ApiKey, Part::Rotation(Retry::SameToken)),
     Scenario(Of::ApiKey, Part::Rotation(Retry::NewToken)),
     Scenario(Of::ApiKey, Part::Rotation(Retry::Never)),
@@ -558,6 +604,8 @@ const SCENARIOS: [Scenario; 27] = [
     Scenario(Of::ApiKey, Part::Brownout),
     Scenario(Of::ApiKey, Part::RollbackInOverlap),
     Scenario(Of::ApiKey, Part::RollbackInSoak),
+    Scenario(Of::ApiKey, Part::Repair),
+    Scenario(Of::ApiKey, Part::Reconcile),
     Scenario(Of::Webhook, Part::Rotation(Retry::SameToken)),
     Scenario(Of::Webhook, Part::Emergency),
     Scenario(Of::Webhook, Part::Retirement),
@@ -568,6 +616,8 @@ const SCENARIOS: [Scenario; 27] = [
     Scenario(Of::Kms, Part::Emergency),
     Scenario(Of::Kms, Part::Retirement),
     Scenario(Of::Kms, Part::RollbackInOverlap),
+    Scenario(Of::Kms, Part::Repair),
+    Scenario(Of::Kms, Part::Reconcile),
     Scenario(Of::Jwt, Part::Rotation(Retry::SameToken)),
     Scenario(Of::Jwt, Part::Rotation(Retry::NewToken)),
     Scenario(Of::Jwt, Part::FirstKey),

@@ -1,6 +1,7 @@
 //! A stage on which the real functions play against the embedded AWS, in paused time.
 
 pub mod faults;
+pub mod mishaps;
 pub mod people;
 pub mod signing;
 pub mod turns;

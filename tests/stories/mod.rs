@@ -23,7 +23,7 @@ use local_aws::{Function, FunctionError, Method, RestApi, RotationOutcome};
 use rotator::aws::records::Told;
 use rotator::ports::Clock;
 use serde_json::Value;
-use state::decide::{AWSCURRENT, AWSPENDING};
+use state::drift::Finding;
 use state::evidence::Ground;
 use state::hold::HoldReason;
 use state::ledger::Change;
@@ -38,6 +38,10 @@ const ACCESS_LOG: &str = "/apis/partners";
 /// A day of overlap, and then the old key must not have been used for six hours.
 fn watched() -> Terms {
     Terms::default().with("idle-before-suspend", "PT6H")
+}
+
+fn words(findings: &[Finding]) -> Vec<&'static str> {
+    findings.iter().map(Finding::word).collect()
 }
 
 /// Everything that a refused request must leave as it was.
@@ -154,48 +158,9 @@ impl Stage {
         put.expect("put").version_id.expect("an id")
     }
 
-    /// The version that has a label.
-    async fn holder(&self, arn: &str, label: &str) -> Option<String> {
-        let found = self.secrets_manager().describe_secret().secret_id(arn).send().await.expect("described");
-        let versions = found.version_ids_to_stages.unwrap_or_default();
-        versions.into_iter().find(|(_, labels)| labels.iter().any(|has| has == label)).map(|(version, _)| version)
-    }
-
-    /// Somebody moves a label by hand.
-    async fn move_label(&self, arn: &str, label: &str, to: Option<&str>) {
-        let from = self.holder(arn, label).await;
-        let moved = self
-            .secrets_manager()
-            .update_secret_version_stage()
-            .secret_id(arn)
-            .version_stage(label)
-            .set_remove_from_version_id(from)
-            .set_move_to_version_id(to.map(str::to_owned))
-            .send()
-            .await;
-        moved.expect("moved");
-    }
-
     async fn arn_of(&self, name: &str) -> String {
         let found = self.secrets_manager().describe_secret().secret_id(name).send().await.expect("described");
         found.arn.expect("an ARN")
-    }
-
-    async fn current(&self, arn: &str) -> String {
-        self.holder(arn, AWSCURRENT).await.expect("some version is current")
-    }
-
-    async fn pending(&self, arn: &str) -> String {
-        self.holder(arn, AWSPENDING).await.expect("some version is pending")
-    }
-
-    async fn attach(&self, key: &str, plan: &str) {
-        let client = self.api_gateway();
-        client.create_usage_plan_key().usage_plan_id(plan).key_id(key).key_type("API_KEY").send().await.expect("in");
-    }
-
-    async fn detach(&self, key: &str, plan: &str) {
-        self.api_gateway().delete_usage_plan_key().usage_plan_id(plan).key_id(key).send().await.expect("out");
     }
 
     /// Deploys the stage's API anew.
@@ -254,9 +219,5 @@ impl Stage {
                 return;
             }
         }
-    }
-
-    fn api_key(&self, id: &str) -> local_aws::ApiKeyView {
-        self.aws.inspect_api_keys().into_iter().find(|key| key.id == id).expect("it is there")
     }
 }

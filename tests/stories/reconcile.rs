@@ -4,41 +4,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_apigateway::types::{Op, PatchOperation};
-use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use chrono::TimeDelta;
 use local_aws::{Function, FunctionError};
 use rotator::mend::{look_at_all, mend, overview};
 use serde_json::{Value, json};
-use state::decide::{AWSCURRENT, AWSPENDING};
+use state::decide::AWSCURRENT;
 use state::drift::{Finding, Remedy, Scope};
 use state::hold::HoldReason;
 use state::lifecycle::State;
 use state::name::CredentialName;
 
-use super::others;
+use super::{others, words};
+use crate::harness::mishaps::{CREDENTIAL_TAG, GLOBEX, VERSION_TAG};
 use crate::harness::{ACME, Stage, Terms, Which};
-
-const GLOBEX: &str = "partner/globex";
-const VERSION_TAG: &str = "rotator:version";
-const CREDENTIAL_TAG: &str = "rotator:credential";
-
-/// A credential that has rotated once, beside one that nothing may touch.
-async fn rotated() -> (Stage, String) {
-    let stage = Stage::new().await;
-    let terms = Terms::default().with("max-live", "8");
-    stage.credential(GLOBEX, &terms).await;
-    let arn = stage.credential(ACME, &terms).await.0;
-    for name in [GLOBEX, ACME] {
-        stage.rotate(&stage.arn_of(name).await).await;
-        stage.assert_rotated();
-    }
-    (stage, arn)
-}
-
-fn words(findings: &[Finding]) -> Vec<&'static str> {
-    findings.iter().map(Finding::word).collect()
-}
 
 /// Everything that a look at everything finds, which is what a plan shows: nothing at all changes.
 async fn found(stage: &Stage) -> Vec<Finding> {
@@ -102,18 +80,9 @@ async fn goes_on(stage: &Stage, arn: &str) {
     stage.assert_sound(ACME, "after another rotation").await;
 }
 
-async fn id_of(stage: &Stage, generation: u32) -> String {
-    stage.load(ACME).await.versions[&generation].provider["id"].clone()
-}
-
-async fn set_enabled(stage: &Stage, id: &str, enabled: bool) {
-    let patch = PatchOperation::builder().op(Op::Replace).path("/enabled").value(enabled.to_string()).build();
-    stage.api_gateway().update_api_key().api_key(id).patch_operations(patch).send().await.expect("changed");
-}
-
 #[tokio::test(start_paused = true)]
 async fn nothing_is_found_where_nothing_is_wrong() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     assert_eq!(found(&stage).await, []);
     for _ in 0..3 {
         stage.pass(TimeDelta::hours(25)).await;
@@ -140,7 +109,7 @@ async fn nothing_is_found_of_signing_keys_in_any_part_of_their_life() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rotation_that_is_under_way_is_no_drift() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     stage.faults.deny("apigateway:POST /usageplans/{plan}/keys");
     stage.rotate(&arn).await;
     assert_eq!(found(&stage).await, []);
@@ -148,28 +117,16 @@ async fn a_rotation_that_is_under_way_is_no_drift() {
     assert_eq!(words(&found(&stage).await), ["HalfDone"], "nobody is at work on it any more");
 }
 
-/// `CreateApiKey` got no answer, and was carried out after whoever cleaned up had looked.
 #[tokio::test(start_paused = true)]
 async fn an_orphan_with_an_intent_is_retired_like_any_other() {
-    let (stage, arn) = rotated().await;
-    stage.faults.deny("apigateway:POST /apikeys");
-    stage.rotate(&arn).await;
-    stage.faults.allow("apigateway:POST /apikeys");
-    stage.move_label(&arn, AWSPENDING, None).await;
-    // It is held for the denied call, and looked at again after a quarter of an hour.
-    for _ in 0..2 {
-        stage.pass(TimeDelta::minutes(20)).await;
-    }
-    let given_up = stage.load(ACME).await.versions[&3].clone();
-    assert_eq!((given_up.state, given_up.provider.get("id")), (State::Suspended, None));
-    let client = stage.api_gateway();
-    let late = client.create_api_key().name(&given_up.provider["name"]).enabled(true);
-    let late = late.tags(CREDENTIAL_TAG, ACME).tags(VERSION_TAG, given_up.id.to_string()).send().await.expect("made");
-    let id = late.id.expect("an id");
+    let (stage, arn) = Stage::two_rotated().await;
+    let (generation, id) = stage.rotate_and_leave_an_orphan(&arn).await;
+    let given_up = stage.load(ACME).await.versions[&generation].clone();
+    assert_eq!((generation, given_up.state, given_up.provider.get("id")), (3, State::Suspended, None));
 
     story(&stage, &["Orphan"]).await;
     assert!(!stage.api_key(&id).enabled, "refused at once");
-    assert_eq!(id_of(&stage, 3).await, id);
+    assert_eq!(stage.id_of(3).await, id);
     for _ in 0..2 {
         stage.pass(TimeDelta::hours(25)).await;
     }
@@ -183,12 +140,8 @@ async fn an_orphan_in_kms_is_disabled_and_its_deletion_is_scheduled() {
     let stage = Stage::new().await;
     stage.signing(&Terms::kms()).await;
     let standby = stage.load(ACME).await.versions[&2].clone();
-    let tag = |key: &str, value: &str| Tag::builder().tag_key(key).tag_value(value).build().expect("a tag");
-    let made = stage.kms().create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
-    let made = made.tags(tag(CREDENTIAL_TAG, ACME)).tags(tag(VERSION_TAG, &standby.id.to_string()));
-    let arn = made.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN");
-    let expected = words(&found(&stage).await);
-    assert_eq!(expected, ["Orphan"]);
+    let arn = stage.leave_an_orphan_in_kms(2).await;
+    assert_eq!(words(&found(&stage).await), ["Orphan"]);
     assert_eq!(words(&reconciled(&stage, 10).await.0), ["Orphan"]);
     assert_eq!(stage.kms_state(&arn).as_deref(), Some("PendingDeletion"));
     assert_eq!(stage.kms_state(&standby.provider["id"]).as_deref(), Some("Enabled"), "its own key is left alone");
@@ -199,7 +152,7 @@ async fn an_orphan_in_kms_is_disabled_and_its_deletion_is_scheduled() {
 #[tokio::test(start_paused = true)]
 async fn a_key_with_our_tags_and_no_intent_is_only_told() {
     for claims in [ACME, "partner/nobody"] {
-        let (stage, _) = rotated().await;
+        let (stage, _) = Stage::two_rotated().await;
         let made = stage.api_gateway().create_api_key().name("acme-copy").enabled(true).tags(CREDENTIAL_TAG, claims);
         let id = made.tags(VERSION_TAG, "not-a-version").send().await.expect("made").id.expect("an id");
         let said = told(&stage, "Stranger").await;
@@ -210,13 +163,13 @@ async fn a_key_with_our_tags_and_no_intent_is_only_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_somebody_deleted_is_made_again_with_the_same_value() {
-    let (stage, arn) = rotated().await;
-    let (id, value) = (id_of(&stage, 2).await, stage.current_value(&arn).await);
-    stage.api_gateway().delete_api_key().api_key(&id).send().await.expect("deleted behind our back");
+    let (stage, arn) = Stage::two_rotated().await;
+    let (id, value) = (stage.id_of(2).await, stage.current_value(&arn).await);
+    stage.delete_key(&id).await;
     assert!(!stage.gets_through(&value).await);
     story(&stage, &["KeyVanished"]).await;
     assert!(stage.gets_through(&value).await, "clients go on with what they have");
-    let again = id_of(&stage, 2).await;
+    let again = stage.id_of(2).await;
     assert_ne!(again, id);
     assert_eq!(stage.api_key(&again).plans, std::slice::from_ref(&stage.plan));
     goes_on(&stage, &arn).await;
@@ -226,7 +179,7 @@ async fn a_key_that_somebody_deleted_is_made_again_with_the_same_value() {
 async fn a_signing_key_that_will_be_deleted_is_only_told() {
     let stage = Stage::new().await;
     stage.signing(&Terms::kms()).await;
-    let arn = id_of(&stage, 1).await;
+    let arn = stage.id_of(1).await;
     stage.kms().schedule_key_deletion().key_id(&arn).pending_window_in_days(7).send().await.expect("scheduled");
     let said = told(&stage, "KeyPendingDeletion").await;
     assert!(said.contains(&format!("aws kms cancel-key-deletion --key-id {arn}")), "{said}");
@@ -247,8 +200,8 @@ async fn a_signing_key_that_will_be_deleted_is_only_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_plan_that_somebody_took_a_key_out_of_is_attached_again() {
-    let (stage, arn) = rotated().await;
-    let (id, value) = (id_of(&stage, 2).await, stage.current_value(&arn).await);
+    let (stage, arn) = Stage::two_rotated().await;
+    let (id, value) = (stage.id_of(2).await, stage.current_value(&arn).await);
     stage.detach(&id, &stage.plan).await;
     assert!(!stage.gets_through(&value).await);
     story(&stage, &["PlanLost"]).await;
@@ -258,24 +211,24 @@ async fn a_plan_that_somebody_took_a_key_out_of_is_attached_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_plan_that_somebody_put_a_key_into_is_taken_into_the_record() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     let gold = stage.plan("gold", &["beta"], None).await;
-    let id = id_of(&stage, 2).await;
+    let id = stage.id_of(2).await;
     stage.attach(&id, &gold).await;
     story(&stage, &["PlanAdded"]).await;
     assert!(stage.api_key(&id).plans.contains(&gold), "nothing is ever detached");
     goes_on(&stage, &arn).await;
-    let next = id_of(&stage, 3).await;
+    let next = stage.id_of(3).await;
     assert!(stage.api_key(&next).plans.contains(&gold), "the next key gets it too");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_suspended_key_that_somebody_enabled_is_suspended_again() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     stage.pass(TimeDelta::hours(25)).await;
     assert_eq!(stage.load(ACME).await.versions[&1].state, State::Suspended);
-    let id = id_of(&stage, 1).await;
-    set_enabled(&stage, &id, true).await;
+    let id = stage.id_of(1).await;
+    stage.set_enabled(&id, true).await;
     story(&stage, &["KeyEnabled"]).await;
     assert!(!stage.api_key(&id).enabled);
     goes_on(&stage, &arn).await;
@@ -283,9 +236,9 @@ async fn a_suspended_key_that_somebody_enabled_is_suspended_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_live_key_that_somebody_disabled_is_enabled_again() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     for generation in [1, 2] {
-        set_enabled(&stage, &id_of(&stage, generation).await, false).await;
+        stage.set_enabled(&stage.id_of(generation).await, false).await;
     }
     story(&stage, &["KeyDisabled", "KeyDisabled"]).await;
     assert!(stage.gets_through(&stage.current_value(&arn).await).await);
@@ -294,7 +247,7 @@ async fn a_live_key_that_somebody_disabled_is_enabled_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_label_that_disagrees_is_moved_back_as_by_a_repair() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     let good = stage.current(&arn).await;
     let first = stage.load(ACME).await.versions[&1].carriers[0].clone();
     stage.move_label(&arn, AWSCURRENT, Some(first.as_str())).await;
@@ -305,7 +258,7 @@ async fn a_label_that_disagrees_is_moved_back_as_by_a_repair() {
 
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_is_deleted_while_its_keys_live_is_only_told() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     let client = stage.secrets_manager();
     client.delete_secret().secret_id(&arn).recovery_window_in_days(7).send().await.expect("scheduled");
     let said = told(&stage, "SecretDeleted").await;
@@ -344,7 +297,7 @@ async fn the_keys_of_a_secret_that_is_gone_for_good_are_retired_if_its_owner_sai
 
 #[tokio::test(start_paused = true)]
 async fn keys_that_nobody_rotates_are_told_with_the_way_to_adopt_them() {
-    let (stage, _) = rotated().await;
+    let (stage, _) = Stage::two_rotated().await;
     let (id, _) = stage.key("wild").await;
     let said = told(&stage, "Unmanaged").await;
     assert!(said.contains(&format!("rotator adopt --id {id}")), "{said}");
@@ -356,14 +309,14 @@ async fn keys_that_nobody_rotates_are_told_with_the_way_to_adopt_them() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rotated_key_that_a_tool_owns_is_told_with_the_snippet() {
-    let (stage, arn) = rotated().await;
-    let id = id_of(&stage, 2).await;
+    let (stage, arn) = Stage::two_rotated().await;
+    let id = stage.id_of(2).await;
     assert!(stage.aws.own_by_stack(&id, "shop", "PartnerKey"));
     let said = told(&stage, "StackOwned").await;
     assert!(said.contains("shop") && said.contains("change-set-type IMPORT"), "{said}");
 
     goes_on(&stage, &arn).await;
-    let key = format!("arn:aws:apigateway:eu-west-1::/apikeys/{}", id_of(&stage, 3).await);
+    let key = format!("arn:aws:apigateway:eu-west-1::/apikeys/{}", stage.id_of(3).await);
     stage.api_gateway().tag_resource().resource_arn(key).tags("ManagedBy", "Terraform").send().await.expect("tagged");
     let all = found(&stage).await;
     assert_eq!(words(&all), ["StackOwned", "StackOwned"]);
@@ -404,13 +357,13 @@ async fn a_key_set_that_is_not_what_the_records_say_is_only_told() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_is_changed_than_the_cap_says() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     let gold = stage.plan("gold", &["beta"], None).await;
-    let id = id_of(&stage, 2).await;
+    let id = stage.id_of(2).await;
     stage.detach(&id, &stage.plan).await;
     stage.attach(&id, &gold).await;
-    let first = id_of(&stage, 1).await;
-    set_enabled(&stage, &first, false).await;
+    let first = stage.id_of(1).await;
+    stage.set_enabled(&first, false).await;
     assert_eq!(words(&found(&stage).await), ["KeyDisabled", "PlanLost", "PlanAdded"]);
     assert_eq!(reconciled(&stage, 0).await.0, []);
     let (cured, left) = reconciled(&stage, 2).await;
@@ -423,8 +376,8 @@ async fn no_more_is_changed_than_the_cap_says() {
 
 #[tokio::test(start_paused = true)]
 async fn the_retirement_function_tells_once_a_day_and_changes_nothing() {
-    let (stage, _) = rotated().await;
-    let id = id_of(&stage, 2).await;
+    let (stage, _) = Stage::two_rotated().await;
+    let id = stage.id_of(2).await;
     stage.detach(&id, &stage.plan).await;
     stage.key("wild").await;
     let before = stage.world().await;

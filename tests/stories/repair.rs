@@ -11,31 +11,12 @@ use state::ledger::{Change, Note};
 use state::lifecycle::{Phase, State};
 use state::name::CredentialName;
 
-use super::others;
+use super::{others, words};
 use crate::harness::faults::{Fault, When};
 use crate::harness::{ACME, Stage, Terms, document};
 
-const GLOBEX: &str = "partner/globex";
-
-/// A credential that has rotated once, beside one that nothing may touch.
-async fn rotated() -> (Stage, String) {
-    let stage = Stage::new().await;
-    let terms = Terms::default().with("max-live", "8");
-    stage.credential(GLOBEX, &terms).await;
-    let arn = stage.credential(ACME, &terms).await.0;
-    for name in [GLOBEX, ACME] {
-        stage.rotate(&stage.arn_of(name).await).await;
-        stage.assert_rotated();
-    }
-    (stage, arn)
-}
-
 fn name() -> CredentialName {
     CredentialName::parse(ACME).expect("a name")
-}
-
-fn words(findings: &[Finding]) -> Vec<&'static str> {
-    findings.iter().map(Finding::word).collect()
 }
 
 /// What is found, which is what a plan shows: nothing at all changes.
@@ -89,7 +70,7 @@ async fn goes_on(stage: &Stage, arn: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_found_where_nothing_is_wrong() {
-    let (stage, _) = rotated().await;
+    let (stage, _) = Stage::two_rotated().await;
     assert_eq!(planned(&stage).await, []);
     let before = stage.world().await;
     assert_eq!(repaired(&stage).await.cured, []);
@@ -98,10 +79,8 @@ async fn nothing_is_found_where_nothing_is_wrong() {
 
 #[tokio::test(start_paused = true)]
 async fn the_function_never_did_anything() {
-    let (stage, arn) = rotated().await;
-    stage.faults.deny("DynamoDB:Query");
-    stage.rotate(&arn).await;
-    stage.faults.allow("DynamoDB:Query");
+    let (stage, arn) = Stage::two_rotated().await;
+    stage.rotate_without(&arn, "DynamoDB:Query").await;
     let (token, begun) = (stage.pending(&arn).await, stage.clock.now());
     story(&stage, &arn, &["PendingEmpty"]).await;
     assert!(stage.clock.now() - begun >= TimeDelta::minutes(15), "its function had its time");
@@ -112,9 +91,7 @@ async fn the_function_never_did_anything() {
 async fn the_function_never_did_anything_for_a_credential_without_records() {
     let stage = Stage::new().await;
     let arn = stage.secret(ACME, "{}", &Terms::default().with("usage-plans", &stage.plan)).await;
-    stage.faults.deny("DynamoDB:Query");
-    stage.rotate(&arn).await;
-    stage.faults.allow("DynamoDB:Query");
+    stage.rotate_without(&arn, "DynamoDB:Query").await;
     assert_eq!(words(&planned(&stage).await), ["PendingEmpty"]);
     assert_eq!(words(&repaired(&stage).await.cured), ["PendingEmpty"]);
     assert_eq!(stage.recorded(ACME).await, None, "there is no history to tell it in");
@@ -125,7 +102,7 @@ async fn the_function_never_did_anything_for_a_credential_without_records() {
 #[tokio::test(start_paused = true)]
 async fn somebody_put_a_value_under_the_pending_label() {
     for same in [false, true] {
-        let (stage, arn) = rotated().await;
+        let (stage, arn) = Stage::two_rotated().await;
         let value = if same { document(&stage.current_value(&arn).await) } else { document("somebodys-own-key-1234") };
         let put = stage.secrets_manager().put_secret_value().secret_id(&arn).secret_string(value);
         put.version_stages(AWSPENDING).send().await.expect("put");
@@ -136,7 +113,7 @@ async fn somebody_put_a_value_under_the_pending_label() {
 #[tokio::test(start_paused = true)]
 async fn the_pending_label_is_on_a_version_whose_rotation_is_over() {
     for (days, state) in [(0, State::Deactivated), (1, State::Suspended), (2, State::Destroyed)] {
-        let (stage, arn) = rotated().await;
+        let (stage, arn) = Stage::two_rotated().await;
         let first = stage.load(ACME).await.versions[&1].carriers[0].clone();
         for _ in 0..days {
             stage.pass(TimeDelta::hours(25)).await;
@@ -150,11 +127,9 @@ async fn the_pending_label_is_on_a_version_whose_rotation_is_over() {
 
 /// A rotation that stops half way, and what of it is live by then.
 async fn half_done(denied: &str, phase: Phase, made: bool) {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     let value = stage.current_value(&arn).await;
-    stage.faults.deny(denied);
-    stage.rotate(&arn).await;
-    stage.faults.allow(denied);
+    stage.rotate_without(&arn, denied).await;
     let candidate = stage.load(ACME).await.versions[&3].clone();
     assert_eq!(candidate.phase, Some(phase), "{denied}");
     let until = candidate.open_until.expect("an intent");
@@ -197,7 +172,7 @@ async fn half_done_while_promoting() {
 
 #[tokio::test(start_paused = true)]
 async fn half_done_while_proving() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     stage.deploy(&["beta"], vec![Method::protected("/ping")]);
     stage.rotate(&arn).await;
     assert_eq!(stage.load(ACME).await.versions[&3].phase, Some(Phase::Proving));
@@ -208,7 +183,7 @@ async fn half_done_while_proving() {
 /// The function was stopped after it had made the key, and before it could say so.
 #[tokio::test(start_paused = true)]
 async fn a_function_that_timed_out() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     stage.faults.disarm();
     stage.rotate(&arn).await;
     let made = stage.faults.calls().iter().position(|call| call == "apigateway:POST /apikeys").expect("made");
@@ -228,10 +203,8 @@ async fn a_function_that_timed_out() {
 
 #[tokio::test(start_paused = true)]
 async fn the_label_moved_and_nobody_told() {
-    let (stage, arn) = rotated().await;
-    stage.faults.deny("secretsmanager:UpdateSecretVersionStage");
-    stage.rotate(&arn).await;
-    stage.faults.allow("secretsmanager:UpdateSecretVersionStage");
+    let (stage, arn) = Stage::two_rotated().await;
+    stage.rotate_without(&arn, "secretsmanager:UpdateSecretVersionStage").await;
     let token = stage.pending(&arn).await;
     stage.move_label(&arn, AWSCURRENT, Some(&token)).await;
     story(&stage, &arn, &["PromotionUntold"]).await;
@@ -240,17 +213,15 @@ async fn the_label_moved_and_nobody_told() {
 
 #[tokio::test(start_paused = true)]
 async fn somebody_took_the_pending_label_away() {
-    let (stage, arn) = rotated().await;
-    stage.faults.deny("apigateway:POST /usageplans/{plan}/keys");
-    stage.rotate(&arn).await;
-    stage.faults.allow("apigateway:POST /usageplans/{plan}/keys");
+    let (stage, arn) = Stage::two_rotated().await;
+    stage.rotate_without(&arn, "apigateway:POST /usageplans/{plan}/keys").await;
     stage.move_label(&arn, AWSPENDING, None).await;
     story(&stage, &arn, &["PendingLost"]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_key_was_put_again() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     let value = stage.current_value(&arn).await;
     let carrier = stage.put(&arn, &document(&value)).await;
     // The label that its rotation left on the version before blocks the next one, now that another is current.
@@ -261,7 +232,7 @@ async fn the_same_key_was_put_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_value_that_nobody_knows_is_left_to_a_person() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     let good = stage.current(&arn).await;
     let carrier = stage.put(&arn, &document("somebodys-own-key-1234")).await;
     let found = planned(&stage).await;
@@ -284,7 +255,7 @@ async fn a_value_that_nobody_knows_is_left_to_a_person() {
 
 #[tokio::test(start_paused = true)]
 async fn labels_that_were_moved_by_hand_are_moved_back() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     let good = stage.current(&arn).await;
     let first = stage.load(ACME).await.versions[&1].carriers[0].clone();
     stage.move_label(&arn, AWSCURRENT, Some(first.as_str())).await;
@@ -294,9 +265,7 @@ async fn labels_that_were_moved_by_hand_are_moved_back() {
     assert_eq!(words(&repaired(&stage).await.cured), ["LabelMoved"]);
     assert_eq!(stage.current(&arn).await, good);
     // From nowhere at all, and from a candidate that nothing has proved.
-    stage.faults.deny("apigateway:POST /usageplans/{plan}/keys");
-    stage.rotate(&arn).await;
-    stage.faults.allow("apigateway:POST /usageplans/{plan}/keys");
+    stage.rotate_without(&arn, "apigateway:POST /usageplans/{plan}/keys").await;
     let pending = stage.pending(&arn).await;
     stage.move_label(&arn, AWSCURRENT, Some(&pending)).await;
     let mended = repaired(&stage).await;
@@ -308,7 +277,7 @@ async fn labels_that_were_moved_by_hand_are_moved_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_value_that_a_stack_wrote_over_comes_back() {
-    let (stage, arn) = rotated().await;
+    let (stage, arn) = Stage::two_rotated().await;
     let (good, value) = (stage.current(&arn).await, stage.current_value(&arn).await);
     stage.put(&arn, "{}").await;
     story(&stage, &arn, &["ValueWiped"]).await;
