@@ -1,12 +1,17 @@
 //! The owner's wishes, read from the secret's tags and checked against one another.
 
+mod bad;
+mod schedule;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Time;
-use crate::period::{BadPeriod, Period};
+use crate::period::Period;
+
+pub use bad::BadPolicy;
+pub use schedule::Schedule;
 
 /// The prefix of every tag that is a wish.
 pub const PREFIX: &str = "rotator:";
@@ -23,9 +28,6 @@ pub const WATCHED_TAGS: [&str; 6] = ["ceiling", "at-ceiling", "no-evidence", "lo
 
 /// How many keys one key set may hold: ALB's JWT check takes no more.
 pub const MOST_PUBLISHED: usize = 10;
-
-/// How long retirement may take to make the next standby. It runs every minute; this is for a bad day.
-const MINTING: Period = Period::hours(1);
 
 /// A kind of credential, as far as its wishes go.
 #[derive(Clone, Copy, Debug)]
@@ -157,180 +159,6 @@ impl Publication {
     pub fn stale_if_error(&self) -> Period {
         Period::seconds(self.verifier_cache.as_seconds() - self.max_age().as_seconds())
     }
-}
-
-/// Why wishes were refused. Each names the tag and the remedy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadPolicy {
-    /// No kind at all.
-    #[error("the secret has no tag rotator:kind: tag it, or take the key under management with `rotator adopt`")]
-    NoKind,
-    /// A kind that nobody implements.
-    #[error("rotator:kind = {found:?} is not a known kind: write one of {known}")]
-    UnknownKind {
-        /// As written.
-        found: String,
-        /// What there is.
-        known: String,
-    },
-    /// A tag of ours that means nothing.
-    #[error("rotator:{found} is not a known tag{}: correct or remove it", nearest.as_ref().map(|near| format!(", did you mean rotator:{near}?")).unwrap_or_default())]
-    UnknownTag {
-        /// As written.
-        found: String,
-        /// The nearest known one, if any is near.
-        nearest: Option<String>,
-    },
-    /// Not a duration.
-    #[error("rotator:{tag} is not usable")]
-    Duration {
-        /// The tag.
-        tag: &'static str,
-        /// Why.
-        source: BadPeriod,
-    },
-    /// Not a number in range.
-    #[error("rotator:{tag} = {found:?} is not usable: write a whole number from {from} to {to}")]
-    Number {
-        /// The tag.
-        tag: &'static str,
-        /// As written.
-        found: String,
-        /// The least allowed.
-        from: u32,
-        /// The most allowed.
-        to: u32,
-    },
-    /// A period is too short.
-    #[error(
-        "rotator:{short} = {is} is shorter than rotator:{long} = {than}: {why}; raise the first or lower the second"
-    )]
-    TooShort {
-        /// The tag that is too short.
-        short: &'static str,
-        /// Its value.
-        is: Period,
-        /// What it must outlast.
-        long: &'static str,
-        /// That one's value.
-        than: Period,
-        /// What would go wrong.
-        why: &'static str,
-    },
-    /// The overlap ends while something may still need the old key.
-    #[error(
-        "rotator:overlap = {overlap} is shorter than the {needed} for which verifiers need an old key: {terms}; \
-         the longest of them is rotator:{binding}: raise the overlap or lower that"
-    )]
-    OverlapTooShort {
-        /// As written.
-        overlap: Period,
-        /// The least.
-        needed: Period,
-        /// What it is the sum of.
-        terms: String,
-        /// The tag of the longest one.
-        binding: &'static str,
-    },
-    /// A schedule that leaves a standby no time.
-    #[error(
-        "a rotation every {every} with rotator:standbys = {standbys} publishes a key for {ahead} before it signs, less than \
-         rotator:publish-lead = {lead} and an hour for making it: rotate less often, lower the lead, or keep two standbys"
-    )]
-    FasterThanLead {
-        /// The shortest time between two rotations.
-        every: Period,
-        /// How many standbys there are.
-        standbys: u32,
-        /// How long that publishes a key ahead.
-        ahead: Period,
-        /// The owner's lead.
-        lead: Period,
-    },
-    /// A schedule that publishes more keys than verifiers take.
-    #[error(
-        "a rotation every {every} with rotator:overlap = {overlap} and rotator:standbys = {standbys} publishes {published} \
-         keys at once, more than the {MOST_PUBLISHED} that verifiers take: rotate less often or shorten the overlap"
-    )]
-    PublishesTooMany {
-        /// The shortest time between two rotations.
-        every: Period,
-        /// The overlap.
-        overlap: Period,
-        /// How many standbys there are.
-        standbys: u32,
-        /// How many keys there would be.
-        published: u64,
-    },
-    /// Another kind than the one that the records are about.
-    #[error(
-        "rotator:kind = {found} but this credential is of kind {recorded}: a credential keeps its kind; use another secret"
-    )]
-    KindChanged {
-        /// As written.
-        found: String,
-        /// As recorded.
-        recorded: String,
-    },
-    /// Not one of the words.
-    #[error("rotator:{tag} = {found:?} is not usable: write hold or suspend")]
-    Word {
-        /// The tag.
-        tag: &'static str,
-        /// As written.
-        found: String,
-    },
-    /// Not the name of a log group.
-    #[error(
-        "rotator:access-log = {0:?} is not usable: write the name of a CloudWatch log group, for instance /apis/partners"
-    )]
-    LogGroup(String),
-    /// Brownouts that don't grow, or leave the key too little of its overlap.
-    #[error(
-        "rotator:brownouts = {found:?} is not usable: write durations of at least a minute that grow, separated by spaces, \
-         together no longer than half of what the overlap leaves after the consumers' cache"
-    )]
-    Brownouts {
-        /// As written.
-        found: String,
-    },
-    /// No soak.
-    #[error("rotator:soak = PT0S leaves no time in which a suspended key can be brought back: write for instance P7D")]
-    NoSoak,
-    /// A schedule that piles versions up.
-    #[error(
-        "a rotation every {every} with rotator:overlap = {overlap} and rotator:soak = {soak} keeps {live} versions alive, \
-         more than rotator:max-live = {max}: rotate less often, shorten the overlap or the soak, or raise rotator:max-live"
-    )]
-    PilesUp {
-        /// The shortest time between two rotations.
-        every: Period,
-        /// The overlap.
-        overlap: Period,
-        /// The soak.
-        soak: Period,
-        /// How many would be alive.
-        live: u64,
-        /// How many may be.
-        max: u32,
-    },
-    /// A schedule that lets keys grow older than the owner wants.
-    #[error(
-        "a rotation every {every} with rotator:overlap = {overlap} lets a key live for {sum}, longer than rotator:max-age = {max}: rotate more often"
-    )]
-    TooOld {
-        /// The longest time between two rotations.
-        every: Period,
-        /// The overlap.
-        overlap: Period,
-        /// Their sum.
-        sum: Period,
-        /// The owner's limit.
-        max: Period,
-    },
-    /// A schedule that can't be read.
-    #[error("the rotation schedule {0:?} can't be read: write cron(0 H D M W Y) or rate(N hours|days)")]
-    Schedule(String),
 }
 
 impl Policy {
@@ -520,39 +348,6 @@ impl Policy {
         let [_, (_, token_life), (_, verifier_cache), (_, slack)] = terms(self.consumer_cache, publication);
         Some(Period::seconds(token_life.as_seconds() + verifier_cache.as_seconds() + slack.as_seconds()))
     }
-
-    /// Checks the wishes against the secret's rotation schedule, as `DescribeSecret` gives it.
-    pub fn check_schedule(&self, schedule: &Schedule, now: Time) -> Result<(), BadPolicy> {
-        let Some((least, most)) = schedule.gaps(now)? else { return Ok(()) };
-        let every = least.as_seconds().max(1);
-        let standbys = self.publication.as_ref().map_or(0, |publication| publication.standbys);
-        if let Some(publication) = &self.publication {
-            let ahead = Period::seconds(every * u64::from(standbys));
-            if ahead.as_seconds() < publication.lead.as_seconds() + MINTING.as_seconds() {
-                return Err(BadPolicy::FasterThanLead { every: least, standbys, ahead, lead: publication.lead });
-            }
-            let published = 1 + u64::from(standbys) + self.overlap.as_seconds().div_ceil(every);
-            if published > MOST_PUBLISHED as u64 {
-                return Err(BadPolicy::PublishesTooMany { every: least, overlap: self.overlap, standbys, published });
-            }
-        }
-        let lives = self.overlap.as_seconds() + self.soak.as_seconds();
-        let live = 1 + u64::from(standbys) + lives.div_ceil(every);
-        if live > u64::from(self.max_live) {
-            return Err(BadPolicy::PilesUp {
-                every: least,
-                overlap: self.overlap,
-                soak: self.soak,
-                live,
-                max: self.max_live,
-            });
-        }
-        let sum = Period::seconds(most.as_seconds() + self.overlap.as_seconds());
-        if sum > self.max_age {
-            return Err(BadPolicy::TooOld { every: most, overlap: self.overlap, sum, max: self.max_age });
-        }
-        Ok(())
-    }
 }
 
 /// What an old signing key must outlast: a signer may go on for as long as it caches its secret, what it signs last
@@ -589,60 +384,11 @@ fn log_group(raw: &str) -> Result<String, BadPolicy> {
     }
 }
 
-/// When Secrets Manager rotates by itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Schedule {
-    /// `cron(..)` or `rate(..)`, in UTC.
-    pub expression: Option<String>,
-    /// The older form: days between two rotations.
-    pub after_days: Option<u32>,
-}
-
-impl Schedule {
-    /// The shortest and the longest time between two rotations; `None` without a schedule.
-    ///
-    /// A cron expression is followed for its next hundred firings after `now`.
-    pub fn gaps(&self, now: Time) -> Result<Option<(Period, Period)>, BadPolicy> {
-        let Some(expression) = &self.expression else {
-            return Ok(self.after_days.map(|days| (Period::days(days.into()), Period::days(days.into()))));
-        };
-        let bad = || BadPolicy::Schedule(expression.chars().take(64).collect());
-        let inside = |name: &str| expression.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
-        if let Some(rate) = inside("rate") {
-            let (count, unit) = rate.trim().split_once(' ').ok_or_else(bad)?;
-            let count: u64 = count.parse().map_err(|_| bad())?;
-            let every = match unit.trim() {
-                "hour" | "hours" => Period::hours(count),
-                "day" | "days" => Period::days(count),
-                _ => return Err(bad()),
-            };
-            return Ok(Some((every, every)));
-        }
-        let fields = inside("cron").ok_or_else(bad)?;
-        let cron = croner::parser::CronParser::builder()
-            .seconds(croner::parser::Seconds::Required)
-            .year(croner::parser::Year::Required)
-            .alternative_weekdays(true)
-            .build()
-            .parse(&format!("0 {fields}"))
-            .map_err(|_| bad())?;
-        let mut last: Option<Time> = None;
-        let mut gaps: Option<(i64, i64)> = None;
-        for at in cron.iter_after(now).take(100) {
-            if let Some(before) = last {
-                let gap = (at - before).num_seconds();
-                gaps = Some(gaps.map_or((gap, gap), |(least, most)| (least.min(gap), most.max(gap))));
-            }
-            last = Some(at);
-        }
-        let as_period = |seconds: i64| Period::seconds(seconds.unsigned_abs());
-        Ok(gaps.map(|(least, most)| (as_period(least), as_period(most))))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Time;
+    use crate::period::BadPeriod;
 
     const KINDS: &[KindWishes<'_>] = &[
         KindWishes {

@@ -1,0 +1,97 @@
+//! How often it rotates, and whether the wishes can keep up.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Time;
+use crate::period::Period;
+
+use super::{BadPolicy, MOST_PUBLISHED, Policy};
+
+/// How long retirement may take to make the next standby. It runs every minute; this is for a bad day.
+const MINTING: Period = Period::hours(1);
+
+/// When Secrets Manager rotates by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// `cron(..)` or `rate(..)`, in UTC.
+    pub expression: Option<String>,
+    /// The older form: days between two rotations.
+    pub after_days: Option<u32>,
+}
+
+impl Schedule {
+    /// The shortest and the longest time between two rotations; `None` without a schedule.
+    ///
+    /// A cron expression is followed for its next hundred firings after `now`.
+    pub fn gaps(&self, now: Time) -> Result<Option<(Period, Period)>, BadPolicy> {
+        let Some(expression) = &self.expression else {
+            return Ok(self.after_days.map(|days| (Period::days(days.into()), Period::days(days.into()))));
+        };
+        let bad = || BadPolicy::Schedule(expression.chars().take(64).collect());
+        let inside = |name: &str| expression.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
+        if let Some(rate) = inside("rate") {
+            let (count, unit) = rate.trim().split_once(' ').ok_or_else(bad)?;
+            let count: u64 = count.parse().map_err(|_| bad())?;
+            let every = match unit.trim() {
+                "hour" | "hours" => Period::hours(count),
+                "day" | "days" => Period::days(count),
+                _ => return Err(bad()),
+            };
+            return Ok(Some((every, every)));
+        }
+        let fields = inside("cron").ok_or_else(bad)?;
+        let cron = croner::parser::CronParser::builder()
+            .seconds(croner::parser::Seconds::Required)
+            .year(croner::parser::Year::Required)
+            .alternative_weekdays(true)
+            .build()
+            .parse(&format!("0 {fields}"))
+            .map_err(|_| bad())?;
+        let mut last: Option<Time> = None;
+        let mut gaps: Option<(i64, i64)> = None;
+        for at in cron.iter_after(now).take(100) {
+            if let Some(before) = last {
+                let gap = (at - before).num_seconds();
+                gaps = Some(gaps.map_or((gap, gap), |(least, most)| (least.min(gap), most.max(gap))));
+            }
+            last = Some(at);
+        }
+        let as_period = |seconds: i64| Period::seconds(seconds.unsigned_abs());
+        Ok(gaps.map(|(least, most)| (as_period(least), as_period(most))))
+    }
+}
+
+impl Policy {
+    /// Checks the wishes against the secret's rotation schedule, as `DescribeSecret` gives it.
+    pub fn check_schedule(&self, schedule: &Schedule, now: Time) -> Result<(), BadPolicy> {
+        let Some((least, most)) = schedule.gaps(now)? else { return Ok(()) };
+        let every = least.as_seconds().max(1);
+        let standbys = self.publication.as_ref().map_or(0, |publication| publication.standbys);
+        if let Some(publication) = &self.publication {
+            let ahead = Period::seconds(every * u64::from(standbys));
+            if ahead.as_seconds() < publication.lead.as_seconds() + MINTING.as_seconds() {
+                return Err(BadPolicy::FasterThanLead { every: least, standbys, ahead, lead: publication.lead });
+            }
+            let published = 1 + u64::from(standbys) + self.overlap.as_seconds().div_ceil(every);
+            if published > MOST_PUBLISHED as u64 {
+                return Err(BadPolicy::PublishesTooMany { every: least, overlap: self.overlap, standbys, published });
+            }
+        }
+        let lives = self.overlap.as_seconds() + self.soak.as_seconds();
+        let live = 1 + u64::from(standbys) + lives.div_ceil(every);
+        if live > u64::from(self.max_live) {
+            return Err(BadPolicy::PilesUp {
+                every: least,
+                overlap: self.overlap,
+                soak: self.soak,
+                live,
+                max: self.max_live,
+            });
+        }
+        let sum = Period::seconds(most.as_seconds() + self.overlap.as_seconds());
+        if sum > self.max_age {
+            return Err(BadPolicy::TooOld { every: most, overlap: self.overlap, sum, max: self.max_age });
+        }
+        Ok(())
+    }
+}
