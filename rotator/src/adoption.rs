@@ -24,7 +24,7 @@ use crate::aws::secrets::NewSecret;
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped};
 use crate::kind::Case;
-use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
+use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG, found};
 use crate::patience::patiently;
 use crate::secret::SecretValue;
 
@@ -328,11 +328,7 @@ async fn take(
         let change = Change::Adopted {
             generation: 1,
             carrier,
-            provider: BTreeMap::from([
-                ("id".into(), item.key.id.clone()),
-                ("base".into(), item.key.name.clone()),
-                ("name".into(), item.key.name.clone()),
-            ]),
+            provider: found(&item.key.id, &item.key.name, &item.plans),
             policy: wishes,
             fingerprint,
         };

@@ -174,6 +174,9 @@ pub struct ProviderKey {
     pub availability: Availability,
     /// The ids of the usage plans that it is in, where there are such and somebody looked.
     pub plans: Option<BTreeSet<String>>,
+    /// Of the plans that a record names and that it is not in: those that it can't be put into again. With the plan that
+    /// has its place, if one does.
+    pub replaced: BTreeMap<String, Option<String>>,
     /// All of them, `aws:` ones included.
     pub tags: BTreeMap<String, String>,
 }

@@ -309,8 +309,8 @@ fn its(credential: &Credential, key: ProviderKey) -> Option<FoundKey> {
     let is_for = |version: &&Version| key.tags.get(VERSION_TAG) == Some(&version.id.to_string());
     let generation = credential.versions.values().find(is_for).map(|version| version.generation);
     let owner = Owner::of(&key.tags);
-    let ProviderKey { id, name, availability, plans, .. } = key;
-    Some(FoundKey { id, name, generation, availability, plans, owner })
+    let ProviderKey { id, name, availability, plans, replaced, .. } = key;
+    Some(FoundKey { id, name, generation, availability, plans, replaced, owner })
 }
 
 fn tag_value(name: &CredentialName) -> String {

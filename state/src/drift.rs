@@ -82,6 +82,9 @@ pub struct FoundKey {
     pub availability: Availability,
     /// The ids of the usage plans that it is in, where there are such.
     pub plans: Option<BTreeSet<String>>,
+    /// Of the plans that its record names and that it is not in: those that it can't be put into again. With the plan that
+    /// has its place, if one does: a key is in one plan of each stage.
+    pub replaced: BTreeMap<String, Option<String>>,
     /// What says that it owns the key, besides this service.
     pub owner: Option<Owner>,
 }
@@ -271,6 +274,17 @@ pub enum Finding {
         id: String,
         /// The plan's id.
         plan: String,
+    },
+    /// Somebody moved a key to another usage plan of the same stage, or deleted the plan.
+    PlanReplaced {
+        /// Which version.
+        generation: u32,
+        /// The provider's id of the key.
+        id: String,
+        /// The recorded plan's id.
+        plan: String,
+        /// The id of the plan that it is in instead.
+        by: Option<String>,
     },
     /// Somebody put a key into a usage plan that the records don't know of.
     PlanAdded {
@@ -473,11 +487,18 @@ fn recorded(version: &Version, keys: &[FoundKey], found: &mut Vec<Finding>) {
         Availability::Disabled => found.push(Finding::KeyDisabled { generation, id: id.clone() }),
         Availability::PendingDeletion => found.push(Finding::KeyPendingDeletion { generation, id: id.clone() }),
     }
-    // What a key was in when it was adopted is not recorded: there is nothing to compare with.
+    // Of a key that was adopted before plans were recorded, there is nothing to compare with.
     if let (Some(present), Some(noted)) = (&key.plans, version.provider.get("plans")) {
         let noted: BTreeSet<String> = noted.split_whitespace().map(str::to_owned).collect();
-        let (lost, added) = (noted.difference(present), present.difference(&noted));
-        found.extend(lost.map(|plan| Finding::PlanLost { generation, id: id.clone(), plan: plan.clone() }));
+        for plan in noted.difference(present).cloned() {
+            let id = id.clone();
+            found.push(match key.replaced.get(&plan).cloned() {
+                Some(by) => Finding::PlanReplaced { generation, id, plan, by },
+                None => Finding::PlanLost { generation, id, plan },
+            });
+        }
+        let is_told = |plan: &&String| !key.replaced.values().flatten().any(|by| by == *plan);
+        let added = present.difference(&noted).filter(is_told);
         found.extend(added.map(|plan| Finding::PlanAdded { generation, id: id.clone(), plan: plan.clone() }));
     }
     if let Some(owner) = &key.owner {

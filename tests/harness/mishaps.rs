@@ -154,7 +154,8 @@ impl Stage {
         self.set_enabled(&first, true).await;
         self.delete_key(&self.id_of(2).await).await;
         self.set_enabled(&self.id_of(4).await, false).await;
-        let current = self.id_of(5).await;
+        let (late, current) = (self.id_of(4).await, self.id_of(5).await);
+        self.detach(&late, &gold).await;
         self.detach(&current, &gold).await;
         self.attach(&current, &silver).await;
         5

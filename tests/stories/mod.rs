@@ -158,6 +158,14 @@ impl Stage {
         put.expect("put").version_id.expect("an id")
     }
 
+    /// The key in a version of the secret.
+    async fn value_of(&self, arn: &str, version: &str) -> String {
+        let read = self.secrets_manager().get_secret_value().secret_id(arn).version_id(version).send().await;
+        let document: Value =
+            serde_json::from_str(read.expect("readable").secret_string().expect("text")).expect("JSON");
+        document["apiKey"].as_str().expect("a key").to_owned()
+    }
+
     async fn arn_of(&self, name: &str) -> String {
         let found = self.secrets_manager().describe_secret().secret_id(name).send().await.expect("described");
         found.arn.expect("an ARN")

@@ -200,13 +200,18 @@ async fn a_signing_key_that_will_be_deleted_is_only_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_plan_that_somebody_took_a_key_out_of_is_attached_again() {
-    let (stage, arn) = Stage::two_rotated().await;
-    let (id, value) = (stage.id_of(2).await, stage.current_value(&arn).await);
-    stage.detach(&id, &stage.plan).await;
-    assert!(!stage.gets_through(&value).await);
-    story(&stage, &["PlanLost"]).await;
-    assert!(stage.gets_through(&value).await);
-    goes_on(&stage, &arn).await;
+    // The first key was there before this service was: it keeps its plans too.
+    for generation in [1, 2] {
+        let (stage, arn) = Stage::two_rotated().await;
+        let id = stage.id_of(generation).await;
+        let carrier = stage.load(ACME).await.versions[&generation].carriers[0].clone();
+        let value = stage.value_of(&arn, carrier.as_str()).await;
+        stage.detach(&id, &stage.plan).await;
+        assert!(!stage.gets_through(&value).await);
+        story(&stage, &["PlanLost"]).await;
+        assert!(stage.gets_through(&value).await);
+        goes_on(&stage, &arn).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,6 +225,34 @@ async fn a_plan_that_somebody_put_a_key_into_is_taken_into_the_record() {
     goes_on(&stage, &arn).await;
     let next = stage.id_of(3).await;
     assert!(stage.api_key(&next).plans.contains(&gold), "the next key gets it too");
+}
+
+/// A key is in one plan of each stage.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_somebody_moved_to_another_plan_stays_there() {
+    let (stage, arn) = Stage::two_rotated().await;
+    let gold = stage.plan("gold", &["prod"], Some(5_000)).await;
+    let id = stage.id_of(2).await;
+    stage.detach(&id, &stage.plan).await;
+    stage.attach(&id, &gold).await;
+    story(&stage, &["PlanReplaced"]).await;
+    assert_eq!(stage.api_key(&id).plans, std::slice::from_ref(&gold));
+    goes_on(&stage, &arn).await;
+    assert_eq!(stage.api_key(&stage.id_of(3).await).plans, [gold], "so does the next one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_somebody_deleted_leaves_the_record() {
+    let stage = Stage::new().await;
+    let gold = stage.plan("gold", &[], None).await;
+    let (arn, id, _) = stage.credential(ACME, &Terms::default()).await;
+    stage.attach(&id, &gold).await;
+    stage.rotate(&arn).await;
+    stage.api_gateway().delete_usage_plan().usage_plan_id(&gold).send().await.expect("deleted");
+    assert_eq!(words(&found(&stage).await), ["PlanReplaced", "PlanReplaced"]);
+    assert_eq!(words(&reconciled(&stage, 10).await.0), ["PlanReplaced", "PlanReplaced"]);
+    assert_eq!(found(&stage).await, []);
+    goes_on(&stage, &arn).await;
 }
 
 #[tokio::test(start_paused = true)]

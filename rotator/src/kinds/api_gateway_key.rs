@@ -94,6 +94,12 @@ fn checksum(text: &str) -> String {
     digits.iter().copied().map(char::from).collect()
 }
 
+/// What is recorded of a key that this service did not make.
+pub fn found(id: &str, name: &str, plans: &[String]) -> Facts {
+    let facts = [("id", id), ("base", name), ("name", name), ("plans", &plans.join(" "))];
+    facts.map(|(fact, value)| (fact.to_owned(), value.to_owned())).into()
+}
+
 #[async_trait]
 impl Kind for ApiGatewayKey {
     fn name(&self) -> &'static str {
@@ -119,10 +125,9 @@ impl Kind for ApiGatewayKey {
 
     async fn recognise(&self, document: &SecretValue, _: &Sight<'_>) -> Result<Option<Facts>, Failure> {
         let Some(key) = self.key(document)? else { return Ok(None) };
-        let found = self.keys.find("", &key).await?;
-        Ok(found.map(|key| {
-            BTreeMap::from([("id".into(), key.id), ("base".into(), key.name.clone()), ("name".into(), key.name)])
-        }))
+        let Some(ApiKey { id, name, .. }) = self.keys.find("", &key).await? else { return Ok(None) };
+        let plans: Vec<String> = self.keys.plans_of(&id).await?.into_iter().map(|plan| plan.id).collect();
+        Ok(Some(found(&id, &name, &plans)))
     }
 
     async fn check(&self, case: &Case<'_>) -> Result<(), Failure> {
@@ -267,7 +272,10 @@ impl Kind for ApiGatewayKey {
         let recorded = version.provider.get("plans").map_or("", String::as_str);
         let attached = |plans: Vec<Plan>| plans.into_iter().map(|plan| plan.id).collect::<BTreeSet<String>>();
         let before = attached(self.keys.plans_of(&id).await?);
-        let missing: Vec<&str> = recorded.split_whitespace().filter(|plan| !before.contains(*plan)).collect();
+        let mut missing: Vec<&str> = recorded.split_whitespace().filter(|plan| !before.contains(*plan)).collect();
+        // Where somebody moved it, it stays.
+        let replaced = self.replaced(&missing, &before).await?;
+        missing.retain(|plan| !replaced.contains_key(*plan));
         for plan in &missing {
             match self.keys.attach(&id, plan).await {
                 Err(failed) if failed.fault == Fault::Conflict => {}
@@ -305,16 +313,46 @@ impl Kind for ApiGatewayKey {
         Ok(keys.into_iter().map(|key| (plans.remove(&key.id).unwrap_or_default(), key)).map(shown).collect())
     }
 
-    /// Without a survey: the recorded ones by id, and those whose names begin as rotated keys' do. A tagged key of
-    /// another name is found by a survey alone.
     async fn inventory(
         &self,
         credential: &Credential,
         surveyed: Option<&[ProviderKey]>,
     ) -> Result<Option<Vec<ProviderKey>>, Failure> {
-        if let Some(surveyed) = surveyed {
-            return Ok(Some(surveyed.to_vec()));
+        let mut keys = match surveyed {
+            Some(surveyed) => surveyed.to_vec(),
+            None => self.look_for(credential).await?,
+        };
+        for version in credential.versions.values() {
+            let key = keys.iter_mut().find(|key| version.provider.get("id") == Some(&key.id));
+            if let Some((ProviderKey { plans: Some(plans), replaced, .. }, noted)) =
+                key.zip(version.provider.get("plans"))
+            {
+                let lost: Vec<&str> = noted.split_whitespace().filter(|plan| !plans.contains(*plan)).collect();
+                *replaced = self.replaced(&lost, plans).await?;
+            }
         }
+        Ok(Some(keys))
+    }
+
+    async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure> {
+        match case.version().provider.get("id") {
+            Some(id) => Ok(self.keys.delete(id).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// One request with the old value, where the owner named a probe.
+    async fn is_refused(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Option<bool>, Failure> {
+        let key = document.map(|document| self.key(document)).transpose()?.flatten();
+        let (Some(key), Some(probe)) = (key, Wishes::read(case)?.probes.into_iter().next()) else { return Ok(None) };
+        Ok(Some(self.prober.send(&probe, &key).await == Recognition::Refused))
+    }
+}
+
+impl ApiGatewayKey {
+    /// The recorded ones by id, and those whose names begin as rotated keys' do. A tagged key of another name is found by
+    /// a survey alone.
+    async fn look_for(&self, credential: &Credential) -> Result<Vec<ProviderKey>, Failure> {
         let mut bases: BTreeSet<&str> = credential
             .versions
             .values()
@@ -342,25 +380,36 @@ impl Kind for ApiGatewayKey {
             let plans = self.keys.plans_of(&key.id).await?.into_iter().map(|plan| plan.id).collect();
             found.push(shown((plans, key)));
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
-    async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure> {
-        match case.version().provider.get("id") {
-            Some(id) => Ok(self.keys.delete(id).await?),
-            None => Ok(()),
+    /// Of plans that a key is not in any more, those that it can't be put into: because they are deleted, or because it is
+    /// in another with a stage of theirs.
+    async fn replaced(
+        &self,
+        lost: &[&str],
+        present: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Option<String>>, Failure> {
+        let mut replaced = BTreeMap::new();
+        if lost.is_empty() {
+            return Ok(replaced);
         }
+        let mut others = Vec::new();
+        for id in present {
+            others.extend(self.keys.plan(id).await?);
+        }
+        for id in lost {
+            match self.keys.plan(id).await? {
+                None => _ = replaced.insert((*id).to_owned(), None),
+                Some(plan) => {
+                    let by = others.iter().find(|other| !other.stages.is_disjoint(&plan.stages));
+                    replaced.extend(by.map(|by| ((*id).to_owned(), Some(by.id.clone()))));
+                }
+            }
+        }
+        Ok(replaced)
     }
 
-    /// One request with the old value, where the owner named a probe.
-    async fn is_refused(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Option<bool>, Failure> {
-        let key = document.map(|document| self.key(document)).transpose()?.flatten();
-        let (Some(key), Some(probe)) = (key, Wishes::read(case)?.probes.into_iter().next()) else { return Ok(None) };
-        Ok(Some(self.prober.send(&probe, &key).await == Recognition::Refused))
-    }
-}
-
-impl ApiGatewayKey {
     /// The plans that the next key belongs in: the incumbent's and the declared ones, declared ones winning per stage.
     async fn plans(&self, case: &Case<'_>, wishes: &Wishes) -> Result<Vec<Plan>, Failure> {
         let incumbent = case.incumbent.and_then(|incumbent| incumbent.get("id"));
@@ -482,7 +531,8 @@ impl ApiGatewayKey {
 
 fn shown((plans, key): (BTreeSet<String>, ApiKey)) -> ProviderKey {
     let availability = if key.enabled { Availability::Enabled } else { Availability::Disabled };
-    ProviderKey { id: key.id, name: key.name, availability, plans: Some(plans), tags: key.tags }
+    let (plans, replaced) = (Some(plans), BTreeMap::new());
+    ProviderKey { id: key.id, name: key.name, availability, plans, replaced, tags: key.tags }
 }
 
 /// The wishes that only this kind knows.

@@ -348,7 +348,7 @@ impl KmsSigningKey {
             Some(Availability::PendingDeletion) => drift::Availability::PendingDeletion,
             None => return Ok(None),
         };
-        Ok(Some(ProviderKey { name: String::new(), availability, plans: None, tags, id }))
+        Ok(Some(ProviderKey { name: String::new(), availability, plans: None, replaced: BTreeMap::new(), tags, id }))
     }
 
     /// A key that somebody disabled or deleted behind our back is named.

@@ -3,7 +3,7 @@
 //! The finding is looked for again before anything is done: the world may have changed since a person saw it. What an
 //! intent of ours began is finished without looking twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Time;
 use crate::credential::{Credential, Version};
@@ -18,10 +18,15 @@ use super::{Finding, Inventory, Remedy, examine};
 impl Finding {
     /// Whether that change, once committed, is the end of its cure.
     pub fn ends_with(change: &Change) -> bool {
-        // Given up, a version's key is still to be suspended, or its label to be taken away; gone, to be made again.
+        // Given up, a version's key is still to be suspended, or its label to be taken away; gone, to be made again. And
+        // who claims it has not done anything yet.
         !matches!(
             change,
-            Change::Abandoned { .. } | Change::Returned { .. } | Change::Recovered { .. } | Change::Vanished { .. }
+            Change::Abandoned { .. }
+                | Change::Returned { .. }
+                | Change::Recovered { .. }
+                | Change::Vanished { .. }
+                | Change::Claimed { .. }
         )
     }
 }
@@ -80,17 +85,16 @@ fn begin(finding: &Finding, credential: &Credential, inventory: &Inventory) -> D
         | Finding::PlanLost { generation, .. } => Decision::Perform(Action::Restore(*generation)),
         Finding::KeyEnabled { generation, .. } => Decision::Perform(Action::Suspend(*generation)),
         Finding::PlanAdded { generation, id, .. } => {
-            let keys = inventory.keys.iter().flatten();
-            let present = keys.filter(|key| key.id == *id).filter_map(|key| key.plans.as_ref()).flatten();
-            let noted = credential.versions.get(generation).and_then(|version| version.provider.get("plans"));
-            let mut plans: Vec<&str> = noted.map(|noted| noted.split_whitespace().collect()).unwrap_or_default();
-            for plan in present {
-                if !plans.contains(&plan.as_str()) {
-                    plans.push(plan);
-                }
-            }
-            let provider = [("plans".to_owned(), plans.join(" "))].into();
-            Decision::Commit(mended(finding, Some(*generation), provider))
+            let keys = inventory.keys.iter().flatten().filter(|key| key.id == *id);
+            let present = keys.filter_map(|key| key.plans.as_ref()).flatten().map(String::as_str);
+            let plans: BTreeSet<&str> = noted(credential, *generation).into_iter().chain(present).collect();
+            Decision::Commit(record(finding, *generation, plans))
+        }
+        Finding::PlanReplaced { generation, plan, by, .. } => {
+            let mut plans = noted(credential, *generation);
+            plans.remove(plan.as_str());
+            plans.extend(by.as_deref());
+            Decision::Commit(record(finding, *generation, plans))
         }
         Finding::Orphan { generation, id } => match credential.versions.get(generation) {
             Some(version) if version.policy.publication.is_some() => Decision::Perform(Action::Sweep(*generation)),
@@ -112,6 +116,17 @@ fn begin(finding: &Finding, credential: &Credential, inventory: &Inventory) -> D
         | Finding::KeySetUnreachable { .. }
         | Finding::Unmanaged { .. } => Decision::Done,
     }
+}
+
+/// The usage plans that a version's record names.
+fn noted(credential: &Credential, generation: u32) -> BTreeSet<&str> {
+    let noted = credential.versions.get(&generation).and_then(|version| version.provider.get("plans"));
+    noted.map(|noted| noted.split_whitespace().collect()).unwrap_or_default()
+}
+
+fn record(finding: &Finding, generation: u32, plans: BTreeSet<&str>) -> Change {
+    let plans = plans.into_iter().collect::<Vec<_>>().join(" ");
+    mended(finding, Some(generation), [("plans".to_owned(), plans)].into())
 }
 
 fn mended(finding: &Finding, generation: Option<u32>, provider: BTreeMap<String, String>) -> Change {
@@ -160,6 +175,7 @@ fn told(finding: &Finding, observed: &Observed) -> Option<Change> {
         | Finding::PendingLost { .. }
         | Finding::CleanUpOpen { .. }
         | Finding::KeyPendingDeletion { .. }
+        | Finding::PlanReplaced { .. }
         | Finding::PlanAdded { .. }
         | Finding::Stranger { .. }
         | Finding::StackOwned { .. }

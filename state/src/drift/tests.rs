@@ -99,13 +99,19 @@ impl World {
         found.into_iter().next().unwrap()
     }
 
-    fn next(&self, finding: &Finding, done: Observed) -> Decision {
-        let observed = Observed {
+    /// What follows, once the key is claimed if it has to be.
+    fn next(&mut self, finding: &Finding, done: Observed) -> Decision {
+        let mut observed = Observed {
             secret: done.secret.or_else(|| Some(self.secret.clone())),
             inventory: Some(self.inventory.clone()),
             ..done
         };
-        decide(&Goal::Mend(finding.clone()), &self.credential, &observed, self.now)
+        loop {
+            let next = decide(&Goal::Mend(finding.clone()), &self.credential, &observed, self.now);
+            let Decision::Commit(claim @ Change::Claimed { generation }) = next else { return next };
+            self.commit(claim);
+            observed.ours.insert(generation);
+        }
     }
 
     fn later(&mut self, by: TimeDelta) {
@@ -132,13 +138,14 @@ fn key(id: &str, generation: u32) -> FoundKey {
         generation: Some(generation),
         availability: Availability::Enabled,
         plans: Some(BTreeSet::from(["p1".to_owned()])),
+        replaced: BTreeMap::new(),
         owner: None,
     }
 }
 
 #[test]
 fn nothing_is_found_where_nothing_is_wrong() {
-    let world = World::new();
+    let mut world = World::new();
     assert_eq!(world.found(), []);
     let mended = world.next(&Finding::CleanUpOpen { generation: 1 }, Observed::default());
     assert_eq!(mended, Decision::Done, "what is not there is not cured");
@@ -188,11 +195,26 @@ fn nothing_is_torn_from_under_a_writer() {
     world.later(TimeDelta::minutes(5));
     let given_up = Change::Abandoned { generation: 3, why: Abandonment::Repaired };
     assert_eq!(world.next(&finding, Observed::default()), Decision::Commit(given_up.clone()));
+    // Another rotation took over, and the writer of this one does not know yet.
+    let given_up_by_another = Change::Abandoned { generation: 3, why: Abandonment::OtherToken };
+    let mut early = World::new();
+    for change in early.rotation(3).into_iter().take(3).chain([given_up_by_another]) {
+        early.commit(change);
+    }
+    early.label(AWSPENDING, 3);
+    let stale = early.only();
+    assert_eq!(early.next(&stale, Observed::default()), Decision::WaitUntil(early.now + TimeDelta::minutes(5)));
+    early.later(TimeDelta::minutes(5));
+    assert_eq!(early.next(&stale, Observed::default()), Decision::Perform(Action::Suspend(3)));
+    early.label(AWSCURRENT, 3);
+    assert_eq!(early.next(&stale, Observed::default()), Decision::Done, "what consumers read is not refused");
+
     // Outside first, then the label, then it is told.
     world.commit(given_up);
     assert_eq!(world.words(), ["PendingStale"]);
     assert_eq!(world.next(&finding, Observed::default()), Decision::Perform(Action::Suspend(3)));
-    let suspended = || Observed { suspended: Some((3, BTreeMap::new())), ..Observed::default() };
+    let suspended =
+        || Observed { suspended: Some((3, BTreeMap::new())), ours: BTreeSet::from([3]), ..Observed::default() };
     assert_eq!(world.next(&finding, suspended()), Decision::Perform(Action::Unpend(token(3))));
     world.secret.labels.remove(&token(3));
     let told = Change::Suspended { generation: 3, provider: BTreeMap::new() };
@@ -229,6 +251,16 @@ fn keys_that_are_not_as_recorded() {
         matches!(&taken, Decision::Commit(Change::Mended { provider, .. }) if provider["plans"] == "p1 p2"),
         "{taken:?}"
     );
+
+    let mut recorded_after = |by: Option<&str>| {
+        world.key("k2").replaced = [("p1".to_owned(), by.map(str::to_owned))].into();
+        let next = world.next(&world.found()[0], Observed::default());
+        let Decision::Commit(Change::Mended { finding, provider, .. }) = next else { panic!("{next:?}") };
+        (world.words(), finding, provider["plans"].clone())
+    };
+    // A key is in one plan of each stage: it was moved, and nothing more is to be said of the new one.
+    assert_eq!(recorded_after(Some("p2")), (vec!["PlanReplaced"], "PlanReplaced".into(), "p2".into()));
+    assert_eq!(recorded_after(None), (vec!["PlanReplaced", "PlanAdded"], "PlanReplaced".into(), String::new()));
 
     let mut world = World::new();
     world.inventory.keys.as_mut().unwrap().retain(|key| key.id != "k2");

@@ -30,7 +30,7 @@ impl Remedy {
 
 impl Finding {
     /// Every name, in the order in which findings are dealt with.
-    pub const WORDS: [&str; 26] = [
+    pub const WORDS: [&str; 27] = [
         "SecretReplaced",
         "SecretDeleted",
         "PromotionUntold",
@@ -49,6 +49,7 @@ impl Finding {
         "KeyDisabled",
         "KeyEnabled",
         "PlanLost",
+        "PlanReplaced",
         "PlanAdded",
         "Orphan",
         "Stranger",
@@ -80,6 +81,7 @@ impl Finding {
             Self::KeyDisabled { .. } => "KeyDisabled",
             Self::KeyEnabled { .. } => "KeyEnabled",
             Self::PlanLost { .. } => "PlanLost",
+            Self::PlanReplaced { .. } => "PlanReplaced",
             Self::PlanAdded { .. } => "PlanAdded",
             Self::Orphan { .. } => "Orphan",
             Self::Stranger { .. } => "Stranger",
@@ -118,7 +120,9 @@ impl Finding {
             | Self::Stranger { id, .. }
             | Self::StackOwned { id, .. }
             | Self::Unmanaged { id, .. } => format!("key {id}"),
-            Self::PlanLost { id, plan, .. } | Self::PlanAdded { id, plan, .. } => format!("key {id}, plan {plan}"),
+            Self::PlanLost { id, plan, .. }
+            | Self::PlanReplaced { id, plan, .. }
+            | Self::PlanAdded { id, plan, .. } => format!("key {id}, plan {plan}"),
             Self::KidMissing { kid, .. } | Self::KidExtra { kid, .. } => format!("kid {kid}"),
             Self::KeySetUnreachable { .. } => "the key set".into(),
         }
@@ -139,65 +143,32 @@ impl Finding {
 
     /// Whether the provider's keys have to be seen to find it.
     pub fn needs_keys(&self) -> bool {
-        match self {
+        !matches!(
+            self,
             Self::SecretReplaced { .. }
-            | Self::SecretDeleted { .. }
-            | Self::PromotionUntold { .. }
-            | Self::NewCarrier { .. }
-            | Self::ValueWiped { .. }
-            | Self::ForeignValue { .. }
-            | Self::LabelMoved { .. }
-            | Self::PendingEmpty { .. }
-            | Self::PendingForeign { .. }
-            | Self::PendingStale { .. }
-            | Self::HalfDone { .. }
-            | Self::PendingLost { .. }
-            | Self::CleanUpOpen { .. } => false,
-            Self::KeyVanished { .. }
-            | Self::KeyPendingDeletion { .. }
-            | Self::KeyDisabled { .. }
-            | Self::KeyEnabled { .. }
-            | Self::PlanLost { .. }
-            | Self::PlanAdded { .. }
-            | Self::Orphan { .. }
-            | Self::Stranger { .. }
-            | Self::StackOwned { .. }
-            | Self::KidMissing { .. }
-            | Self::KidExtra { .. }
-            | Self::KeySetUnreachable { .. }
-            | Self::Unmanaged { .. } => true,
-        }
+                | Self::SecretDeleted { .. }
+                | Self::PromotionUntold { .. }
+                | Self::NewCarrier { .. }
+                | Self::ValueWiped { .. }
+                | Self::ForeignValue { .. }
+                | Self::LabelMoved { .. }
+                | Self::PendingEmpty { .. }
+                | Self::PendingForeign { .. }
+                | Self::PendingStale { .. }
+                | Self::HalfDone { .. }
+                | Self::PendingLost { .. }
+                | Self::CleanUpOpen { .. }
+        )
     }
 
     /// Until when somebody may still be at work on it: nothing is torn from under them.
     pub fn waits_until(&self, now: Time) -> Option<Time> {
-        let until = match self {
-            Self::PendingEmpty { since, .. } | Self::PendingForeign { since, .. } => {
-                since.map(|since| since + LONGEST_RUN)
-            }
-            Self::HalfDone { until, .. } | Self::PendingLost { until, .. } => *until,
-            Self::SecretReplaced { .. }
-            | Self::SecretDeleted { .. }
-            | Self::PromotionUntold { .. }
-            | Self::NewCarrier { .. }
-            | Self::ValueWiped { .. }
-            | Self::ForeignValue { .. }
-            | Self::LabelMoved { .. }
-            | Self::PendingStale { .. }
-            | Self::CleanUpOpen { .. }
-            | Self::KeyVanished { .. }
-            | Self::KeyPendingDeletion { .. }
-            | Self::KeyDisabled { .. }
-            | Self::KeyEnabled { .. }
-            | Self::PlanLost { .. }
-            | Self::PlanAdded { .. }
-            | Self::Orphan { .. }
-            | Self::Stranger { .. }
-            | Self::StackOwned { .. }
-            | Self::KidMissing { .. }
-            | Self::KidExtra { .. }
-            | Self::KeySetUnreachable { .. }
-            | Self::Unmanaged { .. } => None,
+        let until = if let Self::PendingEmpty { since, .. } | Self::PendingForeign { since, .. } = self {
+            since.map(|since| since + LONGEST_RUN)
+        } else if let Self::HalfDone { until, .. } | Self::PendingLost { until, .. } = self {
+            *until
+        } else {
+            None
         };
         until.filter(|until| *until > now)
     }
@@ -284,6 +255,11 @@ impl Finding {
             )),
             Self::KeyEnabled { .. } => service("suspend it again".into()),
             Self::PlanLost { .. } => service("attach it again".into()),
+            Self::PlanReplaced { plan, by: Some(by), .. } => service(format!(
+                "take plan {by} into the record in place of {plan}, so that the next key gets it; if it was a mistake, move \
+                 the key back instead"
+            )),
+            Self::PlanReplaced { plan, by: None, .. } => service(format!("take plan {plan} out of the record")),
             Self::PlanAdded { plan, .. } => {
                 service(format!("take plan {plan} into the record, so that the next key gets it too"))
             }
@@ -387,6 +363,12 @@ impl fmt::Display for Finding {
             }
             Self::PlanLost { generation, id, plan } => {
                 write!(f, "key {id} of generation {generation} is no longer in plan {plan}")
+            }
+            Self::PlanReplaced { generation, id, plan, by: Some(by) } => {
+                write!(f, "somebody moved key {id} of generation {generation} from plan {plan} to {by}")
+            }
+            Self::PlanReplaced { generation, id, plan, by: None } => {
+                write!(f, "plan {plan}, which key {id} of generation {generation} was in, is deleted")
             }
             Self::PlanAdded { generation, id, plan } => {
                 write!(f, "key {id} of generation {generation} is in plan {plan}, which no record knows of")
