@@ -229,7 +229,9 @@ impl Version {
     fn how_much(&self, usage: &Usage) -> String {
         let last = usage.last_used.map_or(String::new(), |at| format!(", last by {}", at.format("%F %H:%M UTC")));
         let count = usage.since_deactivated().filter(|count| *count > 0);
-        let count = count.map_or(String::new(), |count| format!(" for {count} requests since it was deactivated"));
+        let plural = if count == Some(1) { "" } else { "s" };
+        let count =
+            count.map_or(String::new(), |count| format!(" for {count} request{plural} since it was deactivated"));
         format!("generation {} is used{count}{last}, says {}", self.generation, usage.source)
     }
 }

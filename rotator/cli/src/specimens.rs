@@ -124,7 +124,7 @@ fn watched_story() -> (Credential, Vec<Commit>) {
 fn waiting_story() -> (Credential, Vec<Commit>) {
     let retirement = Actor::Retirement;
     let callers = "203.0.113.7 \u{1b}[1mpartner/2.1 GET /prod/ping (412 requests, last 2026-11-26 10:00 UTC)\n\
-                   198.51.100.4 curl/8.5 GET /prod/ping (1 requests, last 2026-11-20 02:00 UTC)";
+                   198.51.100.4 curl/8.5 GET /prod/ping (1 request, last 2026-11-20 02:00 UTC)";
     let named = Note { who: callers.into(), reason: "still uses generation 1".into(), ..note("") };
     let browning_out = |from: i64, lasts| Change::BrowningOut { generation: 1, until: at(from + lasts) };
     let browned_out = |refused| Change::BrownedOut { generation: 1, refused: Some(refused), ours: 2 };

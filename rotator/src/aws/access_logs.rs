@@ -11,6 +11,7 @@ use aws_sdk_cloudwatchlogs::types::{QueryStatus, ResultField};
 use chrono::{NaiveDateTime, TimeDelta};
 use state::Time;
 
+use super::probe::AGENT;
 use super::{Answer, failed};
 use crate::failure::{CallFailed, Failure};
 use crate::ports::Ports;
@@ -59,10 +60,10 @@ impl AccessLogs {
         Ok(rows.first().map_or((0, None), |row| (calls(row), last(row))))
     }
 
-    /// Who they came from, the busiest first.
+    /// Who they came from, the busiest first, and not our own probes.
     pub async fn callers(&self, group: &str, key: &str, since: Time, until: Time) -> Result<Vec<Caller>, Failure> {
         let query = format!(
-            "filter apiKeyId = \"{key}\" | stats count(*) as calls, max(@timestamp) as last \
+            "filter apiKeyId = \"{key}\" and userAgent != \"{AGENT}\" | stats count(*) as calls, max(@timestamp) as last \
              by ip, userAgent, httpMethod, path | sort calls desc | limit {CALLERS}"
         );
         let rows = self.query(group, &query, since, until).await?;

@@ -10,6 +10,9 @@ use chrono::TimeDelta;
 use crate::ports::Ports;
 use crate::secret::SecretValue;
 
+/// By which an owner knows our requests in an access log.
+pub const AGENT: &str = "rotator-probe";
+
 /// Where a probe goes: an API, a stage and a path of it. Parsed once, so that no host can hide in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Probe {
@@ -99,7 +102,7 @@ impl Prober {
         };
         request.headers_mut().insert("x-api-key", key.expose().to_owned());
         // Whoever looks into the access log for who uses a key can tell us from others.
-        request.headers_mut().insert("user-agent", "rotator-probe");
+        request.headers_mut().insert("user-agent", AGENT);
         request.headers_mut().insert("connection", "close");
         let connection = self.ports.wire.fresh();
         let answer = tokio::select! {

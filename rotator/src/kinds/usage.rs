@@ -173,7 +173,8 @@ impl Witness {
                     sighting.callers = callers
                         .into_iter()
                         .map(|caller| {
-                            format!("{} ({} requests, last {})", caller.what, caller.calls, last(caller.last))
+                            let plural = if caller.calls == 1 { "" } else { "s" };
+                            format!("{} ({} request{plural}, last {})", caller.what, caller.calls, last(caller.last))
                         })
                         .collect();
                 }
@@ -209,7 +210,7 @@ fn is_live(version: &Version) -> bool {
 }
 
 fn is_in(version: &Version, plan: &Plan) -> bool {
-    // An adopted key's plans are not recorded: it is looked at itself, and then it is in the plan.
+    // Of a key that was adopted before plans were recorded: it is looked at itself, and then it is in the plan.
     version.provider.get("plans").is_none_or(|plans| plans.split_whitespace().any(|id| id == plan.id))
 }
 

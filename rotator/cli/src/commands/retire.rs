@@ -14,7 +14,8 @@ use crate::trouble::{Outcome, Trouble};
 /// Let a deactivated version go, whoever still uses it
 ///
 /// For a version that is held as StillInUse or NoEvidence: its key is refused as soon as its overlap is over. Whoever
-/// still uses it is locked out, until they read the current value. The reason stands in the history, with your name.
+/// still uses it is locked out, until they read the current value. A signing key is disabled then, and stays in the key
+/// set for as long as what it signed may be shown. The reason stands in the history, with your name.
 ///
 /// Of a key that leaked, nobody waits for the overlap: `rotator rotate --emergency`.
 #[derive(Debug, clap::Args)]
