@@ -188,6 +188,8 @@ impl Setup {
             methods: vec![Method::function("/jwks/{proxy+}", JWKS)],
         });
         aws.every(Duration::from_secs(60), RETIREMENT, json!({ "detail-type": "Scheduled Event" }));
+        let daily = json!({ "detail-type": "Scheduled Event", "detail": { "task": "reconcile" } });
+        aws.every(Duration::from_secs(24 * 60 * 60), RETIREMENT, daily);
         aws.on_label_event(RETIREMENT);
         Ok(embedded)
     }
