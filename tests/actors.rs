@@ -86,6 +86,20 @@ enum Edge {
     End,
 }
 
+/// What a meeting is like, whatever happens in it.
+struct Nature {
+    of: Of,
+    terms: Terms,
+    /// Who may be first: two that do the same need no second order.
+    orders: &'static [Side],
+    /// After how many calls the second actor only waits.
+    cap: usize,
+    /// Whether somebody puts something right.
+    mends: bool,
+    /// Rotations that may be over when the meeting is: the next one comes after them.
+    rotations: u32,
+}
+
 impl Meeting {
     fn all() -> Vec<Self> {
         let mut all = Vec::new();
@@ -104,111 +118,41 @@ impl Meeting {
         all
     }
 
-    /// Who may be first: two that do the same need no second order.
-    fn orders(self) -> &'static [Side] {
+    fn nature(self) -> Nature {
+        // Probes change nothing that anybody else sees: where they are not what it is about, there are none.
+        let silent = || Terms::default().with("probe", "none");
+        let idle = || silent().with("idle-before-suspend", "PT2H");
+        let keys = |terms, rotations| Nature {
+            of: Of::ApiKey,
+            terms,
+            orders: &[Side::A, Side::B],
+            cap: usize::MAX,
+            mends: false,
+            rotations,
+        };
+        let signing = |rotations| Nature { of: Of::Kms, ..keys(Terms::kms(), rotations) };
+        let mending = |rotations| Nature { mends: true, ..keys(silent().with("max-live", "8"), rotations) };
+        let alike = |nature| Nature { orders: &[Side::A], ..nature };
         match self {
-            Self::SameToken(_)
-            | Self::TwoRetirements
-            | Self::Gate
-            | Self::Brownout(_)
-            | Self::TwoRepairs
-            | Self::TwoReconciles => &[Side::A],
-            Self::OtherToken(_)
-            | Self::Retirement(_)
-            | Self::Completion(_)
-            | Self::EmergencyAtTheBeginning
-            | Self::EmergencyAtTheEnd
-            | Self::NoStandby
-            | Self::RollbackAndRotation(_)
-            | Self::RollbackAndRetirement
-            | Self::RepairAndRotation(_)
-            | Self::RepairAndRetirement
-            | Self::ReconcileAndRotation(_)
-            | Self::ReconcileAndRetirement => &[Side::A, Side::B],
-        }
-    }
-
-    /// Probes change nothing that anybody else sees: where they are not what it is about, there are none.
-    fn terms(self) -> Terms {
-        match self {
-            Self::SameToken(Step::Test) | Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd => Terms::default(),
-            Self::SameToken(_)
-            | Self::OtherToken(_)
-            | Self::Retirement(_)
-            | Self::Completion(_)
-            | Self::RollbackAndRotation(_)
-            | Self::RollbackAndRetirement => Terms::default().with("probe", "none"),
-            Self::RepairAndRotation(_)
-            | Self::RepairAndRetirement
-            | Self::TwoRepairs
-            | Self::ReconcileAndRotation(_)
-            | Self::ReconcileAndRetirement
-            | Self::TwoReconciles => Terms::default().with("probe", "none").with("max-live", "8"),
-            Self::Gate => Terms::default().with("probe", "none").with("idle-before-suspend", "PT2H"),
-            Self::Brownout(_) => {
-                let terms = Terms::default().with("probe", "none").with("idle-before-suspend", "PT2H");
-                terms.with("brownouts", "PT5M")
+            Self::SameToken(Step::Test) => alike(keys(Terms::default(), 1)),
+            Self::SameToken(_) => alike(keys(silent(), 1)),
+            Self::OtherToken(_) | Self::Completion(_) => keys(silent(), 1),
+            Self::Retirement(_) | Self::RollbackAndRotation(_) => keys(silent(), 2),
+            // Which of the two is current is whoever was faster's to say.
+            Self::RollbackAndRetirement => keys(silent(), 0),
+            Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd => {
+                Nature { cap: WAITING, ..keys(Terms::default(), 2) }
             }
-            Self::TwoRetirements | Self::NoStandby => Terms::kms(),
-        }
-    }
-
-    fn of(self) -> Of {
-        match self {
-            Self::SameToken(_)
-            | Self::OtherToken(_)
-            | Self::Retirement(_)
-            | Self::Completion(_)
-            | Self::EmergencyAtTheBeginning
-            | Self::EmergencyAtTheEnd
-            | Self::Gate
-            | Self::Brownout(_)
-            | Self::RollbackAndRotation(_)
-            | Self::RollbackAndRetirement
-            | Self::RepairAndRotation(_)
-            | Self::RepairAndRetirement
-            | Self::TwoRepairs
-            | Self::ReconcileAndRotation(_)
-            | Self::ReconcileAndRetirement
-            | Self::TwoReconciles => Of::ApiKey,
-            Self::TwoRetirements | Self::NoStandby => Of::Kms,
-        }
-    }
-
-    /// Whether somebody puts something right.
-    fn mends(self) -> bool {
-        match self {
+            Self::TwoRetirements => alike(signing(0)),
+            Self::NoStandby => signing(1),
+            Self::Gate => alike(keys(idle(), 1)),
+            Self::Brownout(_) => alike(keys(idle().with("brownouts", "PT5M"), 1)),
             Self::RepairAndRotation(_)
             | Self::RepairAndRetirement
-            | Self::TwoRepairs
             | Self::ReconcileAndRotation(_)
-            | Self::ReconcileAndRetirement
-            | Self::TwoReconciles => true,
-            Self::SameToken(_)
-            | Self::OtherToken(_)
-            | Self::Retirement(_)
-            | Self::Completion(_)
-            | Self::EmergencyAtTheBeginning
-            | Self::EmergencyAtTheEnd
-            | Self::TwoRetirements
-            | Self::NoStandby
-            | Self::Gate
-            | Self::Brownout(_)
-            | Self::RollbackAndRotation(_)
-            | Self::RollbackAndRetirement => false,
-        }
-    }
-
-    /// After how many calls that actor only waits, if it does.
-    fn cap(self, side: Side) -> usize {
-        match (self, side) {
-            (Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd, Side::B) => WAITING,
-            (Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd, Side::A)
-            | (Self::SameToken(_) | Self::OtherToken(_) | Self::Retirement(_) | Self::Completion(_), _)
-            | (Self::TwoRetirements | Self::NoStandby | Self::Gate | Self::Brownout(_), _)
-            | (Self::RollbackAndRotation(_) | Self::RollbackAndRetirement, _)
-            | (Self::RepairAndRotation(_) | Self::RepairAndRetirement | Self::TwoRepairs, _)
-            | (Self::ReconcileAndRotation(_) | Self::ReconcileAndRetirement | Self::TwoReconciles, _) => usize::MAX,
+            | Self::ReconcileAndRetirement => mending(2),
+            Self::TwoRepairs => alike(mending(2)),
+            Self::TwoReconciles => alike(mending(1)),
         }
     }
 }
@@ -219,7 +163,7 @@ fn two_actors() {
     let meetings: Vec<(Meeting, Side)> = Meeting::all()
         .into_iter()
         .filter(|meeting| format!("{meeting:?}").contains(&only))
-        .flat_map(|meeting| meeting.orders().iter().map(move |side| (meeting, *side)))
+        .flat_map(|meeting| meeting.nature().orders.iter().map(move |side| (meeting, *side)))
         .collect();
     let (next, runs, bad) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -247,9 +191,10 @@ fn say(line: &str) {
 fn every_schedule(meeting: Meeting, first: Side, bad: &Mutex<Vec<String>>) -> usize {
     let mut runs = 0;
     let followed = Outcomes::default();
-    for calls in 0..=meeting.cap(first) {
+    let cap = |side| if side == Side::B { meeting.nature().cap } else { usize::MAX };
+    for calls in 0..=cap(first) {
         let mut first_was_stopped = false;
-        for others_calls in 0..=meeting.cap(first.other()) {
+        for others_calls in 0..=cap(first.other()) {
             let schedule = Schedule { first, calls, others_calls };
             runs += 1;
             let one = AssertUnwindSafe(|| alone(meeting, schedule, &followed));
@@ -274,7 +219,8 @@ type Outcomes = RefCell<HashSet<String>>;
 
 fn alone(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<Side> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime").block_on(meet(meeting, schedule, followed))
+    // Boxed: an unoptimised build has more of it than a thread has stack.
+    runtime.expect("a runtime").block_on(Box::pin(meet(meeting, schedule, followed)))
 }
 
 /// One schedule, and whatever follows from it. Who was stopped in the middle.
@@ -282,12 +228,13 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
     let what = format!("{meeting:?} {schedule:?}");
     let stage = Stage::new().await;
     // Nothing is called before a test says so: rotation is configured when the first one is begun.
-    let terms = Terms { schedule: None, ..meeting.terms() };
-    let arn = match meeting.of() {
+    let nature = meeting.nature();
+    let terms = Terms { schedule: None, ..nature.terms };
+    let arn = match nature.of {
         Of::ApiKey => stage.credential(ACME, &terms).await.0,
         Of::Webhook | Of::Kms | Of::Jwt => stage.secret(ACME, "{}", &terms).await,
     };
-    let mut watch = Watch::new(meeting.of());
+    let mut watch = Watch::new(nature.of);
     let turns = match meeting {
         Meeting::SameToken(at) => {
             begin(&stage, &arn, FIRST).await;
@@ -468,7 +415,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
             stage.aws.settle().await;
             Clock::sleep(&stage.clock, TimeDelta::hours(25)).await;
             stage.set_enabled(&stage.id_of(1).await, true).await;
-            stage.delete_key(&stage.id_of(2).await).await;
+            stage.set_enabled(&stage.id_of(2).await, false).await;
             let turns = Turns::new(&stage, schedule);
             let retiring = turns.act(Side::A, retirement(&stage, &turns, Side::A));
             let reconciling = turns.act(Side::B, mending(&stage, &turns, Side::B, Scope::All));
@@ -506,7 +453,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
     if !followed.borrow_mut().insert(outcome) {
         return turns.stopped();
     }
-    if meeting.mends() {
+    if nature.mends {
         // Whoever was refused because of the other comes back.
         for _ in 0..2 {
             mend_all(&stage.engine_unhurt(), Scope::All, &stage.errand()).await;
@@ -515,20 +462,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
         let left = look(&engine, &name(), Scope::All, None, &errand).await.expect("examined").findings;
         assert!(left.is_empty(), "{what}: {left:?}\n{}", stage.story(ACME).await);
     }
-    let rotations = match meeting {
-        Meeting::SameToken(_) | Meeting::OtherToken(_) | Meeting::Completion(_) => 1,
-        Meeting::Retirement(_) | Meeting::EmergencyAtTheBeginning | Meeting::EmergencyAtTheEnd => 2,
-        Meeting::TwoRetirements => 0,
-        Meeting::NoStandby | Meeting::Gate | Meeting::Brownout(_) => 1,
-        Meeting::RollbackAndRotation(_) => 2,
-        // Which of the two is current is whoever was faster's to say.
-        Meeting::RollbackAndRetirement => 0,
-        Meeting::RepairAndRotation(_) | Meeting::RepairAndRetirement | Meeting::TwoRepairs => 2,
-        Meeting::ReconcileAndRotation(_) => 2,
-        Meeting::ReconcileAndRetirement => 2,
-        Meeting::TwoReconciles => 1,
-    };
-    go_on(&stage, ACME, rotations, &mut watch, &what).await;
+    go_on(&stage, ACME, nature.rotations, &mut watch, &what).await;
     retire(&stage, &mut watch, &what).await;
     turns.stopped()
 }

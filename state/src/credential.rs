@@ -105,7 +105,8 @@ pub struct Version {
     pub state: State,
     /// What may be under way.
     pub phase: Option<Phase>,
-    /// Whose intent the phase is: its writer's until then, anybody's afterwards.
+    /// Whose intent the phase is: its writer's until then, anybody's afterwards. Without a phase: until when somebody
+    /// may be putting its key right.
     pub open_until: Option<Time>,
     /// The version that was current when this one was begun.
     pub replaces: Option<Replaces>,
@@ -254,10 +255,21 @@ impl Version {
             (State::PreActivation | State::Deactivated | State::Suspended, Some(_)) => self.open_until,
             (State::Destroyed, _) => None,
         };
+        // Whoever is putting its key right has two minutes.
+        let claimed = self.open_until.filter(|_| self.phase.is_none());
         let at = natural.into_iter().chain(self.sweep_at).min()?;
+        let at = claimed.map_or(at, |until| at.max(until));
         // What its use holds is looked at as often as its use is.
         let held = self.held.as_ref().filter(|held| !held.hold.reason.is_use());
         Some(held.map_or(at, |held| at.max(held.look_again)))
+    }
+
+    /// Until when anything may be done with its key under the intent that stands; `None` if none does. A brownout's intent
+    /// ends with the brownout.
+    pub fn claimed_until(&self, now: Time) -> Option<Time> {
+        let brownout = self.brownout_until.filter(|_| self.phase == Some(Phase::BrowningOut));
+        let until = self.open_until.filter(|until| *until > now)?;
+        Some(brownout.filter(|end| *end > now).map_or(until, |end| until.min(end)))
     }
 
     /// When it is to be disabled or refused; while its use holds that, when it is no longer waited for.

@@ -294,6 +294,25 @@ pub enum Action {
     Destroy(u32),
 }
 
+impl Action {
+    /// The version whose key or label it changes outside: it needs an intent that stands, and it ends with that.
+    pub fn changes(&self) -> Option<u32> {
+        if let Self::Draft(generation)
+        | Self::Admit(generation)
+        | Self::Promote(generation)
+        | Self::Restore(generation)
+        | Self::Relight(generation)
+        | Self::Disable(generation)
+        | Self::Suspend(generation)
+        | Self::Destroy(generation) = self
+        {
+            Some(*generation)
+        } else {
+            None
+        }
+    }
+}
+
 /// Why a request makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -321,6 +340,22 @@ pub enum Refusal {
 
 /// What to do next towards a goal.
 pub fn decide(goal: &Goal, credential: &Credential, observed: &Observed, now: Time) -> Decision {
+    let next = pursue(goal, credential, observed, now);
+    let Decision::Perform(action) = &next else { return next };
+    let Some(version) = action.changes().and_then(|generation| credential.versions.get(&generation)) else {
+        return next;
+    };
+    // Whoever acted longer than its intent stands would act on what others may have decided since.
+    match version.claimed_until(now) {
+        None => Decision::Commit(Change::Claimed { generation: version.generation }),
+        Some(until) if version.phase.is_none() && !observed.ours.contains(&version.generation) => {
+            Decision::WaitUntil(until)
+        }
+        Some(_) => next,
+    }
+}
+
+fn pursue(goal: &Goal, credential: &Credential, observed: &Observed, now: Time) -> Decision {
     match goal {
         Goal::Step(step, token) => decide_step(*step, token, credential, observed, now),
         Goal::Retire => decide_retire(credential, observed, now),

@@ -205,6 +205,12 @@ pub enum Change {
         /// What it replaces.
         replaces: Replaces,
     },
+    /// Whoever wrote this goes on with an intent whose writer's time is over, or puts its key right: nobody else touches
+    /// it meanwhile.
+    Claimed {
+        /// Which version.
+        generation: u32,
+    },
     /// The provider has lost its key: one with the same value may be made from now on.
     Vanished {
         /// Which version.
@@ -342,6 +348,7 @@ impl Change {
             Self::BrownedOut { .. } => "browned-out",
             Self::Waived { .. } => "waived",
             Self::RollingBack { .. } => "rolling-back",
+            Self::Claimed { .. } => "claimed",
             Self::Vanished { .. } => "vanished",
             Self::Restored { .. } => "restored",
             Self::Forsaken { .. } => "forsaken",
@@ -359,6 +366,27 @@ impl Change {
             Self::Carried { .. } => "carried",
             Self::Held { .. } => "held",
         }
+    }
+
+    /// Whether what follows is its writer's to finish.
+    pub fn opens_intent(&self) -> bool {
+        matches!(
+            self,
+            Self::Minting { .. }
+                | Self::Minted { .. }
+                | Self::Drafting { .. }
+                | Self::Drafted { .. }
+                | Self::Admitted { .. }
+                | Self::Proved { .. }
+                | Self::RollingBack { .. }
+                | Self::Restored { .. }
+                | Self::Claimed { .. }
+                | Self::BrowningOut { .. }
+                | Self::Disabling { .. }
+                | Self::Suspending { .. }
+                | Self::Recovered { .. }
+                | Self::Destroying { .. }
+        )
     }
 
     /// The version that it is about, if it is about one.
@@ -380,6 +408,7 @@ impl Change {
             | Self::BrownedOut { generation, .. }
             | Self::Waived { generation }
             | Self::RollingBack { generation, .. }
+            | Self::Claimed { generation }
             | Self::Vanished { generation }
             | Self::Restored { generation, .. }
             | Self::Forsaken { generation, .. }

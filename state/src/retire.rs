@@ -205,7 +205,8 @@ fn watch(version: &Version, credential: &Credential, observed: &Observed, now: T
     fits.then(|| Decision::Commit(Change::BrowningOut { generation, until: now + lasts }))
 }
 
-/// Only the run that wrote the intent refuses the key; whoever comes after its end brings it back.
+/// The run that wrote the intent refuses the key, and to nobody else it is due before its end; whoever comes then brings
+/// it back.
 fn brown_out(version: &Version, observed: &Observed, now: Time) -> Option<Decision> {
     let generation = version.generation;
     // A compromised key stays refused.
@@ -222,7 +223,7 @@ fn brown_out(version: &Version, observed: &Observed, now: Time) -> Option<Decisi
     }
     // What was done with another key is written down first: there is one answer, and it would be lost.
     let is_told = observed.suspended.is_some();
-    (observed.ours.contains(&generation) && !is_told).then_some(Decision::Perform(Action::Suspend(generation)))
+    (!is_told).then_some(Decision::Perform(Action::Suspend(generation)))
 }
 
 fn refused(version: &Version, seen: &Result<Time, String>) -> Change {

@@ -142,6 +142,9 @@ pub(crate) fn decide_rollback(
         (Some(token), None) => Decision::Look(Question::Readable(token.clone())),
         // Alone, the label of a rotation that is over blocks every other one already.
         (Some(_), Some(true)) if alone.is_some() => alone.map_or(Decision::Done, Decision::Perform),
+        (Some(_), Some(true)) if version.claimed_until(now).is_some() => {
+            version.claimed_until(now).map_or(Decision::Done, Decision::WaitUntil)
+        }
         (Some(_), Some(true)) => Decision::Commit(Change::RollingBack {
             generation: to,
             replaces: Replaces { generation: Some(current.generation), carrier: carrier.cloned() },

@@ -304,6 +304,7 @@ fn change(credential: &Credential, publishes: bool, (kind, whose, variety): Dice
         29 | 30 if credential.versions.get(&generation).is_some_and(|v| can_come_back(v).is_ok()) => {
             Change::RollingBack { generation, replaces: replaces(credential) }
         }
+        31 if variety % 2 == 0 => Change::Claimed { generation },
         31 => Change::Vanished { generation },
         32 | 33 => Change::Restored { generation, provider: if variety % 2 == 0 { BTreeMap::new() } else { provider } },
         34 => Change::Forsaken { generation, why: Abandonment::Expired },

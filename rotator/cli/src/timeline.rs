@@ -155,6 +155,7 @@ fn lives(history: &[Event]) -> BTreeMap<u32, Life> {
             Change::Witnessed { .. }
             | Change::Waived { .. }
             | Change::RollingBack { .. }
+            | Change::Claimed { .. }
             | Change::Vanished { .. }
             | Change::Forsaken { .. }
             | Change::Refused { .. }

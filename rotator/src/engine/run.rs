@@ -93,7 +93,7 @@ impl Run<'_> {
             }
             Decision::Hold(generation, hold) => self.hold(known, credential, generation, hold).await,
             Decision::Commit(change) => {
-                let intent = change.generation().filter(|_| opens_intent(&change));
+                let intent = change.generation().filter(|_| change.opens_intent());
                 // A creation that can't be repeated belongs to nobody whose intent may not be the one that stands.
                 let unsure = matches!(change, Change::Minting { .. });
                 self.observed.ours.extend(intent.filter(|_| !unsure));
@@ -115,8 +115,21 @@ impl Run<'_> {
                 self.done(known, credential, None, done).await
             }
             Decision::Perform(action) => {
-                let generation = about(&action);
-                let done = self.perform(&credential, action).await;
+                let (generation, now) = (about(&action), self.engine.ports.clock.now());
+                let version = action.changes().and_then(|generation| credential.versions.get(&generation));
+                let until = version.and_then(|version| version.claimed_until(now));
+                let clock = self.engine.ports.clock.clone();
+                let over = async move {
+                    match until {
+                        Some(until) => clock.sleep(until - now).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                let done = tokio::select! {
+                    biased;
+                    done = self.perform(&credential, action) => done,
+                    () = over => Err(Failure::NotYet("the time of this intent was over before it was carried out".into())),
+                };
                 // The world is another one now.
                 self.observed.inventory = None;
                 self.done(known, credential, generation, done).await
@@ -526,45 +539,6 @@ fn about(action: &Action) -> Option<u32> {
         | Action::Promote(generation)
         | Action::Suspend(generation)
         | Action::Destroy(generation) => Some(*generation),
-    }
-}
-
-/// Whether what follows is this run's to finish.
-fn opens_intent(change: &Change) -> bool {
-    match change {
-        Change::Minting { .. }
-        | Change::Minted { .. }
-        | Change::Drafting { .. }
-        | Change::Drafted { .. }
-        | Change::Admitted { .. }
-        | Change::Proved { .. }
-        | Change::RollingBack { .. }
-        | Change::Restored { .. }
-        | Change::BrowningOut { .. }
-        | Change::Disabling { .. }
-        | Change::Suspending { .. }
-        | Change::Recovered { .. }
-        | Change::Destroying { .. } => true,
-        Change::Adopted { .. }
-        | Change::Ordered { .. }
-        | Change::Published { .. }
-        | Change::Promoted { .. }
-        | Change::Abandoned { .. }
-        | Change::Returned { .. }
-        | Change::Witnessed { .. }
-        | Change::BrownedOut { .. }
-        | Change::Waived { .. }
-        | Change::Vanished { .. }
-        | Change::Forsaken { .. }
-        | Change::Closed { .. }
-        | Change::Disabled { .. }
-        | Change::Refused { .. }
-        | Change::Swept { .. }
-        | Change::Suspended { .. }
-        | Change::Destroyed { .. }
-        | Change::Mended { .. }
-        | Change::Carried { .. }
-        | Change::Held { .. } => false,
     }
 }
 

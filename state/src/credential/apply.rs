@@ -13,6 +13,8 @@ use crate::policy::Policy;
 
 use super::{Credential, Order, Refusal, SCHEMA, Version};
 
+/// How long whoever puts a key right has for it. An emergency of the same key may have to wait for that.
+const CURE: TimeDelta = TimeDelta::minutes(2);
 /// How long after a look-up was trusted the provider is searched once more for what it did not show.
 const SWEEP_AFTER: TimeDelta = TimeDelta::hours(12);
 
@@ -292,6 +294,12 @@ impl Credential {
                 self.head.held = None;
                 Ok(vec![*generation])
             }
+            Change::Claimed { generation } => {
+                let version = self.version(*generation)?;
+                let until = if version.phase.is_some() { stamp.until } else { stamp.until.min(stamp.at + CURE) };
+                version.open_until = Some(until);
+                Ok(vec![*generation])
+            }
             Change::Vanished { generation } => {
                 let version = self.version(*generation)?;
                 version.provider.remove("id");
@@ -404,6 +412,7 @@ impl Credential {
                 let version = self.version(*generation)?;
                 version.provider.extend(provider.clone());
                 version.held = None;
+                version.open_until = version.open_until.filter(|_| version.phase.is_some());
                 Ok(vec![*generation])
             }
             Change::Carried { generation, carrier } => {
@@ -554,7 +563,10 @@ impl Credential {
     /// Its overlap begins.
     fn supersede(&mut self, generation: u32, stamp: &Stamp) -> Result<(), Illegal> {
         let version = self.version(generation)?;
+        let claimed = version.open_until;
         version.step(Transition::Superseded, stamp)?;
+        // Whoever is putting its key right does not know.
+        version.open_until = claimed;
         version.deactivated = Some(stamp.at);
         let overlap = if version.compromised.is_some() { TimeDelta::zero() } else { version.policy.overlap.delta() };
         version.suspend_at = Some(stamp.at + overlap);

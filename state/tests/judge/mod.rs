@@ -152,6 +152,7 @@ fn commit(credential: &Credential, observed: &Observed, change: &Change, now: Ti
         | Change::Promoted { .. }
         | Change::Abandoned { .. }
         | Change::Waived { .. }
+        | Change::Claimed { .. }
         | Change::Vanished { .. }
         | Change::Restored { .. }
         | Change::Disabled { .. }
@@ -166,6 +167,11 @@ fn commit(credential: &Credential, observed: &Observed, change: &Change, now: Ti
 }
 
 fn perform(credential: &Credential, observed: &Observed, action: &Action, now: Time) {
+    if let Some(generation) = action.changes() {
+        let version = &credential.versions[&generation];
+        assert!(version.open_until.is_some_and(|until| until > now), "no intent stands for {action:?}");
+        assert!(version.phase.is_some() || observed.ours.contains(&generation), "somebody else is putting it right");
+    }
     match action {
         Action::Mint(generation) => {
             let version = &credential.versions[generation];

@@ -13,7 +13,7 @@ use state::decide::{
 use state::drift::Inventory;
 use state::evidence::{KeyUse, Owed, PlanUse, QuotaPeriod, Sighting, Told};
 use state::hold::{Hold, HoldReason};
-use state::invariants::{Outside, check};
+use state::invariants::{Outside, Violation, check};
 use state::ledger::{Actor, Change, Event};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
@@ -31,6 +31,12 @@ pub const KINDS: [KindWishes<'static>; 3] = [
 const ARN: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:issuer/acme-Ab12Cd";
 /// How long after a request the provider tells of it.
 pub const LAG: TimeDelta = TimeDelta::hours(1);
+pub const MINUTE: TimeDelta = TimeDelta::minutes(1);
+pub const HOUR: TimeDelta = TimeDelta::hours(1);
+pub const DAY: TimeDelta = TimeDelta::days(1);
+/// The defaults of an API key.
+pub const OVERLAP: TimeDelta = TimeDelta::days(7);
+pub const SOAK: TimeDelta = TimeDelta::days(7);
 /// How many requests a probe sends.
 pub const PROBES: u64 = 3;
 /// The version that the stack made: a constant without a key.
@@ -231,9 +237,14 @@ impl World {
         self.credential = commit.credential;
         self.history.push(commit.event);
         judge::records(&self.credential, self.now);
-        let keys = self.keys.iter().map(|(id, key)| (id.clone(), key.enabled)).collect();
-        let broken = check(&self.credential, &self.history, &Outside { secret: self.secret.clone(), keys });
+        let broken = self.broken();
         assert!(broken.is_empty(), "{broken:?} after {:?}", self.history.last().map(|event| &event.change));
+    }
+
+    /// Every invariant that does not hold.
+    pub fn broken(&self) -> Vec<Violation> {
+        let keys = self.keys.iter().map(|(id, key)| (id.clone(), key.enabled)).collect();
+        check(&self.credential, &self.history, &Outside { secret: self.secret.clone(), keys })
     }
 
     fn run(&mut self, goal: &Goal) -> Option<Decision> {
@@ -263,7 +274,7 @@ impl World {
                     }
                 }
                 Decision::Commit(change) => {
-                    observed.ours.extend(change.generation().filter(|_| opens_intent(&change)));
+                    observed.ours.extend(change.generation().filter(|_| change.opens_intent()));
                     self.commit(change);
                     observed = observed.after_commit();
                 }
@@ -532,7 +543,7 @@ impl World {
         settled
     }
 
-    fn enable(&mut self, generation: u32, enabled: bool) {
+    pub fn enable(&mut self, generation: u32, enabled: bool) {
         let its = self.version(generation).provider.get("id").cloned();
         if let Some(key) = its.and_then(|id| self.keys.get_mut(&id)) {
             key.enabled = enabled;
@@ -545,24 +556,6 @@ impl World {
         }
         self.secret.labels.retain(|_, labels| !labels.is_empty());
     }
-}
-
-fn opens_intent(change: &Change) -> bool {
-    matches!(
-        change,
-        Change::Minting { .. }
-            | Change::Minted { .. }
-            | Change::Drafting { .. }
-            | Change::Drafted { .. }
-            | Change::Admitted { .. }
-            | Change::Proved { .. }
-            | Change::RollingBack { .. }
-            | Change::Restored { .. }
-            | Change::BrowningOut { .. }
-            | Change::Disabling { .. }
-            | Change::Suspending { .. }
-            | Change::Destroying { .. }
-    )
 }
 
 /// The wishes of the owner, of a signing key unless they say otherwise, with as many live versions as there may be.
@@ -578,4 +571,63 @@ pub fn token(n: u32) -> Token {
 
 fn fact(name: &str, value: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(name.to_owned(), value.to_owned())])
+}
+
+pub fn api(wishes: &[(&str, &str)]) -> World {
+    let usual = [("kind", "api-gateway-key"), ("idle-before-suspend", "P2D")];
+    World::new(&usual.iter().chain(wishes).copied().collect::<Vec<_>>())
+}
+
+/// Two API keys: the first was used until a day ago, and is deactivated just now.
+pub fn rotated(wishes: &[(&str, &str)]) -> World {
+    rotate_once(api(wishes))
+}
+
+/// The same, where nothing is told of any use.
+pub fn silently_rotated(wishes: &[(&str, &str)]) -> World {
+    let mut world = api(wishes);
+    world.refuses.insert(Trouble::Silent);
+    rotate_once(world)
+}
+
+fn rotate_once(mut world: World) -> World {
+    done(world.rotate(1));
+    assert!(world.ask(1));
+    world.later(DAY);
+    done(world.rotate(2));
+    done(world.retire());
+    world.acts();
+    world
+}
+
+/// Lets that time go by; in every step somebody does something, and retirement comes by.
+pub fn pass(world: &mut World, time: TimeDelta, step: TimeDelta, mut somebody: impl FnMut(&mut World)) {
+    let end = world.now + time;
+    while world.now + step <= end {
+        world.later(step);
+        somebody(world);
+        world.retire();
+    }
+}
+
+pub fn done(decision: Option<Decision>) {
+    assert_eq!(decision, Some(Decision::Done));
+}
+
+pub fn held_by(world: &World, generation: u32) -> Hold {
+    world.version(generation).held.as_ref().expect("it is held").hold.clone()
+}
+
+/// The first key's only brownout has just begun; whoever began it may die after so many decisions.
+pub fn browned_out(dies_after: Option<usize>) -> World {
+    let mut world = rotated(&[("brownouts", "PT5M")]);
+    let (begin, _) = world.version(1).next_brownout(MINUTE * 5).expect("a brownout");
+    let left = begin - MINUTE - world.now;
+    pass(&mut world, left, MINUTE, |_| {});
+    // No look is due at that moment.
+    assert!(world.version(1).look_at().is_some_and(|at| at > begin));
+    world.later(MINUTE);
+    world.dies_after = dies_after;
+    assert_eq!(world.retire(), dies_after.map_or(Some(Decision::Done), |_| None));
+    world
 }

@@ -219,10 +219,8 @@ fn detail(change: &Change) -> String {
         Change::Witnessed { usage, settled, .. } => witnessed(usage, settled),
         Change::BrowningOut { until, .. } => format!("refused until {}", moment(*until)),
         Change::BrownedOut { refused: Some(refused), .. } => {
-            format!(
-                "accepted again; {} were refused",
-                counted(usize::try_from(*refused).unwrap_or(usize::MAX), "request")
-            )
+            let verb = if *refused == 1 { "was" } else { "were" };
+            format!("accepted again; {} {verb} refused", requests(*refused))
         }
         Change::BrownedOut { refused: None, .. } => {
             "accepted again; no log tells how many requests were refused".into()
@@ -232,6 +230,7 @@ fn detail(change: &Change) -> String {
             Some(generation) => format!("instead of {generation}"),
             None => dash(),
         },
+        Change::Claimed { .. } => "goes on where it was left, or puts its key right".into(),
         Change::Vanished { .. } => "the provider has no such key any more".into(),
         Change::Restored { provider, .. } => key(provider),
         Change::Forsaken { why, .. } => format!("not brought back: {}", ending(*why)),
@@ -260,12 +259,18 @@ fn detail(change: &Change) -> String {
     }
 }
 
+fn requests(count: u64) -> String {
+    counted(usize::try_from(count).unwrap_or(usize::MAX), "request")
+}
+
 /// What a look at a key's use showed, and what was settled by it.
 fn witnessed(usage: &Usage, settled: &Settlements) -> String {
     let seen = match (usage.told, usage.since_deactivated(), usage.last_used) {
         (false, _, _) => "nothing is told of its use".into(),
-        (true, Some(count), Some(at)) => format!("{count} requests since it was deactivated, last by {}", moment(at)),
-        (true, Some(count), None) => format!("{count} requests since it was deactivated"),
+        (true, Some(count), Some(at)) => {
+            format!("{} since it was deactivated, last by {}", requests(count), moment(at))
+        }
+        (true, Some(count), None) => format!("{} since it was deactivated", requests(count)),
         (true, None, Some(at)) => format!("last used {}", moment(at)),
         (true, None, None) => "never used".into(),
     };
