@@ -205,7 +205,8 @@ pub async fn asked<T>(engine: &Engine, question: impl AsyncFnMut() -> Result<T, 
 
 /// What it means that something could not be found out, or is not as it should be. `about` is the subject of the line.
 pub fn refused(area: Area, about: &str, stopped: &Stopped) -> Check {
-    let again = "run the same command again in a minute";
+    let unsettled =
+        || Check::broken(area, format!("{about}: {}", chain(stopped)), "run the same command again in a minute");
     match stopped {
         // Whoever asks lacks a permission; the function may have it.
         Stopped::Held(hold) if hold.reason == HoldReason::Denied => Check::warning(
@@ -217,14 +218,11 @@ pub fn refused(area: Area, about: &str, stopped: &Stopped) -> Check {
         Stopped::Held(hold) => Check::broken(area, hold.to_string(), remedy(hold)),
         Stopped::Input(bad) => Check::broken(area, bad.to_string(), correction(bad)),
         Stopped::OutOfTime(Some(failure)) => match failure.as_ref() {
-            Failure::NotYet(why) => Check::broken(area, format!("{about}: {why}"), again),
             Failure::Call(failed) => Check::unseen(area, about, failed),
-            failure @ (Failure::Held(_) | Failure::Input(_)) => Check::broken(area, chain(failure), again),
+            Failure::NotYet(_) | Failure::Held(_) | Failure::Input(_) => unsettled(),
         },
         Stopped::Failed(Failure::Call(failed)) => Check::unseen(area, about, failed),
-        Stopped::OutOfTime(None) | Stopped::Failed(_) | Stopped::Refused(_) | Stopped::Illegal(_) => {
-            Check::broken(area, format!("{about}: {}", chain(stopped)), again)
-        }
+        Stopped::OutOfTime(None) | Stopped::Failed(_) | Stopped::Refused(_) | Stopped::Illegal(_) => unsettled(),
     }
 }
 

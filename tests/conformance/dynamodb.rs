@@ -198,3 +198,43 @@ async fn by_a_switch_an_index_is_behind_its_table() {
     aws.settings(|settings: &mut Settings| settings.stale_index = Duration::ZERO);
     assert_eq!(due(&client).await, 0);
 }
+
+#[tokio::test]
+async fn what_is_being_made_or_deleted_answers_no_reads_and_writes() {
+    let (aws, _) = world();
+    let client = table(&aws).await;
+    let read = || client.get_item().table_name("tab").key("pk", text("a")).key("sk", text("1")).send();
+    let transact = || {
+        let item = TransactWriteItem::builder().put(put("1")).build();
+        client.transact_write_items().transact_items(item).send()
+    };
+    assert!(!aws.set_table_status("absent", "CREATING") && !aws.set_table_status("tab", "BROKEN"));
+    for (status, told) in [("CREATING", TableStatus::Creating), ("DELETING", TableStatus::Deleting)] {
+        assert!(aws.set_table_status("tab", status));
+        let table = client.describe_table().table_name("tab").send().await.expect("described").table;
+        assert_eq!(table.and_then(|table| table.table_status), Some(told));
+        assert_eq!(refused(read().await).0, "ResourceNotFoundException");
+        assert_eq!(refused(transact().await).0, "ResourceNotFoundException");
+    }
+    assert!(aws.set_table_status("tab", "UPDATING"));
+    assert_eq!(refused(client.delete_table().table_name("tab").send().await).0, "ResourceInUseException");
+    read().await.expect("a table that is changed is used on");
+    assert!(aws.set_table_status("tab", "ACTIVE"));
+    transact().await.expect("written");
+
+    assert!(!aws.set_index_status("tab", "absent", "CREATING"));
+    let query = || client.query().table_name("tab").index_name("due").key_condition_expression("due = :due");
+    let query = || query().expression_attribute_values(":due", text("now")).send();
+    for (status, said) in [("CREATING", "backfilling"), ("DELETING", "does not have the specified index")] {
+        assert!(aws.set_index_status("tab", "due", status));
+        let table = client.describe_table().table_name("tab").send().await.expect("described").table.expect("a table");
+        let index = &table.global_secondary_indexes()[0];
+        assert_eq!(index.index_status().map(IndexStatus::as_str), Some(status));
+        assert_eq!(index.backfilling(), (status == "CREATING").then_some(true));
+        let (code, message) = refused(query().await);
+        assert_eq!((code.as_str(), message.contains(said)), ("ValidationException", true), "{message}");
+        read().await.expect("the table itself is there");
+    }
+    assert!(aws.set_index_status("tab", "due", "ACTIVE"));
+    query().await.expect("queried");
+}

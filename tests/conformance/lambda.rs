@@ -1,7 +1,7 @@
 //! How a function is set up, as Lambda tells it.
 
 use aws_sdk_lambda::Client;
-use aws_sdk_lambda::types::State;
+use aws_sdk_lambda::types::{InvocationType, State};
 use local_aws::{FunctionPolicy, LocalAws};
 use serde_json::{Value, json};
 
@@ -73,4 +73,19 @@ async fn a_function_that_is_not_there_is_not_found_and_what_is_not_modelled_is_r
     assert_eq!(code, "InvalidParameterValueException");
     assert!(message.contains("Qualifier"), "{message}");
     assert_eq!(refused(client.list_functions().send().await).0, "UnknownOperationException");
+}
+
+#[tokio::test]
+async fn a_dry_run_runs_nothing_and_tells_who_may_not() {
+    let (aws, client, arn) = function();
+    let invoke = |kind: InvocationType| client.invoke().function_name(&arn).invocation_type(kind).send();
+    assert_eq!(invoke(InvocationType::DryRun).await.expect("permitted").status_code(), 204);
+    let missing = client.invoke().function_name("nosuch").invocation_type(InvocationType::DryRun).send().await;
+    assert_eq!(refused(missing).0, "ResourceNotFoundException");
+    assert_eq!(refused(invoke(InvocationType::RequestResponse).await).0, "InvalidParameterValueException");
+
+    aws.settings(|settings| settings.denied_actions = ["lambda:InvokeFunction".to_owned()].into());
+    let (code, message) = refused(invoke(InvocationType::DryRun).await);
+    assert_eq!(code, "AccessDeniedException");
+    assert!(message.contains("lambda:InvokeFunction") && message.contains(&arn), "{message}");
 }

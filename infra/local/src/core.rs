@@ -81,6 +81,12 @@ impl Context<'_> {
         bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
     }
 
+    /// The ARN of whoever calls.
+    pub(crate) fn caller(&self) -> String {
+        let local = || format!("arn:aws:iam::{}:user/local", self.account);
+        self.settings.caller.clone().unwrap_or_else(local)
+    }
+
     /// A random version-4 UUID from this world's entropy.
     pub(crate) fn uuid(&mut self) -> uuid::Uuid {
         let mut bytes = [0; 16];

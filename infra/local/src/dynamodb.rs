@@ -3,6 +3,8 @@
 //! dynoxide as a library has no entry by operation name. Its requests deserialize with markers in
 //! their error messages that say which exception DynamoDB would raise; none may reach a client.
 
+mod status;
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,12 +18,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::core::Response;
+use status::Statuses;
 
 /// The tables, in memory or in one SQLite file.
 pub(crate) struct DynamoDb {
     tables: Database,
     /// What an index shows while `Settings::stale_index` is not zero.
     stale: Mutex<Option<StaleIndex>>,
+    /// Of what is not `ACTIVE`.
+    statuses: Mutex<Statuses>,
 }
 
 /// A second database that the same writes reach later: reads of an index go there.
@@ -42,7 +47,14 @@ impl DynamoDb {
             Some(file) => Database::new(&file.to_string_lossy())?,
             None => Database::memory()?,
         };
-        Ok(Self { tables, stale: Mutex::new(None) })
+        Ok(Self { tables, stale: Mutex::new(None), statuses: Mutex::default() })
+    }
+
+    /// Sets the status of a table, or of one of its indexes. False if there is none, or no such status.
+    pub(crate) fn set_status(&self, table: &str, index: Option<&str>, status: &str) -> bool {
+        let described = dispatch(&self.tables, "DescribeTable", &json!({ "TableName": table }).to_string());
+        let described: Value = described.ok().and_then(|told| serde_json::from_str(&told).ok()).unwrap_or_default();
+        self.lock_statuses().set(&described, table, index, status)
     }
 
     /// One operation. The body is DynamoDB's JSON, and so is the answer's.
@@ -61,6 +73,11 @@ impl DynamoDb {
         body: &Bytes,
     ) -> Result<String, DynoxideError> {
         let body = std::str::from_utf8(body).map_err(|_| DynoxideError::SerializationException("not UTF-8".into()))?;
+        let statuses = self.lock_statuses().clone();
+        statuses.check(operation, body)?;
+        if operation == "DescribeTable" {
+            return dispatch(&self.tables, operation, body).map(|told| statuses.shown(told));
+        }
         if stale_index.is_zero() {
             *self.lock_stale() = None;
             return dispatch(&self.tables, operation, body);
@@ -81,6 +98,10 @@ impl DynamoDb {
             stale.writes.push_back((now, operation.to_owned(), body.to_owned()));
         }
         Ok(answer)
+    }
+
+    fn lock_statuses(&self) -> MutexGuard<'_, Statuses> {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_stale(&self) -> MutexGuard<'_, Option<StaleIndex>> {

@@ -70,6 +70,20 @@ impl Functions {
         self.shapes.get(name).cloned().or_else(|| there.then(FunctionShape::default))
     }
 
+    /// The ARN of the role that a function runs as.
+    pub(crate) fn role_of(account: &str, name: &str, shape: &FunctionShape) -> String {
+        shape.role.clone().unwrap_or_else(|| format!("arn:aws:iam::{account}:role/{name}"))
+    }
+
+    /// The ARN of the role of that name, if a function runs as it.
+    pub(crate) fn role(&self, account: &str, role: &str) -> Option<String> {
+        let is_named = |arn: &String| arn.rsplit('/').next() == Some(role);
+        let configured = self.shapes.iter().map(|(name, shape)| Self::role_of(account, name, shape)).find(is_named);
+        // By default a function's role has its name.
+        let own = || self.shape(role).map(|shape| Self::role_of(account, role, &shape)).filter(is_named);
+        configured.or_else(own)
+    }
+
     /// The functions that Secrets Manager may be given.
     pub(crate) fn invocable(&self) -> Invocable {
         match self.endpoint {

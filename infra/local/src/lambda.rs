@@ -1,15 +1,17 @@
 //! Lambda's own API, as far as somebody looks at how a function is set up (REST, JSON).
 //!
 //! What it tells changes nothing about how the function is invoked: the timeout is not enforced, nor
-//! are the policy and the concurrency.
+//! are the policy and the concurrency. Of `Invoke` there is the dry run alone, which runs nothing.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::core::{Context, Request, Response, ServiceError};
 use crate::functions::{Functions, function_name};
+use crate::iam;
 
 /// How a function is set up. What [`LocalAws::register`](crate::LocalAws::register) makes known has
 /// the default, and lets Secrets Manager invoke it.
@@ -73,6 +75,7 @@ pub(crate) fn handle(
         (&Method::GET, ["2015-03-31", "functions", name, "configuration"]) => ("GetFunctionConfiguration", name),
         (&Method::GET, ["2015-03-31", "functions", name, "policy"]) => ("GetPolicy", name),
         (&Method::GET, ["2019-09-30", "functions", name, "concurrency"]) => ("GetFunctionConcurrency", name),
+        (&Method::POST, ["2015-03-31", "functions", name, "invocations"]) => ("Invoke", name),
         _ => {
             let message = format!("the embedded AWS does not model {} {} of Lambda", request.method, request.path);
             return ("Unknown", Err(ServiceError::new(400, "UnknownOperationException", message)));
@@ -93,11 +96,15 @@ fn answer(
         return Err(ServiceError::new(400, "InvalidParameterValueException", message));
     }
     let name = function_name(named);
+    if operation == "Invoke" {
+        check_dry_run(cx, request, named)?;
+    }
     let arn = format!("arn:aws:lambda:{}:{}:function:{name}", cx.region, cx.account);
     let elsewhere = named.starts_with("arn:") && !named.starts_with(&arn);
     let shape = functions.shape(name).filter(|_| !elsewhere);
     let shape = shape.ok_or_else(|| not_found(format!("Function not found: {arn}")))?;
     let body = match operation {
+        "Invoke" => return Ok(Response { status: 204, headers: Vec::new(), body: Bytes::new() }),
         "GetFunctionConfiguration" => configuration(cx, name, &arn, &shape),
         "GetPolicy" => {
             let policy = policy(cx, name, &arn, &shape.policy);
@@ -109,8 +116,28 @@ fn answer(
     Ok(Response::json(200, &body))
 }
 
+/// "DryRun – Validate parameter values and verify that the user or role has permission to invoke the function", says
+/// the AWS documentation. Whether there is such a function is told only to whoever has it.
+fn check_dry_run(cx: &Context<'_>, request: &Request, function: &str) -> Result<(), ServiceError> {
+    const ACTION: &str = "lambda:InvokeFunction";
+    if request.headers.get("x-amz-invocation-type").is_none_or(|kind| kind != "DryRun") {
+        let message = "the embedded AWS models Invoke with the InvocationType DryRun only";
+        return Err(ServiceError::new(400, "InvalidParameterValueException", message));
+    }
+    if !iam::is_allowed(cx, ACTION) {
+        let (who, on) = (cx.caller(), function_name(function));
+        let on = format!("arn:aws:lambda:{}:{}:function:{on}", cx.region, cx.account);
+        let message = format!(
+            "User: {who} is not authorized to perform: {ACTION} on resource: {on} because no identity-based policy \
+             allows the {ACTION} action"
+        );
+        return Err(ServiceError::new(403, "AccessDeniedException", message));
+    }
+    Ok(())
+}
+
 fn configuration(cx: &Context<'_>, name: &str, arn: &str, shape: &FunctionShape) -> Value {
-    let role = shape.role.clone().unwrap_or_else(|| format!("arn:aws:iam::{}:role/{name}", cx.account));
+    let role = Functions::role_of(cx.account, name, shape);
     let vpc = if shape.subnets.is_empty() { "" } else { "vpc-local" };
     json!({
         "FunctionName": name,

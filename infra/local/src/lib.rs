@@ -15,9 +15,9 @@
 //!   policies, grants (kept and told, not enforced), aliases, tags and their last use, told late;
 //! - DynamoDB: tables, items and transactions, over dynoxide;
 //! - Lambda: how a function is set up, its resource policy and its reserved concurrency, for looking
-//!   at ([`LocalAws::configure_function`]); none of it is enforced;
-//! - IAM: `SimulatePrincipalPolicy`, which evaluates no policy and answers what a switch says; STS:
-//!   `GetCallerIdentity`.
+//!   at ([`LocalAws::configure_function`]); none of it is enforced; and dry runs;
+//! - IAM: `SimulatePrincipalPolicy`, which evaluates no policy and answers what a switch says, and
+//!   `GetRole`; STS: `GetCallerIdentity`.
 //!
 //! It is written once, at the level of operations. In process it is an HTTP client for the SDK
 //! ([`LocalAws::http_client`]: no port, no network); over a port ([`LocalAws::serve`]) the same
@@ -52,7 +52,7 @@ pub use clock::{Clock, ManualClock, ScaledClock};
 pub use functions::{Function, FunctionError};
 pub use kms::{KmsGrantView, KmsKeyView};
 pub use lambda::{FunctionPolicy, FunctionShape};
-pub use settings::{LabelEvent, PreflightValue, RetryToken, Settings};
+pub use settings::{Decision, LabelEvent, PreflightValue, RetryToken, Settings, Simulated};
 
 use crate::core::{Context, Response};
 use dynamodb::DynamoDb;
@@ -352,6 +352,24 @@ impl LocalAws {
     /// False if there is no such secret.
     pub fn set_replica(&self, secret: &str, region: &str, status: &str) -> bool {
         self.act(|services, _| services.secrets_manager.set_replica(secret, region, status)).0
+    }
+
+    /// Sets the status of a table of DynamoDB (`CREATING`, `UPDATING`, `DELETING`, `ACTIVE`), as a change
+    /// that takes its time would. What is not there yet or any more answers no reads and writes. False if
+    /// there is no such table or status.
+    pub fn set_table_status(&self, table: &str, status: &str) -> bool {
+        self.dynamodb().set_status(table, None, status)
+    }
+
+    /// The same of a table's global secondary index, as somebody who adds or removes one would.
+    pub fn set_index_status(&self, table: &str, index: &str, status: &str) -> bool {
+        self.dynamodb().set_status(table, Some(index), status)
+    }
+
+    /// A user or role is deleted. KMS, which knows principals by their unique ids, shows that id in place
+    /// of the ARN from then on, and takes neither where a principal must be. Answers the id.
+    pub fn forget_principal(&self, arn: &str) -> String {
+        self.act(|services, cx| services.kms.forget_principal(cx, arn)).0
     }
 
     /// How rotation attempts ended, oldest first.

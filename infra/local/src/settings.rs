@@ -64,10 +64,18 @@ pub struct Settings {
     pub log_query_polls: u32,
     /// What `SimulatePrincipalPolicy` answers `implicitDeny` for, instead of `allowed`: actions by
     /// their names, for instance `secretsmanager:GetSecretValue`. Only simulated: the call itself is
-    /// answered all the same.
+    /// answered all the same, but for Lambda's dry run, which is a question of the same kind.
     pub denied_actions: BTreeSet<String>,
+    /// The same in particular: what one principal is answered, by an explicit deny, or depending on
+    /// the context. Before `denied_actions`; the first one that fits is the answer.
+    pub simulated: Vec<Simulated>,
     /// Whether the caller may call `SimulatePrincipalPolicy`.
     pub may_simulate: bool,
+    /// Who calls, as an ARN: an IAM user, or the session of a role
+    /// (`arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`). `None`: the user `local` of the account.
+    pub caller: Option<String>,
+    /// The roles that there are, by ARN with their paths, besides those that functions run as.
+    pub roles: BTreeSet<String>,
 }
 
 impl Default for Settings {
@@ -93,9 +101,35 @@ impl Default for Settings {
             log_lag: Duration::ZERO,
             log_query_polls: 0,
             denied_actions: BTreeSet::new(),
+            simulated: Vec::new(),
             may_simulate: true,
+            caller: None,
+            roles: BTreeSet::new(),
         }
     }
+}
+
+/// What `SimulatePrincipalPolicy` answers about an action.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Simulated {
+    /// The ARN of the user or role whose policies say so. `None`: everybody's.
+    pub principal: Option<String>,
+    /// The action by its name.
+    pub action: String,
+    /// The answer. With a `condition`: the one as long as the context lacks something of it; the
+    /// action is allowed once the caller gives it all, whatever the values.
+    pub decision: Decision,
+    /// The context keys that the policies ask for, for instance `aws:SourceVpc`.
+    pub condition: BTreeSet<String>,
+}
+
+/// Why an action is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decision {
+    /// No statement allows it.
+    ImplicitDeny,
+    /// A statement denies it.
+    ExplicitDeny,
 }
 
 /// The token of a retried rotation.

@@ -11,9 +11,8 @@ const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 pub(crate) fn handle(cx: &mut Context<'_>, request: &Request, form: &[(String, String)]) -> (String, Response) {
     let action = query::action(form).to_owned();
     let answer = if action == "GetCallerIdentity" {
-        let account = cx.account;
-        let user = access_key(request);
-        Ok(format!("<Arn>arn:aws:iam::{account}:user/local</Arn><UserId>{user}</UserId><Account>{account}</Account>"))
+        let (arn, user) = (query::escaped(&cx.caller()), access_key(request));
+        Ok(format!("<Arn>{arn}</Arn><UserId>{user}</UserId><Account>{}</Account>", cx.account))
     } else {
         Err(ServiceError::new(400, "InvalidAction", "the embedded AWS models only GetCallerIdentity"))
     };

@@ -45,12 +45,21 @@ pub struct Records {
 /// What a table is like, without what is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Whether it can be used.
-    pub is_active: bool,
+    /// Why it can't be used: its status, for instance `CREATING`.
+    pub unusable: Option<String>,
     /// Its keys: `pk` and `sk`, if it is one of ours.
     pub keys: Vec<String>,
-    /// By name: whether it can be used, and its keys. Of ours, [`INDEXES`].
-    pub indexes: BTreeMap<String, (bool, Vec<String>)>,
+    /// By name. Of ours, [`INDEXES`].
+    pub indexes: BTreeMap<String, IndexShape>,
+}
+
+/// What an index is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexShape {
+    /// Why it can't be used: its status, `CREATING` or `DELETING`.
+    pub unusable: Option<String>,
+    /// Its keys.
+    pub keys: Vec<String>,
 }
 
 /// An event with what stands beside it.
@@ -208,12 +217,14 @@ impl Records {
         let keys = |schema: &[KeySchemaElement]| schema.iter().map(|key| key.attribute_name().to_owned()).collect();
         let indexes = table.iter().flat_map(|table| table.global_secondary_indexes()).map(|index| {
             // Whoever imitates DynamoDB may leave it out.
-            let is_active = index.index_status().is_none_or(|status| *status == IndexStatus::Active);
-            (index.index_name().unwrap_or_default().to_owned(), (is_active, keys(index.key_schema())))
+            let status = index.index_status().filter(|is| ![IndexStatus::Active, IndexStatus::Updating].contains(is));
+            let unusable = status.map(|status| status.as_str().to_owned());
+            (index.index_name().unwrap_or_default().to_owned(), IndexShape { unusable, keys: keys(index.key_schema()) })
         });
         let usable = [TableStatus::Active, TableStatus::Updating];
+        let status = table.as_ref().and_then(|t| t.table_status()).filter(|status| !usable.contains(status));
         Ok(Shape {
-            is_active: table.as_ref().and_then(|t| t.table_status()).is_none_or(|status| usable.contains(status)),
+            unusable: status.map(|status| status.as_str().to_owned()),
             keys: table.as_ref().map(|table| keys(table.key_schema())).unwrap_or_default(),
             indexes: indexes.collect(),
         })

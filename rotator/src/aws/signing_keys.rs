@@ -312,6 +312,11 @@ impl SigningKeys {
 pub struct GrantView(GrantListEntry);
 
 impl GrantView {
+    /// KMS's id of it.
+    pub fn id(&self) -> &str {
+        self.0.grant_id().unwrap_or_default()
+    }
+
     /// Who may use the key by it.
     pub fn grantee(&self) -> &str {
         self.0.grantee_principal().unwrap_or_default()

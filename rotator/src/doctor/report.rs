@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::failure::{CallFailed, Fault, chain};
+use crate::failure::{CallFailed, chain};
 
 /// What a line is about, in the order in which a person would set things right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -115,19 +115,9 @@ impl Check {
         Self { area, verdict: Verdict::Broken, what: what.into(), fix: Some(fix.into()) }
     }
 
-    /// Nobody could look: it says nothing of whether it works.
+    /// Nobody could look, though they may: it says nothing of whether it works.
     pub fn unseen(area: Area, about: &str, failed: &CallFailed) -> Self {
-        let fix = match failed.fault {
-            Fault::Denied => {
-                format!(
-                    "let an administrator grant you {} on {}, or see to it yourself",
-                    failed.action, failed.resource
-                )
-            }
-            Fault::Conflict | Fault::NotFound | Fault::Rejected | Fault::Throttled(_) | Fault::Unknown => {
-                "run the same command again in a minute; if it stays, see that Region and endpoint are right".into()
-            }
-        };
+        let fix = "run the same command again in a minute; if it stays, see that Region and endpoint are right";
         Self::warning(area, format!("{about} could not be looked at: {}", chain(failed)), fix)
     }
 }

@@ -232,3 +232,25 @@ async fn policies_and_grants_survive_a_restart() {
     std::fs::remove_dir_all(&dir).unwrap();
     assert_eq!((policy_after, grants_after), (policy(SIGNER), vec![id]));
 }
+
+#[tokio::test]
+async fn who_is_gone_is_shown_by_an_id_and_named_nowhere_any_more() {
+    let (world, client) = kms();
+    let key = key(&client, KeySpec::EccNistP256).await;
+    client.put_key_policy().key_id(&key).policy(policy(SIGNER)).send().await.unwrap();
+    grant(&client, &key, SIGNER).retiring_principal(OTHER).send().await.unwrap();
+
+    let id = world.aws.forget_principal(SIGNER);
+    assert!(id.starts_with("AROA") && id.len() == 21, "{id}");
+    let listed = client.list_grants().key_id(&key).send().await.unwrap();
+    assert_eq!(listed.grants()[0].grantee_principal(), Some(&*id));
+    assert_eq!(listed.grants()[0].retiring_principal(), Some(OTHER));
+    assert_eq!(policy_of(&client, &key).await, policy(&id));
+    for gone in [SIGNER, &id] {
+        assert_eq!(refusal(grant(&client, &key, gone).send().await), "InvalidArnException", "{gone}");
+        let put = client.put_key_policy().key_id(&key).policy(policy(gone)).send().await;
+        assert_eq!(refusal(put), "MalformedPolicyDocumentException", "{gone}");
+    }
+    client.put_key_policy().key_id(&key).policy(policy(OTHER)).send().await.unwrap();
+    client.revoke_grant().key_id(&key).grant_id(listed.grants()[0].grant_id().unwrap()).send().await.unwrap();
+}

@@ -80,9 +80,20 @@ async fn create_key_answers_the_metadata_that_describe_key_tells() {
 }
 
 #[tokio::test]
-async fn symmetric_encryption_keys_are_not_modelled() {
+async fn by_default_a_key_encrypts_which_only_other_services_let_it_do() {
     let (_, client) = kms();
-    assert_eq!(refusal(client.create_key().send().await), "UnsupportedOperationException");
+    let key = client.create_key().send().await.unwrap().key_metadata.unwrap();
+    assert_eq!(
+        (key.key_spec(), key.key_usage()),
+        (Some(&KeySpec::SymmetricDefault), Some(&KeyUsageType::EncryptDecrypt))
+    );
+    assert!(key.signing_algorithms().is_empty() && key.mac_algorithms().is_empty());
+    let id = key.key_id();
+    let encrypt = client.encrypt().key_id(id).plaintext(Blob::new("x")).send().await;
+    assert_eq!(refusal(encrypt), "UnknownOperationException");
+    let sign = client.sign().key_id(id).message(Blob::new("x")).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+    assert_eq!(refusal(sign.send().await), "InvalidKeyUsageException");
+    assert_eq!(refusal(client.get_public_key().key_id(id).send().await), "UnsupportedOperationException");
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, Tag};
 
-use super::super::{refused, world};
+use super::super::{refused, sdk_config, world};
 use super::{FIRST, SECOND, client, create, value};
 
 fn tag(key: &str, value: &str) -> Tag {
@@ -219,4 +220,32 @@ async fn update_secret_with_a_value_makes_it_current() {
     assert_eq!(value(&client, "s", "AWSPREVIOUS").await.as_deref(), Some("one"));
     let described = client.describe_secret().secret_id("s").send().await.expect("described");
     assert_eq!(described.description(), Some("new"));
+}
+
+#[tokio::test]
+async fn a_secret_is_encrypted_by_a_symmetric_key_that_is_enabled_or_not_at_all() {
+    let (aws, _) = world();
+    let (client, kms) = (client(&aws), aws_sdk_kms::Client::new(&sdk_config(&aws)));
+    let key = kms.create_key().send().await.expect("a key").key_metadata.expect("told").key_id;
+    let signs = kms.create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
+    let signs = signs.send().await.expect("a key").key_metadata.expect("told").key_id;
+    let create = |name: &str, key: &str| client.create_secret().name(name).secret_string("one").kms_key_id(key).send();
+    for wrong in [&signs, "nosuch", "alias/nosuch"] {
+        assert_eq!(refused(create("wrong", wrong).await).0, "EncryptionFailure", "{wrong}");
+    }
+    create("mine", &key).await.expect("created");
+    create("own", "alias/aws/secretsmanager").await.expect("created");
+    let encrypted_by =
+        async |name: &str| client.describe_secret().secret_id(name).send().await.expect("described").kms_key_id;
+    assert_eq!((encrypted_by("mine").await, encrypted_by("own").await), (Some(key.clone()), None));
+
+    kms.disable_key().key_id(&key).send().await.expect("disabled");
+    assert_eq!(refused(client.get_secret_value().secret_id("mine").send().await).0, "DecryptionFailure");
+    let put = client.put_secret_value().secret_id("mine").secret_string("two").send().await;
+    assert_eq!(refused(put).0, "EncryptionFailure");
+    kms.enable_key().key_id(&key).send().await.expect("enabled");
+    client.get_secret_value().secret_id("mine").send().await.expect("read");
+    // An empty name stands for AWS's own key.
+    client.update_secret().secret_id("mine").kms_key_id("").send().await.expect("updated");
+    assert_eq!(encrypted_by("mine").await, None);
 }

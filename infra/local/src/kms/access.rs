@@ -99,10 +99,10 @@ impl Kms {
 
     /// In every state of the key.
     pub(super) fn put_key_policy(&mut self, cx: &Context<'_>, input: PutKeyPolicy) -> Result<Value, ServiceError> {
-        let key = self.key_mut(cx, &input.key_id)?;
+        self.key(cx, &input.key_id)?;
         check_policy_name(input.policy_name.as_deref())?;
-        check_policy(&input.policy)?;
-        key.policy = Some(input.policy);
+        self.check_policy(&input.policy)?;
+        self.key_mut(cx, &input.key_id)?.policy = Some(input.policy);
         Ok(json!({}))
     }
 
@@ -115,8 +115,8 @@ impl Kms {
             KeyState::Disabled => return Err(super::disabled(cx, &key.id)),
             KeyState::PendingDeletion { .. } => return Err(pending_deletion(cx, &key.id)),
         }
-        check_principal(&input.grantee_principal)?;
-        input.retiring_principal.as_deref().map_or(Ok(()), check_principal)?;
+        self.check_principal(&input.grantee_principal)?;
+        input.retiring_principal.as_deref().map_or(Ok(()), |principal| self.check_principal(principal))?;
         check_operations(key.spec, &input.operations)?;
         input.name.as_deref().map_or(Ok(()), check_grant_name)?;
         let terms = Terms {
@@ -157,11 +157,43 @@ impl Kms {
             None => Err(error("NotFoundException", format!("Grant ID {} not found", input.grant_id))),
         }
     }
+
+    /// A user or role is deleted: where it was named its unique id stands from now on. Answers the id.
+    pub(crate) fn forget_principal(&mut self, cx: &mut Context<'_>, arn: &str) -> String {
+        let kind = if arn.contains(":user/") { "AIDA" } else { "AROA" };
+        let id = format!("{kind}{}", cx.short_id(17).to_ascii_uppercase());
+        for key in self.keys.values_mut() {
+            key.policy = key.policy.take().map(|policy| policy.replace(&format!("\"{arn}\""), &format!("\"{id}\"")));
+            let principals = key
+                .grants
+                .values_mut()
+                .flat_map(|grant| std::iter::once(&mut grant.terms.grantee).chain(&mut grant.terms.retiring));
+            principals.filter(|principal| *principal == arn).for_each(|principal| principal.clone_from(&id));
+        }
+        self.gone.insert(arn.to_owned(), id.clone());
+        id
+    }
+
+    /// Its form, and that nobody is named who is known to be gone.
+    pub(super) fn check_policy(&self, policy: &str) -> Result<(), ServiceError> {
+        check_policy(policy)?;
+        let is_named = |who: &str| policy.contains(&format!("\"{who}\""));
+        if self.gone.iter().any(|(arn, id)| is_named(arn) || is_named(id)) {
+            let message = "Policy contains a statement with one or more invalid principals.";
+            return Err(error("MalformedPolicyDocumentException", message));
+        }
+        Ok(())
+    }
+
+    fn check_principal(&self, principal: &str) -> Result<(), ServiceError> {
+        check_principal(principal)?;
+        if self.gone.contains_key(principal) { Err(no_principal(principal)) } else { Ok(()) }
+    }
 }
 
 /// Syntax, and what a statement of a key policy can't do without. A statement without `Action` or
 /// `Resource` is taken, and of no effect, by the documentation.
-pub(super) fn check_policy(policy: &str) -> Result<(), ServiceError> {
+fn check_policy(policy: &str) -> Result<(), ServiceError> {
     if policy.len() > LONGEST_POLICY {
         return Err(error("LimitExceededException", format!("a key policy has at most {LONGEST_POLICY} bytes")));
     }
@@ -228,7 +260,8 @@ fn check_policy_name(name: Option<&str>) -> Result<(), ServiceError> {
     }
 }
 
-/// The ARN of an account, a user, a role or a session. Whether there is such a one isn't known here.
+/// The ARN of an account, a user, a role or a session. Whether there is such a one isn't known here,
+/// unless it was deleted.
 fn check_principal(principal: &str) -> Result<(), ServiceError> {
     let parts: Vec<&str> = principal.splitn(6, ':').collect();
     match parts.as_slice() {
@@ -237,13 +270,18 @@ fn check_principal(principal: &str) -> Result<(), ServiceError> {
         {
             Ok(())
         }
-        _ => Err(error("InvalidArnException", format!("ARN does not refer to a valid principal: {principal}"))),
+        _ => Err(no_principal(principal)),
     }
+}
+
+fn no_principal(principal: &str) -> ServiceError {
+    error("InvalidArnException", format!("ARN does not refer to a valid principal: {principal}"))
 }
 
 /// A grant permits only what its key can do.
 fn check_operations(spec: KeySpec, operations: &BTreeSet<String>) -> Result<(), ServiceError> {
     let of_usage: &[&str] = match spec.usage() {
+        KeyUsage::EncryptDecrypt => &["Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"],
         KeyUsage::SignVerify => &["Sign", "Verify", "GetPublicKey"],
         KeyUsage::GenerateVerifyMac => &["GenerateMac", "VerifyMac"],
     };

@@ -18,6 +18,8 @@ use crate::core::{Context, ServiceError};
 /// The kinds of key that are modelled, by AWS's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum KeySpec {
+    #[serde(rename = "SYMMETRIC_DEFAULT")]
+    SymmetricDefault,
     #[serde(rename = "HMAC_256")]
     Hmac256,
     #[serde(rename = "HMAC_384")]
@@ -42,6 +44,7 @@ pub(super) enum KeySpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(super) enum KeyUsage {
+    EncryptDecrypt,
     SignVerify,
     GenerateVerifyMac,
 }
@@ -49,6 +52,7 @@ pub(super) enum KeyUsage {
 impl KeySpec {
     pub(super) fn usage(self) -> KeyUsage {
         match self {
+            Self::SymmetricDefault => KeyUsage::EncryptDecrypt,
             Self::Hmac256 | Self::Hmac384 | Self::Hmac512 => KeyUsage::GenerateVerifyMac,
             Self::P256 | Self::P384 | Self::Edwards25519 | Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => {
                 KeyUsage::SignVerify
@@ -61,6 +65,7 @@ impl KeySpec {
             Self::Hmac256 => Some(MacAlgorithm::Sha256),
             Self::Hmac384 => Some(MacAlgorithm::Sha384),
             Self::Hmac512 => Some(MacAlgorithm::Sha512),
+            Self::SymmetricDefault => None,
             Self::P256 | Self::P384 | Self::Edwards25519 | Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => None,
         }
     }
@@ -68,7 +73,7 @@ impl KeySpec {
     pub(super) fn signing_algorithms(self) -> &'static [SigningAlgorithm] {
         use SigningAlgorithm as S;
         match self {
-            Self::Hmac256 | Self::Hmac384 | Self::Hmac512 => &[],
+            Self::SymmetricDefault | Self::Hmac256 | Self::Hmac384 | Self::Hmac512 => &[],
             Self::P256 => &[S::EcdsaSha256],
             Self::P384 => &[S::EcdsaSha384],
             Self::Edwards25519 => &[S::Ed25519Sha512],
@@ -198,7 +203,7 @@ impl Material {
             Ok(der.as_ref().to_vec())
         };
         let secret = match spec {
-            KeySpec::Hmac256 => Ok(drawn(32)),
+            KeySpec::SymmetricDefault | KeySpec::Hmac256 => Ok(drawn(32)),
             KeySpec::Hmac384 => Ok(drawn(48)),
             KeySpec::Hmac512 => Ok(drawn(64)),
             KeySpec::P256 => ecdsa(p256()),
@@ -289,7 +294,9 @@ impl Material {
             KeySpec::P384 => EcdsaKeyPair::from_pkcs8(p384(), &pkcs8).map(Pair::Ecdsa),
             KeySpec::Edwards25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(&pkcs8).map(Pair::Ed25519),
             KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => RsaKeyPair::from_pkcs8(&pkcs8).map(Pair::Rsa),
-            KeySpec::Hmac256 | KeySpec::Hmac384 | KeySpec::Hmac512 => return Err(unusable()),
+            KeySpec::SymmetricDefault | KeySpec::Hmac256 | KeySpec::Hmac384 | KeySpec::Hmac512 => {
+                return Err(unusable());
+            }
         }
         .map_err(|_| unusable())
     }

@@ -1,5 +1,5 @@
 //! KMS: keys that sign and keys that authenticate, with states, policies, grants, aliases and tags
-//! (JSON 1.1).
+//! (JSON 1.1). Keys that encrypt are there for other services, and encrypt nothing for a caller.
 
 mod access;
 mod aliases;
@@ -32,6 +32,9 @@ pub(crate) struct Kms {
     keys: BTreeMap<String, Key>,
     /// By name, `alias/` included.
     aliases: BTreeMap<String, Alias>,
+    /// The unique ids of users and roles that are gone, by the ARNs that they had.
+    #[serde(default)]
+    gone: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -208,7 +211,9 @@ impl Kms {
             let message = format!("KeySpec {} is not supported in this Region", json!(spec));
             return Err(error("UnsupportedOperationException", message));
         }
-        if input.key_usage != Some(spec.usage()) {
+        // Only of the default it may be left out.
+        let usage = input.key_usage.or((spec == KeySpec::SymmetricDefault).then_some(KeyUsage::EncryptDecrypt));
+        if usage != Some(spec.usage()) {
             return Err(invalid(format!("KeyUsage must be {} for this KeySpec", json!(spec.usage()))));
         }
         if input.origin.is_some_and(|origin| origin != "AWS_KMS") || input.multi_region == Some(true) {
@@ -217,7 +222,7 @@ impl Kms {
                 "the embedded AWS models only keys of one Region whose material KMS made",
             ));
         }
-        input.policy.as_deref().map_or(Ok(()), access::check_policy)?;
+        input.policy.as_deref().map_or(Ok(()), |policy| self.check_policy(policy))?;
         let id = cx.uuid().to_string();
         let key = Key {
             id: id.clone(),
@@ -253,7 +258,7 @@ impl Kms {
     fn get_public_key(&mut self, cx: &Context<'_>, input: &OfKey) -> Result<Value, ServiceError> {
         let key = self.usable(cx, &input.key_id)?;
         if key.spec.usage() != KeyUsage::SignVerify {
-            return Err(error("UnsupportedOperationException", "an HMAC key has no public key"));
+            return Err(error("UnsupportedOperationException", "only asymmetric keys have a public key"));
         }
         Ok(json!({
             "KeyId": key_arn(cx, &key.id),
@@ -440,12 +445,23 @@ impl Kms {
         self.key(cx, &alias.target)
     }
 
-    /// A key to change, which must not be pending deletion.
+    /// Whether a value can be encrypted with that key: by id, ARN or alias.
+    pub(crate) fn encrypts(&self, cx: &Context<'_>, name: &str) -> bool {
+        self.usable(cx, name).is_ok_and(|key| key.spec.usage() == KeyUsage::EncryptDecrypt)
+    }
+
+    /// Whether what was encrypted with that key can be decrypted. What is encrypted names its key itself, so that
+    /// an alias that is gone does no harm.
+    pub(crate) fn decrypts(&self, cx: &Context<'_>, name: &str) -> bool {
+        self.encrypts(cx, name) || (name.contains("alias/") && self.key_or_alias(cx, name).is_err())
+    }
+
     /// Puts AWS's own tags on a key. No API call can write them.
     pub(crate) fn own_by_stack(&mut self, cx: &Context<'_>, key: &str, tags: &BTreeMap<String, String>) -> bool {
         self.key_mut(cx, key).map(|key| key.tags.extend(tags.clone())).is_ok()
     }
 
+    /// A key to change, which must not be pending deletion.
     fn lasting(&mut self, cx: &Context<'_>, name: &str) -> Result<&mut Key, ServiceError> {
         let key = self.key_mut(cx, name)?;
         if let KeyState::PendingDeletion { .. } = key.state {
@@ -526,9 +542,10 @@ fn metadata(cx: &Context<'_>, key: &Key) -> Value {
     if let KeyState::PendingDeletion { at } = key.state {
         metadata["DeletionDate"] = seconds(at);
     }
-    match key.spec.mac_algorithm() {
-        Some(algorithm) => metadata["MacAlgorithms"] = json!([algorithm]),
-        None => metadata["SigningAlgorithms"] = json!(key.spec.signing_algorithms()),
+    match key.spec.usage() {
+        KeyUsage::EncryptDecrypt => metadata["EncryptionAlgorithms"] = json!([key.spec]),
+        KeyUsage::GenerateVerifyMac => metadata["MacAlgorithms"] = json!([key.spec.mac_algorithm()]),
+        KeyUsage::SignVerify => metadata["SigningAlgorithms"] = json!(key.spec.signing_algorithms()),
     }
     metadata
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::core::{Context, ServiceError};
 use crate::events::LabelMoved;
+use crate::kms::Kms;
 use input::read;
 use secret::{AWSCURRENT, AWSPENDING, AWSPREVIOUS, Deletion, Secret, SecretValue};
 
@@ -62,14 +63,15 @@ impl SecretsManager {
     pub(crate) fn handle(
         &mut self,
         cx: &mut Context<'_>,
+        kms: &Kms,
         operation: &str,
         input: &Value,
     ) -> Result<Value, ServiceError> {
         self.purge(cx.now);
         match operation {
-            "CreateSecret" => self.create_secret(cx, read(input)?),
-            "PutSecretValue" => self.put_secret_value(cx, read(input)?),
-            "GetSecretValue" => self.get_secret_value(cx, read(input)?),
+            "CreateSecret" => self.create_secret(cx, kms, read(input)?),
+            "PutSecretValue" => self.put_secret_value(cx, kms, read(input)?),
+            "GetSecretValue" => self.get_secret_value(cx, kms, read(input)?),
             "DescribeSecret" => self.describe_secret(read(input)?),
             "ListSecrets" => self.list_secrets(read(input)?),
             "ListSecretVersionIds" => self.list_secret_version_ids(read(input)?),
@@ -80,7 +82,7 @@ impl SecretsManager {
             "UntagResource" => self.untag_resource(read(input)?),
             "DeleteSecret" => self.delete_secret(cx, read(input)?),
             "RestoreSecret" => self.restore_secret(read(input)?),
-            "UpdateSecret" => self.update_secret(cx, read(input)?),
+            "UpdateSecret" => self.update_secret(cx, kms, read(input)?),
             unknown => Err(ServiceError::new(
                 400,
                 "UnknownOperationException",
@@ -112,7 +114,12 @@ impl SecretsManager {
         self.find(secret).map(|secret| secret.tags.extend(tags.clone())).is_ok()
     }
 
-    fn create_secret(&mut self, cx: &mut Context<'_>, input: input::CreateSecret) -> Result<Value, ServiceError> {
+    fn create_secret(
+        &mut self,
+        cx: &mut Context<'_>,
+        kms: &Kms,
+        input: input::CreateSecret,
+    ) -> Result<Value, ServiceError> {
         check_name(&input.name)?;
         let value = SecretValue::read(input.secret_string, input.secret_binary)?;
         let tags = merged_tags(BTreeMap::new(), input.tags.unwrap_or_default())?;
@@ -123,12 +130,14 @@ impl SecretsManager {
         if let Some(before) = self.secrets.get(&input.name) {
             return created_before(before, token.as_deref(), value.as_ref());
         }
+        let kms_key_id = input.kms_key_id.filter(|key| !is_aws_key(key));
+        check_encrypts(cx, kms, kms_key_id.as_deref())?;
         let suffix = random_suffix(cx);
         let mut secret = Secret {
             arn: format!("arn:aws:secretsmanager:{}:{}:secret:{}-{suffix}", cx.region, cx.account, input.name),
             name: input.name.clone(),
             description: input.description,
-            kms_key_id: input.kms_key_id,
+            kms_key_id,
             tags,
             versions: BTreeMap::new(),
             labels: BTreeMap::new(),
@@ -148,7 +157,12 @@ impl SecretsManager {
         Ok(answer)
     }
 
-    fn put_secret_value(&mut self, cx: &mut Context<'_>, input: input::PutSecretValue) -> Result<Value, ServiceError> {
+    fn put_secret_value(
+        &mut self,
+        cx: &mut Context<'_>,
+        kms: &Kms,
+        input: input::PutSecretValue,
+    ) -> Result<Value, ServiceError> {
         let token = input::client_request_token(input.client_request_token)?;
         let value = SecretValue::read(input.secret_string, input.secret_binary)?
             .ok_or_else(|| invalid_request("You must provide either SecretString or SecretBinary."))?;
@@ -157,6 +171,7 @@ impl SecretsManager {
         if let Some(given) = input.rotation_token {
             secret.rotation.check_token(&given)?;
         }
+        check_encrypts(cx, kms, secret.kms_key_id.as_deref())?;
         let moved = secret.put(cx.now, &token, value, input.version_stages)?;
         secret.after_label_moves(cx.now, &moved);
         let mut answer = identity(secret, Some(&token));
@@ -166,10 +181,21 @@ impl SecretsManager {
         Ok(answer)
     }
 
-    fn update_secret(&mut self, cx: &mut Context<'_>, input: input::UpdateSecret) -> Result<Value, ServiceError> {
+    fn update_secret(
+        &mut self,
+        cx: &mut Context<'_>,
+        kms: &Kms,
+        input: input::UpdateSecret,
+    ) -> Result<Value, ServiceError> {
         let value = SecretValue::read(input.secret_string, input.secret_binary)?;
         let secret = self.find(&input.secret_id)?;
         secret.check_not_deleted()?;
+        // An empty one stands for AWS's own.
+        let kms_key_id = match input.kms_key_id {
+            Some(key) => Some(key).filter(|key| !key.is_empty() && !is_aws_key(key)),
+            None => secret.kms_key_id.clone(),
+        };
+        check_encrypts(cx, kms, kms_key_id.as_deref())?;
         let mut put = None;
         if let Some(value) = value {
             let token = input::client_request_token(input.client_request_token)?;
@@ -178,7 +204,7 @@ impl SecretsManager {
             put = Some((token, moved));
         }
         secret.description = input.description.or(secret.description.take());
-        secret.kms_key_id = input.kms_key_id.or(secret.kms_key_id.take());
+        secret.kms_key_id = kms_key_id;
         secret.changed = cx.now;
         let answer = identity(secret, put.as_ref().map(|(token, _)| token.as_str()));
         if let Some((token, moved)) = put {
@@ -188,9 +214,18 @@ impl SecretsManager {
         Ok(answer)
     }
 
-    fn get_secret_value(&mut self, cx: &mut Context<'_>, input: input::GetSecretValue) -> Result<Value, ServiceError> {
+    fn get_secret_value(
+        &mut self,
+        cx: &mut Context<'_>,
+        kms: &Kms,
+        input: input::GetSecretValue,
+    ) -> Result<Value, ServiceError> {
         let secret = self.find(&input.secret_id)?;
         secret.check_not_deleted()?;
+        if secret.kms_key_id.as_deref().is_some_and(|key| !kms.decrypts(cx, key)) {
+            let message = "Secrets Manager can't decrypt the protected secret text using the provided KMS key.";
+            return Err(ServiceError::new(400, "DecryptionFailure", message));
+        }
         let (id, missing) = match (input.version_id, input.version_stage) {
             (Some(id), stage) => {
                 if let Some(stage) = stage
@@ -386,6 +421,21 @@ fn identity(secret: &Secret, version: Option<&str>) -> Value {
         answer["VersionId"] = json!(version);
     }
     answer
+}
+
+/// By any of its names: AWS's own key, which is told by leaving it out.
+fn is_aws_key(key: &str) -> bool {
+    key.ends_with("alias/aws/secretsmanager")
+}
+
+/// "Secrets Manager only supports symmetric encryption KMS keys", says the AWS documentation.
+fn check_encrypts(cx: &Context<'_>, kms: &Kms, key: Option<&str>) -> Result<(), ServiceError> {
+    if key.is_none_or(|key| kms.encrypts(cx, key)) {
+        return Ok(());
+    }
+    let message = "Secrets Manager can't encrypt the protected secret text using the provided KMS key. Check that the \
+                   KMS key is available, enabled, and not in an invalid state.";
+    Err(ServiceError::new(400, "EncryptionFailure", message))
 }
 
 fn label_effects(secret: &Secret, version: &str, moved: Vec<String>) -> Vec<Effect> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api_gateway::{Admitted, proxy_response};
 use crate::core::{Request, Response, ServiceError};
+use crate::world::Services;
 use crate::{CallRecord, LocalAws, iam, lambda, sts};
 
 mod connector;
@@ -96,13 +97,16 @@ impl LocalAws {
                 (CallRecord::new("logs", operation, &response), response, early)
             }
             Route::SecretsManager(operation) => {
-                let (answer, early) =
-                    self.act(|services, cx| services.secrets_manager.handle(cx, &operation, &parsed(&request.body)?));
+                let (answer, early) = self.act(|services, cx| {
+                    let Services { secrets_manager, kms, .. } = services;
+                    secrets_manager.handle(cx, kms, &operation, &parsed(&request.body)?)
+                });
                 let response = json_protocol(answer);
                 (CallRecord::new("secretsmanager", operation, &response), response, early)
             }
             Route::Iam(form) => {
-                let ((operation, response), early) = self.act(|_, cx| iam::handle(cx, &form));
+                let functions = self.lock().functions.clone();
+                let ((operation, response), early) = self.act(|_, cx| iam::handle(cx, &functions, &form));
                 (CallRecord::new("iam", operation, &response), response, early)
             }
             Route::Lambda => {

@@ -1,5 +1,7 @@
 //! IAM: what a role or a user would be allowed, without doing it.
 
+use std::collections::BTreeSet;
+
 use aws_config::SdkConfig;
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, PolicyEvaluationDecisionType};
@@ -10,6 +12,8 @@ use rotator::failure::{CallFailed, Fault};
 #[derive(Clone, Debug)]
 pub struct Simulator {
     client: Client,
+    /// Where the calls are to be made that are asked about: many policies are limited to some Regions.
+    region: String,
 }
 
 /// What IAM would say to an action.
@@ -22,14 +26,16 @@ pub enum Answered {
     NotAllowed,
     /// A statement denies it.
     Denied,
-    /// It depends on these context keys, which nobody gave.
+    /// It depends on these context keys, which nobody gave: with them, another statement might allow it, or the one
+    /// that denies it not apply.
     Depends(Vec<String>),
 }
 
 impl Simulator {
     /// With the ordinary configuration.
     pub fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config) }
+        let region = config.region().map(ToString::to_string).unwrap_or_default();
+        Self { client: Client::new(config), region }
     }
 
     /// What `principal`, the ARN of a role or a user, would be answered to each of the actions on a resource, in that
@@ -41,8 +47,8 @@ impl Simulator {
         resource: &str,
         context: &[(&str, &str)],
     ) -> Result<Vec<Answered>, CallFailed> {
-        let context: Vec<ContextEntry> = context
-            .iter()
+        let context: Vec<ContextEntry> = std::iter::once(&("aws:RequestedRegion", self.region.as_str()))
+            .chain(context)
             .map(|(key, value)| {
                 let entry = ContextEntry::builder().context_key_name(*key).context_key_values(*value);
                 entry.context_key_type(ContextKeyTypeEnum::String).build()
@@ -56,7 +62,7 @@ impl Simulator {
                 .policy_source_arn(principal)
                 .set_action_names(Some(actions.iter().map(|action| (*action).to_owned()).collect()))
                 .resource_arns(resource)
-                .set_context_entries((!context.is_empty()).then(|| context.clone()))
+                .set_context_entries(Some(context.clone()))
                 .set_marker(marker)
                 .send()
                 .await
@@ -74,15 +80,17 @@ impl Simulator {
                 else {
                     return Answered::Depends(vec!["an answer that IAM did not give".into()]);
                 };
-                let missing = found.missing_context_values();
+                // Of a resource that is named they stand beside it, of others on top, says the AWS documentation.
+                let beside = found.resource_specific_results().iter().flat_map(|one| one.missing_context_values());
+                let missing: BTreeSet<&String> = found.missing_context_values().iter().chain(beside).collect();
                 if found.eval_decision == PolicyEvaluationDecisionType::Allowed {
                     Answered::Allowed
+                } else if !missing.is_empty() {
+                    Answered::Depends(missing.into_iter().cloned().collect())
                 } else if found.eval_decision == PolicyEvaluationDecisionType::ExplicitDeny {
                     Answered::Denied
-                } else if missing.is_empty() {
-                    Answered::NotAllowed
                 } else {
-                    Answered::Depends(missing.to_vec())
+                    Answered::NotAllowed
                 }
             })
             .collect())

@@ -2,4 +2,5 @@
 //! never link these services.
 
 pub mod iam;
+pub mod kms;
 pub mod lambda;

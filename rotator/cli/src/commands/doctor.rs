@@ -6,6 +6,7 @@ mod functions;
 mod owned;
 
 use futures::{StreamExt, stream};
+use rotator::aws::secrets::Particulars;
 use rotator::doctor::permissions::{Scope, Subject};
 use rotator::doctor::{Area, Check, Report, Verdict, asked, credential, refused, retirement};
 use serde::Serialize;
@@ -15,6 +16,7 @@ use state::lifecycle::State;
 use state::name::CredentialName;
 
 use crate::aws::iam::Simulator;
+use crate::aws::kms::Keys;
 use crate::aws::lambda::Functions;
 use crate::context::Context;
 use crate::output::{Look, Out, View, counted, harmless};
@@ -85,15 +87,20 @@ pub async fn examine(
     let mut report = Report::default();
     report.add(doctor.identity());
     progress("looking at the table");
-    report.extend(doctor.table().await);
+    let table = doctor.table().await;
+    report.extend(table.checks);
     progress("looking at the functions");
     let fleet = doctor.fleet(name, &mut report).await;
     progress("asking IAM what the functions may do");
     report.extend(doctor.allowed_always(&fleet).await);
-    progress("looking for what is overdue");
-    report.add(retirement(&context.engine).await);
     progress("counting API keys");
     report.add(doctor.quota().await);
+    if !table.holds_records {
+        // Whatever else there is to say begins with a record: one line says it all.
+        return Ok(DoctorView::new(name, &report, context.now()));
+    }
+    progress("looking for what is overdue");
+    report.add(retirement(&context.engine).await);
     match name {
         Some(name) => {
             progress(&format!("looking at {name}"));
@@ -155,26 +162,43 @@ impl<'a> Doctor<'a> {
         let live = records.iter().flat_map(|records| records.versions.values());
         let live = live.filter(|version| version.state != State::Destroyed);
         let keys = live.filter_map(|version| version.provider.get("id")).filter(|id| id.starts_with("arn:"));
+        let encrypted_by = match self.encrypted_by(name, &particulars).await {
+            Ok(key) => key,
+            Err(check) => {
+                checks.push(check);
+                None
+            }
+        };
         let subject = Subject {
             secret: secret.arn.clone(),
-            encrypted_by: particulars.encrypted_by.as_deref().and_then(|key| self.key_arn(key)),
+            encrypted_by,
             kind: kind.clone(),
             keys: keys.cloned().collect(),
             access_log: secret.wishes.as_ref().ok().and_then(|policy| policy.watch.as_ref()?.access_log.clone()),
         };
         checks.extend(fleet.rotates(name, &particulars));
         checks.extend(self.allowed_for(fleet, name, &subject).await);
-        checks.extend(self.owned(name, &particulars, &kind, records.and_then(|records| records.current())).await);
+        checks.extend(self.owned(&particulars, &kind, records.and_then(|records| records.current())).await);
         Some(checks)
     }
 
-    /// A KMS key as IAM names it; `None` for an alias, which IAM does not follow.
-    fn key_arn(&self, key: &str) -> Option<String> {
-        let Scope { partition, region, account, .. } = &self.scope;
-        match key {
-            _ if key.contains("alias/") => None,
-            _ if key.starts_with("arn:") => Some(key.to_owned()),
-            _ => Some(format!("arn:{partition}:kms:{region}:{account}:key/{key}")),
+    /// The key that encrypts a secret, as IAM names it, which does not follow aliases. `None`: AWS's own.
+    async fn encrypted_by(&self, name: &CredentialName, particulars: &Particulars) -> Result<Option<String>, Check> {
+        let Some(key) = &particulars.encrypted_by else { return Ok(None) };
+        if !key.contains("alias/") {
+            let Scope { partition, region, account, .. } = &self.scope;
+            let of_id = || format!("arn:{partition}:kms:{region}:{account}:key/{key}");
+            return Ok(Some(if key.starts_with("arn:") { key.clone() } else { of_id() }));
+        }
+        let keys = Keys::new(self.context.aws());
+        match asked(&self.context.engine, async || Ok(keys.arn(key).await?)).await {
+            Ok(Some(arn)) => Ok(Some(arn)),
+            Ok(None) => {
+                let what = format!("{key} is to encrypt the secret, and there is no such key: no new value can be put");
+                let fix = format!("aws secretsmanager update-secret --secret-id {name} --kms-key-id KEY");
+                Err(Check::broken(Area::Secret, what, fix))
+            }
+            Err(stopped) => Err(refused(Area::Permissions, &format!("which key {key} is"), &stopped)),
         }
     }
 

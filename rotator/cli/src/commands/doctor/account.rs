@@ -1,46 +1,76 @@
 //! What all credentials share: who asks, the table, the number of keys.
 
-use rotator::aws::records::INDEXES;
+use rotator::aws::records::{INDEXES, IndexShape};
 use rotator::doctor::{Area, Check, asked, refused};
+use rotator::failure::{BadInput, Stopped};
 
 use super::Doctor;
 
 /// How many API keys an account may have in a Region; it can't be raised, says the AWS documentation.
 const MOST_KEYS: usize = 10_000;
 
+/// What was seen of the table.
+pub(super) struct Table {
+    pub(super) checks: Vec<Check>,
+    /// Whether records can be in it, as far as anybody could see.
+    pub(super) holds_records: bool,
+}
+
 impl Doctor<'_> {
     pub(super) fn identity(&self) -> Check {
         Check::ok(Area::Identity, format!("{} in Region {}", self.who, self.scope.region))
     }
 
-    /// Its keys and its indexes; that it can be read is seen later.
-    pub(super) async fn table(&self) -> Vec<Check> {
+    /// Its status, its keys and its indexes; that it can be read is seen later.
+    pub(super) async fn table(&self) -> Table {
         let (engine, table) = (&self.context.engine, &self.scope.table);
         let shape = match asked(engine, async || engine.records.shape().await).await {
             Ok(shape) => shape,
-            Err(stopped) => return vec![refused(Area::Table, &format!("the table {table}"), &stopped)],
+            Err(stopped) => {
+                let holds_records = !matches!(stopped, Stopped::Input(BadInput::NoTable(_)));
+                let checks = vec![refused(Area::Table, &format!("the table {table}"), &stopped)];
+                return Table { checks, holds_records };
+            }
         };
+        let useless = |check| Table { checks: vec![check], holds_records: false };
         if shape.keys != ["pk", "sk"] {
             let what = format!("the table {table} has the keys {}, not pk and sk", shape.keys.join(", "));
-            return vec![Check::broken(Area::Table, what, "set ROTATOR_TABLE to the name of the table of records")];
+            let fix = "set ROTATOR_TABLE to the name of the table of records";
+            return useless(Check::broken(Area::Table, what, fix));
+        }
+        if let Some(status) = &shape.unusable {
+            let what = format!("the table {table} is {status}: it can't be read or written");
+            let fix = if status == "CREATING" {
+                format!("wait: aws dynamodb wait table-exists --table-name {table}")
+            } else {
+                format!(
+                    "aws dynamodb describe-table --table-name {table} says more; if it is about to be gone, deploy the \
+                     stack again or restore a backup, and export ROTATOR_TABLE=NAME"
+                )
+            };
+            return useless(Check::broken(Area::Table, what, fix));
         }
         let mut checks = Vec::new();
-        if !shape.is_active {
-            let what = format!("the table {table} can't be used");
-            let fix =
-                format!("aws dynamodb describe-table --table-name {table} says in which state it is: wait for ACTIVE");
-            checks.push(Check::broken(Area::Table, what, fix));
-        }
         for (index, keys) in INDEXES {
             match shape.indexes.get(index) {
-                Some((true, found)) if found == keys => {}
-                Some((false, found)) if found == keys => {
+                Some(IndexShape { unusable: None, keys: found }) if found == keys => {}
+                Some(IndexShape { unusable: Some(status), keys: found }) if found == keys && status == "CREATING" => {
                     let what = format!("the index {index} of the table {table} is still being built");
-                    checks.push(Check::broken(Area::Table, what, "wait until DescribeTable calls it ACTIVE"));
+                    let fix = format!(
+                        "wait until it is ACTIVE: aws dynamodb describe-table --table-name {table} --query \
+                         \"Table.GlobalSecondaryIndexes[?IndexName=='{index}'].IndexStatus\""
+                    );
+                    checks.push(Check::broken(Area::Table, what, fix));
                 }
-                Some((_, found)) => {
+                Some(IndexShape { unusable: Some(status), .. }) => {
+                    let what = format!("the index {index} of the table {table} is {status}");
+                    let fix = format!("once it is gone: {}", make_index(table, index, keys));
+                    checks.push(Check::broken(Area::Table, what, fix));
+                }
+                Some(IndexShape { unusable: None, keys: found }) => {
                     let what = format!("the index {index} of the table {table} has the keys {}", found.join(", "));
-                    let fix = format!("delete it, then: {}", make_index(table, index, keys));
+                    let fix =
+                        format!("{}; once it is gone: {}", drop_index(table, index), make_index(table, index, keys));
                     checks.push(Check::broken(Area::Table, what, fix));
                 }
                 None => {
@@ -52,7 +82,7 @@ impl Doctor<'_> {
         if checks.is_empty() {
             checks.push(Check::ok(Area::Table, format!("{table}, with its {} indexes", INDEXES.len())));
         }
-        checks
+        Table { checks, holds_records: true }
     }
 
     pub(super) async fn quota(&self) -> Check {
@@ -76,6 +106,13 @@ fn headroom(used: usize) -> Check {
     } else {
         Check::ok(Area::Quota, what)
     }
+}
+
+fn drop_index(table: &str, index: &str) -> String {
+    format!(
+        "aws dynamodb update-table --table-name {table} --global-secondary-index-updates \
+         '[{{\"Delete\": {{\"IndexName\": \"{index}\"}}}}]'"
+    )
 }
 
 fn make_index(table: &str, index: &str, keys: &[&str]) -> String {

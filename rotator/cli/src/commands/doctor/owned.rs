@@ -7,19 +7,12 @@ use rotator::failure::Failure;
 use state::credential::Version;
 use state::drift::Owner;
 use state::hold::HoldReason;
-use state::name::CredentialName;
 
 use super::{Doctor, key_of};
 use crate::output::counted;
 
 impl Doctor<'_> {
-    pub(super) async fn owned(
-        &self,
-        name: &CredentialName,
-        particulars: &Particulars,
-        kind: &str,
-        current: Option<&Version>,
-    ) -> Vec<Check> {
+    pub(super) async fn owned(&self, particulars: &Particulars, kind: &str, current: Option<&Version>) -> Vec<Check> {
         let mut checks = vec![secret(particulars)];
         let Some(key) = current.and_then(key_of) else { return checks };
         let engine = &self.context.engine;
@@ -28,7 +21,7 @@ impl Doctor<'_> {
                 Ok(found) => checks.extend(found),
                 Err(stopped) => checks.push(refused(Area::Provider, &format!("the API key {key}"), &stopped)),
             },
-            "kms-signing-key" => match asked(engine, async || self.kms_key(name, key).await).await {
+            "kms-signing-key" => match asked(engine, async || self.kms_key(key).await).await {
                 Ok(found) => checks.extend(found),
                 Err(stopped) => checks.push(refused(Area::Provider, &format!("the KMS key {key}"), &stopped)),
             },
@@ -71,7 +64,7 @@ impl Doctor<'_> {
     }
 
     /// Grants go with the key: the next one gets the same.
-    async fn kms_key(&self, name: &CredentialName, key: &str) -> Result<Vec<Check>, Failure> {
+    async fn kms_key(&self, key: &str) -> Result<Vec<Check>, Failure> {
         let keys = SigningKeys::new(self.context.aws());
         let grants = keys.grants(key).await?;
         let signers = grants.iter().filter(|grant| grant.lets_sign()).count();
@@ -81,13 +74,13 @@ impl Doctor<'_> {
         );
         let mut checks = vec![Check::ok(Area::Provider, told)];
         // KMS shows the id of a principal that is gone in place of its ARN.
-        for lost in grants.iter().map(|grant| grant.grantee()).filter(|grantee| !is_principal(grantee)) {
-            let what = format!("a grant on the key that signs is for {lost}, who is not there any more");
-            let fix = format!(
-                "aws kms list-grants --key-id {key}, then aws kms revoke-grant --key-id {key} --grant-id ID: {name} can't \
-                 take it over"
+        for lost in grants.iter().filter(|grant| !is_principal(grant.grantee())) {
+            let what = format!(
+                "a grant on the key that signs is for {}, who is not there any more: KMS refuses to give the next key the same",
+                lost.grantee()
             );
-            checks.push(Check::warning(Area::Provider, what, fix));
+            let fix = format!("aws kms revoke-grant --key-id {key} --grant-id {}", lost.id());
+            checks.push(Check::broken(Area::Provider, what, fix));
         }
         if let Some(owner) = Owner::of(&keys.tags(key).await?) {
             let what = format!("{owner} owns the KMS key that signs: its next run could disable or delete it");

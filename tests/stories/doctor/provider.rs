@@ -1,0 +1,149 @@
+//! Keys and plans, probes, and who else writes.
+
+use aws_sdk_kms::types::GrantOperation;
+use chrono::TimeDelta;
+use local_aws::Method;
+use rotator::doctor::{Area, Verdict};
+
+use super::{is_healthy, rotated, says};
+use crate::harness::{ACME, Stage, Terms};
+
+#[tokio::test(start_paused = true)]
+async fn holds_plans_and_keys() {
+    use Verdict::Broken;
+    let (stage, arn) = rotated().await;
+    stage.retag(&arn, "usage-plans", "nosuch").await;
+    says(&stage, Area::Provider, Broken, "PlanMissing: there is no usage plan nosuch", "under PlanMissing").await;
+    stage.rotate(&arn).await;
+    let said = "the credential is held since";
+    says(&stage, Area::Holds, Broken, said, "under PlanMissing").await;
+    stage.untag(&arn, "usage-plans").await;
+    stage.again(&arn).await;
+    is_healthy(&stage).await;
+
+    stage.retag(&arn, "probe", "zzzz/prod/ping").await;
+    says(&stage, Area::Provider, Broken, "ProbeForeign", "under ProbeForeign").await;
+    stage.retag(&arn, "probe", "a1b2c3/prod/ping").await;
+
+    let current = stage.load(ACME).await.head.current.expect("current");
+    let id = stage.load(ACME).await.versions[&current].provider["id"].clone();
+    stage.detach(&id, &stage.plan).await;
+    says(&stage, Area::Provider, Broken, "ProbeForeign", "under ProbeForeign").await;
+    stage.attach(&id, &stage.plan).await;
+
+    assert!(stage.aws.own_by_stack(&id, "shop", "Key"));
+    says(&stage, Area::Ownership, Broken, "the CloudFormation stack shop owns the API key", "Retain").await;
+    assert!(stage.aws.own_by_stack(&stage.plan, "plans", "Bronze"));
+    says(&stage, Area::Ownership, Verdict::Warning, "the CloudFormation stack plans owns the usage plan", "Retain")
+        .await;
+    assert!(stage.aws.own_by_stack(&arn, "secrets", "Acme"));
+    let said = "the CloudFormation stack secrets owns the secret";
+    says(&stage, Area::Ownership, Verdict::Warning, said, "SecretString be a constant").await;
+
+    let engine = stage.engine_unhurt();
+    engine.api_keys.set_enabled(&id, false).await.expect("disabled");
+    let fix = format!("aws apigateway update-api-key --api-key {id}");
+    says(&stage, Area::Provider, Broken, "that consumers read is disabled", &fix).await;
+    says(&stage, Area::Probe, Broken, "the present key does not get through", "under ProbeBlocked").await;
+    engine.api_keys.delete(&id).await.expect("deleted");
+    says(&stage, Area::Provider, Broken, "KeyVanished", "under KeyVanished").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes() {
+    use Verdict::{Broken, Warning};
+    let (stage, arn) = rotated().await;
+    stage.deploy(&["prod", "beta"], vec![Method::open("/ping")]);
+    says(&stage, Area::Probe, Broken, "MethodUnprotected", "under MethodUnprotected").await;
+    stage.deploy(&["beta"], vec![Method::protected("/ping")]);
+    says(&stage, Area::Probe, Broken, "the present key does not get through from here", "private DNS").await;
+    // What this machine can't reach, the function may.
+    assert!(stage.aws.configure_function("rotation", |shape| shape.subnets = vec!["subnet-1".into()]));
+    says(&stage, Area::Probe, Warning, "does not get through from here", "let the function try").await;
+    is_healthy(&stage).await;
+    stage.deploy(&["prod", "beta"], vec![Method::protected("/ping")]);
+    stage.retag(&arn, "probe", "none").await;
+    says(&stage, Area::Probe, Warning, "no probe tries a new key in a1b2c3/prod", "Key=rotator:probe").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn signing_keys() {
+    use Verdict::{Broken, Warning};
+    const ROLE: &str = "arn:aws:iam::123456789012:role/issuer";
+    let mut stage = Stage::new().await;
+    let arn = stage.secret(ACME, "{}", &Terms::kms()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    says(&stage, Area::Provider, Warning, "no standby is published yet", "under StandbyTooYoung").await;
+    stage.tick().await;
+    is_healthy(&stage).await;
+
+    let versions = stage.load(ACME).await.versions;
+    let (signer, standby) = (versions[&1].provider["id"].clone(), versions[&2].provider["id"].clone());
+    stage.kms().disable_key().key_id(&standby).send().await.expect("disabled");
+    says(&stage, Area::Provider, Broken, &format!("KeyDisabled: the KMS key {standby}"), "under KeyDisabled").await;
+    stage.kms().enable_key().key_id(&standby).send().await.expect("enabled");
+
+    stage.retag(&arn, "signers", ROLE).await;
+    let said = format!("nor a grant lets {ROLE} sign");
+    says(&stage, Area::Probe, Broken, &said, "under SignerDenied").await;
+    stage.untag(&arn, "signers").await;
+
+    assert!(stage.aws.own_by_stack(&signer, "keys", "Signer"));
+    says(&stage, Area::Ownership, Broken, "the CloudFormation stack keys owns the KMS key", "Retain").await;
+
+    stage.settings.jwks_url = Some("https://nobody00.execute-api.eu-west-1.amazonaws.com/v1/jwks".into());
+    says(&stage, Area::Probe, Broken, "the present key does not get through", "ROTATOR_JWKS_URL").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_for_somebody_who_is_gone() {
+    const AUDITOR: &str = "arn:aws:iam::123456789012:user/auditor";
+    let stage = Stage::new().await;
+    let arn = stage.secret(ACME, "{}", &Terms::kms()).await;
+    stage.rotate(&arn).await;
+    stage.tick().await;
+    let signer = stage.load(ACME).await.versions[&1].provider["id"].clone();
+    let kms = stage.kms();
+    let grant = kms.create_grant().key_id(&signer).grantee_principal(AUDITOR).operations(GrantOperation::Verify);
+    let grant = grant.send().await.expect("granted").grant_id.expect("an id");
+    is_healthy(&stage).await;
+
+    let id = stage.aws.forget_principal(AUDITOR);
+    assert!(id.starts_with("AIDA"), "{id}");
+    let said = format!("a grant on the key that signs is for {id}, who is not there any more");
+    let fix = format!("aws kms revoke-grant --key-id {signer} --grant-id {grant}");
+    says(&stage, Area::Provider, Verdict::Broken, &said, &fix).await;
+    // It would have come to this.
+    stage.pass(TimeDelta::hours(25)).await;
+    stage.rotate(&arn).await;
+    assert!(stage.failure().error_message.contains("kms:CreateGrant"), "{}", stage.failure());
+    stage.assert_sound(ACME, "refused").await;
+
+    // As the line says.
+    kms.revoke_grant().key_id(&signer).grant_id(&grant).send().await.expect("revoked");
+    stage.again(&arn).await;
+    stage.assert_rotated();
+    stage.tick().await;
+    is_healthy(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_terraform_owns() {
+    use Verdict::{Broken, Warning};
+    let (stage, arn) = rotated().await;
+    let current = stage.load(ACME).await.head.current.expect("current");
+    let id = stage.load(ACME).await.versions[&current].provider["id"].clone();
+    for path in [format!("apikeys/{id}"), format!("usageplans/{}", stage.plan)] {
+        let resource = format!("arn:aws:apigateway:eu-west-1::/{path}");
+        let tagged = stage.api_gateway().tag_resource().resource_arn(resource).tags("ManagedBy", "Terraform");
+        tagged.send().await.expect("tagged");
+    }
+    let tag = aws_sdk_secretsmanager::types::Tag::builder().key("managed-by").value("terraform").build();
+    stage.secrets_manager().tag_resource().secret_id(&arn).tags(tag).send().await.expect("tagged");
+    let said = format!("Terraform owns the API key {id}: its next run would undo a rotation");
+    says(&stage, Area::Ownership, Broken, &said, "").await;
+    let said = format!("Terraform owns the usage plan {}", stage.plan);
+    says(&stage, Area::Ownership, Warning, &said, "prevent_destroy").await;
+    says(&stage, Area::Ownership, Warning, "Terraform owns the secret", "ignore_changes = [secret_string]").await;
+}
