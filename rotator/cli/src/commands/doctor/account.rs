@@ -54,7 +54,12 @@ impl Doctor<'_> {
         for (index, keys) in INDEXES {
             match shape.indexes.get(index) {
                 Some(IndexShape { unusable: None, keys: found }) if found == keys => {}
-                Some(IndexShape { unusable: Some(status), keys: found }) if found == keys && status == "CREATING" => {
+                Some(IndexShape { unusable: Some(status), .. }) if status == "DELETING" => {
+                    let what = format!("the index {index} of the table {table} is {status}");
+                    let fix = format!("once it is gone: {}", make_index(table, index, keys));
+                    checks.push(Check::broken(Area::Table, what, fix));
+                }
+                Some(IndexShape { unusable: Some(_), keys: found }) if found == keys => {
                     let what = format!("the index {index} of the table {table} is still being built");
                     let fix = format!(
                         "wait until it is ACTIVE: aws dynamodb describe-table --table-name {table} --query \
@@ -62,12 +67,7 @@ impl Doctor<'_> {
                     );
                     checks.push(Check::broken(Area::Table, what, fix));
                 }
-                Some(IndexShape { unusable: Some(status), .. }) => {
-                    let what = format!("the index {index} of the table {table} is {status}");
-                    let fix = format!("once it is gone: {}", make_index(table, index, keys));
-                    checks.push(Check::broken(Area::Table, what, fix));
-                }
-                Some(IndexShape { unusable: None, keys: found }) => {
+                Some(IndexShape { keys: found, .. }) => {
                     let what = format!("the index {index} of the table {table} has the keys {}", found.join(", "));
                     let fix =
                         format!("{}; once it is gone: {}", drop_index(table, index), make_index(table, index, keys));
