@@ -46,7 +46,8 @@ async fn holds_plans_and_keys() {
     says(&stage, Area::Provider, Broken, "that consumers read is disabled", &fix).await;
     says(&stage, Area::Probe, Broken, "the present key does not get through", "under ProbeBlocked").await;
     engine.api_keys.delete(&id).await.expect("deleted");
-    says(&stage, Area::Provider, Broken, "KeyVanished", "under KeyVanished").await;
+    let said = format!("KeyVanished: the API key {id} that consumers read is not there");
+    says(&stage, Area::Provider, Broken, &said, "under KeyVanished").await;
 }
 
 #[tokio::test(start_paused = true)]
