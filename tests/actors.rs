@@ -23,7 +23,7 @@ use rotator::ports::Clock;
 use rotator::rotate::{Compromised, emergency};
 use serde_json::{Value, json};
 use state::decide::{AWSCURRENT, Goal, Step};
-use state::drift::{LONGEST_RUN, Scope};
+use state::drift::{Finding, LONGEST_RUN, Scope};
 use state::ledger::{Change, Note};
 use state::name::CredentialName;
 
@@ -113,7 +113,7 @@ impl Meeting {
         all.push(Self::RollbackAndRetirement);
         all.extend([Step::Create, Step::Set, Step::Finish].map(Self::RepairAndRotation));
         all.extend([Self::RepairAndRetirement, Self::TwoRepairs]);
-        all.extend([Self::ReconcileAndRotation(Step::Create), Self::ReconcileAndRotation(Step::Finish)]);
+        all.push(Self::ReconcileAndRotation(Step::Finish));
         all.extend([Self::ReconcileAndRetirement, Self::TwoReconciles]);
         all
     }
@@ -376,17 +376,19 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
         }
         Meeting::RepairAndRotation(at) => {
             left_at(&stage, &arn, at).await;
+            let found = seen(&stage, Scope::Rotation).await;
             let turns = Turns::new(&stage, schedule);
             let late = step(&stage, &turns, Side::A, &arn, at, FIRST);
-            let repairing = turns.act(Side::B, mending(&stage, &turns, Side::B, Scope::Rotation));
+            let repairing = turns.act(Side::B, mending(&stage, &turns, Side::B, &found));
             tokio::join!(late, repairing);
             turns
         }
         Meeting::RepairAndRetirement => {
             left_at(&stage, &arn, Step::Set).await;
+            let found = seen(&stage, Scope::Rotation).await;
             let turns = Turns::new(&stage, schedule);
             let retiring = turns.act(Side::A, retirement(&stage, &turns, Side::A));
-            let repairing = turns.act(Side::B, mending(&stage, &turns, Side::B, Scope::Rotation));
+            let repairing = turns.act(Side::B, mending(&stage, &turns, Side::B, &found));
             tokio::join!(retiring, repairing);
             turns
         }
@@ -404,9 +406,10 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
             let gold = stage.plan("gold", &["beta"], None).await;
             stage.attach(&stage.id_of(2).await, &gold).await;
             known = stage.violations(ACME).await;
+            let found = seen(&stage, Scope::All).await;
             let turns = Turns::new(&stage, schedule);
             let rotating = step(&stage, &turns, Side::A, &arn, at, FIRST);
-            let reconciling = turns.act(Side::B, mending(&stage, &turns, Side::B, Scope::All));
+            let reconciling = turns.act(Side::B, mending(&stage, &turns, Side::B, &found));
             tokio::join!(rotating, reconciling);
             turns
         }
@@ -420,18 +423,16 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
             stage.set_enabled(&stage.id_of(1).await, true).await;
             stage.set_enabled(&stage.id_of(2).await, false).await;
             known = stage.violations(ACME).await;
+            let found = seen(&stage, Scope::All).await;
             let turns = Turns::new(&stage, schedule);
             let retiring = turns.act(Side::A, retirement(&stage, &turns, Side::A));
-            let reconciling = turns.act(Side::B, mending(&stage, &turns, Side::B, Scope::All));
+            let reconciling = turns.act(Side::B, mending(&stage, &turns, Side::B, &found));
             tokio::join!(retiring, reconciling);
             turns
         }
         Meeting::TwoReconciles => {
             rotated(&stage, &arn).await;
             stage.delete_key(&stage.id_of(1).await).await;
-            let current = stage.id_of(2).await;
-            stage.detach(&current, &stage.plan).await;
-            stage.set_enabled(&current, false).await;
             known = stage.violations(ACME).await;
             two_cures(&stage, schedule, Scope::All).await
         }
@@ -462,11 +463,10 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
     }
     if nature.mends {
         // Whoever was refused because of the other comes back.
-        for _ in 0..2 {
-            mend_all(&stage.engine_unhurt(), Scope::All, &stage.errand()).await;
-        }
         let (engine, errand) = (stage.engine_unhurt(), stage.errand());
-        let left = look(&engine, &name(), Scope::All, None, &errand).await.expect("examined").findings;
+        let found = look(&engine, &name(), Scope::All, None, &errand).await.expect("examined");
+        let mended = mend(&engine, found, Scope::All, &mut 10, &errand, &mut |_| {}).await.expect("examined");
+        let left = mended.left.findings;
         assert!(left.is_empty(), "{what}: {left:?}\n{}", stage.story(ACME).await);
         stage.assert_sound(ACME, &what).await;
     }
@@ -590,27 +590,35 @@ async fn left_at(stage: &Stage, arn: &str, at: Step) {
     Clock::sleep(&stage.clock, LONGEST_RUN).await;
 }
 
-/// Somebody who puts right what he finds, and does not come back.
-async fn mending(stage: &Stage, turns: &Turns, side: Side, scope: Scope) {
+/// What somebody who looks now is shown.
+async fn seen(stage: &Stage, scope: Scope) -> Vec<Finding> {
+    let found = look(&stage.engine_unhurt(), &name(), scope, None, &stage.errand()).await.expect("examined");
+    assert!(!found.findings.is_empty());
+    found.findings
+}
+
+/// Somebody who puts right what was found, and does not come back.
+async fn mending(stage: &Stage, turns: &Turns, side: Side, found: &[Finding]) {
     let engine = turns.engine(stage, side);
-    let errand = Errand { deadline: stage.clock.now() + PROCESS, ..stage.errand() };
+    let (name, errand) = (name(), Errand { deadline: stage.clock.now() + PROCESS, ..stage.errand() });
+    let work = async {
+        for finding in found {
+            // What could not be done is seen by the next look.
+            let _ = engine.run(&name, None, &Goal::Mend(finding.clone()), &errand).await;
+        }
+    };
     tokio::select! {
         biased;
-        () = mend_all(&engine, scope, &errand) => {}
+        () = work => {}
         () = Clock::sleep(&stage.clock, PROCESS) => {}
     }
 }
 
-async fn mend_all(engine: &Engine, scope: Scope, errand: &Errand<'_>) {
-    let Ok(found) = look(engine, &name(), scope, None, errand).await else { return };
-    // What it could not do is seen by the next look.
-    let _ = mend(engine, found, scope, &mut 10, errand, &mut |_| {}).await;
-}
-
 async fn two_cures(stage: &Stage, schedule: Schedule, scope: Scope) -> Turns {
+    let found = seen(stage, scope).await;
     let turns = Turns::new(stage, schedule);
-    let one = turns.act(Side::A, mending(stage, &turns, Side::A, scope));
-    let other = turns.act(Side::B, mending(stage, &turns, Side::B, scope));
+    let one = turns.act(Side::A, mending(stage, &turns, Side::A, &found));
+    let other = turns.act(Side::B, mending(stage, &turns, Side::B, &found));
     tokio::join!(one, other);
     turns
 }

@@ -185,3 +185,18 @@ async fn a_brownout_that_nobody_began_in_its_time_does_not_eat_into_the_end() {
     assert!(!told.iter().any(|change| matches!(change, Change::BrowningOut { .. })), "{}", stage.story(ACME).await);
     assert_eq!(stage.state_of(1).await, State::Suspended);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_brownout_ends_although_the_secret_is_deleted_meanwhile() {
+    let stage = Stage::new().await;
+    let (arn, id, old) = stage.credential(ACME, &terms()).await;
+    stage.rotate(&arn).await;
+    stage.tick().await;
+    stage.until_just_before(1).await;
+    stage.pass(MINUTE).await;
+    assert_eq!((stage.phase_of(1).await, stage.api_key(&id).enabled), (Some(Phase::BrowningOut), false));
+    let deleted = stage.secrets_manager().delete_secret().secret_id(&arn).recovery_window_in_days(7);
+    deleted.send().await.expect("scheduled");
+    stage.pass(TimeDelta::minutes(11)).await;
+    assert_eq!((stage.phase_of(1).await, stage.gets_through(&old).await), (None, true));
+}

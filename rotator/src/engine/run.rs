@@ -115,21 +115,8 @@ impl Run<'_> {
                 self.done(known, credential, None, done).await
             }
             Decision::Perform(action) => {
-                let (generation, now) = (about(&action), self.engine.ports.clock.now());
-                let version = action.changes().and_then(|generation| credential.versions.get(&generation));
-                let until = version.and_then(|version| version.claimed_until(now));
-                let clock = self.engine.ports.clock.clone();
-                let over = async move {
-                    match until {
-                        Some(until) => clock.sleep(until - now).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                let done = tokio::select! {
-                    biased;
-                    done = self.perform(&credential, action) => done,
-                    () = over => Err(Failure::NotYet("the time of this intent was over before it was carried out".into())),
-                };
+                let generation = about(&action);
+                let done = self.act(&credential, action).await;
                 // The world is another one now.
                 self.observed.inventory = None;
                 self.done(known, credential, generation, done).await
@@ -247,6 +234,22 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Carries an action out, for as long as the intent stands under which that is done.
+    async fn act(&mut self, credential: &Credential, action: Action) -> Result<(), Failure> {
+        let (clock, now) = (self.engine.ports.clock.clone(), self.engine.ports.clock.now());
+        let version = action.changes().and_then(|generation| credential.versions.get(&generation));
+        let Some(until) = version.and_then(|version| version.claimed_until(now)) else {
+            return self.perform(credential, action).await;
+        };
+        tokio::select! {
+            biased;
+            done = self.perform(credential, action) => done,
+            () = clock.sleep(until - now) => {
+                Err(Failure::NotYet("the time of its intent was over before it was carried out".into()))
+            }
+        }
     }
 
     async fn perform(&mut self, credential: &Credential, action: Action) -> Result<(), Failure> {
@@ -373,7 +376,11 @@ impl Run<'_> {
                 self.restore(credential, generation).await?;
                 let version = version(credential, generation);
                 let (kind, case) = self.case(credential, version, now)?;
-                let document = self.document(credential, version).await?;
+                let document = match self.document(credential, version).await {
+                    // Its secret is deleted: that it is back can't be shown, and is no less needed.
+                    Err(Failure::Call(call)) if call.fault == Fault::Rejected => None,
+                    read => read?,
+                };
                 let ours = kind.see_accepted(&case, document.as_ref()).await?;
                 let since = version.brownout_began.unwrap_or(now);
                 // How many were refused is good to know; that the key is back must not wait for it.
