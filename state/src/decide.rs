@@ -127,6 +127,8 @@ pub struct Observed {
     pub moved_back: bool,
     /// `AWSPENDING` was taken off that version.
     pub unpended: Option<Token>,
+    /// Generations with which this run can't go on: others wait behind them.
+    pub stuck: BTreeSet<u32>,
     /// Generations whose open intent this very run wrote: no need to wait for its deadline.
     pub ours: BTreeSet<u32>,
 }
@@ -136,7 +138,7 @@ impl Observed {
     /// made, because nobody else may know.
     pub fn after_commit(self) -> Self {
         let secret = if self.moved { None } else { self.secret };
-        Self { secret, ours: self.ours, minted: self.minted, ..Self::default() }
+        Self { secret, ours: self.ours, stuck: self.stuck, minted: self.minted, ..Self::default() }
     }
 }
 
@@ -537,6 +539,10 @@ fn incumbent(credential: &Credential, secret: &Secret, observed: &Observed) -> R
         },
         (Some(CurrentValue::Key(provider, _)), Some(version)) if provider.get("id") == version.provider.get("id") => {
             Decision::Commit(Change::Carried { generation: version.generation, carrier: carrier.clone() })
+        }
+        // An emergency replaces whatever consumers read: a key that somebody made by hand when nothing else worked.
+        (Some(CurrentValue::Unknown | CurrentValue::Key(..)), Some(version)) if credential.head.order.is_some() => {
+            return Ok(Replaces { generation: Some(version.generation), carrier: Some(carrier.clone()) });
         }
         (Some(CurrentValue::Unknown | CurrentValue::Key(..)), Some(version)) => hold(
             None,

@@ -520,6 +520,7 @@ impl Seen {
             inventory: None,
             moved_back: flag(17),
             unpended: flag(18).then(|| any_token(credential, self.whose)),
+            stuck: BTreeSet::new(),
             ours: if flag(9) { BTreeSet::from([generation]) } else { BTreeSet::new() },
         }
     }

@@ -114,6 +114,26 @@ async fn assert_nothing_is_lost(stage: &Stage, arn: &str) {
     stage.assert_sound(ACME, "at the end").await;
 }
 
+/// Break glass: the leaked key was disabled and another put under `AWSCURRENT`, all by hand; the service takes note.
+#[tokio::test(start_paused = true)]
+async fn an_emergency_replaces_a_key_that_somebody_made_by_hand() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    stage.pass(TimeDelta::hours(25)).await;
+    stage.aws.on_label_event("retirement");
+    stage.set_enabled(&stage.id_of(2).await, false).await;
+    let (by_hand, value) = stage.key("acme-by-hand").await;
+    stage.put(&arn, &document(&value)).await;
+    assert!(stage.gets_through(&stage.current_value(&arn).await).await);
+
+    let (rotated, _) = declare(&stage, Compromised::Generations(vec![2])).await;
+    assert_eq!(rotated.generation, 3);
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "replaced").await;
+    assert!(stage.api_key(&by_hand).enabled, "whoever made it deletes it, once nobody uses it");
+    stage.api_gateway().delete_api_key().api_key(&by_hand).send().await.expect("deleted");
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_key_that_a_stranger_knows_is_refused_as_soon_as_there_is_a_new_one() {
     let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;

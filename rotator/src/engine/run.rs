@@ -36,6 +36,8 @@ pub(super) struct Run<'a> {
     pub(super) errand: &'a Errand<'a>,
     pub(super) observed: Observed,
     pub(super) patience: Patience,
+    /// The version with which it is acting.
+    pub(super) at: Option<u32>,
 }
 
 /// How a turn of the loop ended, when it did not fail.
@@ -47,23 +49,35 @@ enum Turn {
 impl Run<'_> {
     pub(super) async fn finish(&mut self) -> Result<(), Stopped> {
         let mut credential = None;
-        let mut last = None;
+        let (mut last, mut stuck) = (None, None);
         loop {
             if is_over(&self.engine.ports, self.errand.deadline) {
                 return Err(Stopped::OutOfTime(last.map(Box::new)));
             }
             match self.turn(&mut credential).await {
-                Ok(Turn::Over) => return Ok(()),
+                Ok(Turn::Over) => return stuck.map_or(Ok(()), |failure| Err(Stopped::Failed(failure))),
                 Ok(Turn::On) => {}
                 Err(Stopped::Failed(failure)) => {
                     let wait = self.patience.after(&failure);
                     let gives_up = matches!(self.goal, Goal::Retire) && self.patience.failures() > TRIES;
-                    let Some(wait) = wait.filter(|_| !gives_up) else { return Err(Stopped::Failed(failure)) };
+                    let Some(wait) = wait.filter(|_| !gives_up) else {
+                        let Some(generation) = self.at.take().filter(|_| matches!(self.goal, Goal::Retire)) else {
+                            return Err(Stopped::Failed(failure));
+                        };
+                        // Nobody else waits behind it: another version may be one that a stranger has.
+                        let observed = std::mem::take(&mut self.observed);
+                        let stopped = observed.stuck.into_iter().chain([generation]).collect();
+                        self.observed = Observed { ours: observed.ours, stuck: stopped, ..Observed::default() };
+                        (credential, self.patience) = (None, Patience::default());
+                        stuck = stuck.or(Some(failure));
+                        continue;
+                    };
                     warn!(credential = %self.name, reason = chain(&failure), wait_seconds = wait.num_seconds(), "looking again");
                     // Whatever was known may be wrong by now.
                     credential = None;
                     let observed = std::mem::take(&mut self.observed);
-                    self.observed = Observed { ours: observed.ours, minted: observed.minted, ..Observed::default() };
+                    let Observed { ours, stuck, minted, .. } = observed;
+                    self.observed = Observed { ours, stuck, minted, ..Observed::default() };
                     last = Some(failure);
                     if !wait.is_zero() {
                         self.engine.ports.clock.sleep(wait).await;
@@ -83,7 +97,9 @@ impl Run<'_> {
                 (None, None) => return Ok(Turn::Over),
             },
         };
-        match decide(self.goal, &credential, &self.observed, self.engine.ports.clock.now()) {
+        let decision = decide(self.goal, &credential, &self.observed, self.engine.ports.clock.now());
+        self.at = if let Decision::Perform(action) = &decision { about(action) } else { None };
+        match decision {
             Decision::Done => Ok(Turn::Over),
             Decision::Refuse(refusal) => Err(Stopped::Refused(refusal)),
             Decision::WaitUntil(until) => {
@@ -96,10 +112,17 @@ impl Run<'_> {
                 let intent = change.generation().filter(|_| change.opens_intent());
                 // A creation that can't be repeated belongs to nobody whose intent may not be the one that stands.
                 let unsure = matches!(change, Change::Minting { .. });
-                self.observed.ours.extend(intent.filter(|_| !unsure));
+                let is_new = intent.filter(|generation| !unsure && self.observed.ours.insert(*generation));
                 let is_end = matches!(self.goal, Goal::Mend(_)) && Finding::ends_with(&change);
                 let stamp = self.engine.stamp(self.errand, self.note(&change));
-                let credential = self.engine.commit(&credential, change, &stamp).await?;
+                let committed = self.engine.commit(&credential, change, &stamp).await;
+                // Somebody else was faster: what stands is theirs.
+                if let (Some(generation), Err(Stopped::Failed(Failure::Call(call)))) = (is_new, &committed)
+                    && call.fault == Fault::Conflict
+                {
+                    self.observed.ours.remove(&generation);
+                }
+                let credential = committed?;
                 if is_end {
                     return Ok(Turn::Over);
                 }
@@ -115,7 +138,7 @@ impl Run<'_> {
                 self.done(known, credential, None, done).await
             }
             Decision::Perform(action) => {
-                let generation = about(&action);
+                let generation = self.at;
                 let done = self.act(&credential, action).await;
                 // The world is another one now.
                 self.observed.inventory = None;
@@ -157,6 +180,7 @@ impl Run<'_> {
         let retiring = matches!(self.goal, Goal::Retire);
         // Whoever waits for a step learns of its hold from the records; retirement comes by every minute.
         let is_news = !retiring || recorded.is_none_or(|held| held.hold != hold || held.look_again <= now);
+        let stuck = generation.filter(|_| retiring && !is_news);
         metrics::counter!("Holds", "reason" => hold.reason.word()).increment(1);
         warn!(credential = %self.name, generation, hold = %hold.reason, detail = hold.detail, remedy = hold.reason.remedy(), "held");
         // A credential of which nothing is recorded yet has no history to tell it in.
@@ -171,6 +195,11 @@ impl Run<'_> {
                 // One version that can't be retired must not keep the others.
                 return Ok(Turn::On);
             }
+        }
+        if let Some(generation) = stuck {
+            self.observed.stuck.insert(generation);
+            *known = Some(credential);
+            return Ok(Turn::On);
         }
         Err(Stopped::Held(hold))
     }
