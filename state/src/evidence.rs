@@ -79,11 +79,17 @@ impl Usage {
             Told::Nothing => (known, last_known),
             Told::Last(last) => (known, last.max(last_known)),
             Told::Count(counted, last) => {
+                // It fell: another plan counts it now, from where nobody knows.
+                let fell = known.is_some_and(|known| counted < known);
                 let counted = counted.saturating_sub(ours);
                 // It did not rise: nobody used it since. It rose, and nothing tells when: it may have been just now.
                 let rose = known.is_none_or(|known| counted > known);
                 let last = last.or((counted > 0).then_some(now));
-                (known.max(Some(counted)), if rose { last.max(last_known) } else { last_known })
+                match (fell, rose) {
+                    (true, _) => (Some(counted), Some(now)),
+                    (false, true) => (known.max(Some(counted)), last.max(last_known)),
+                    (false, false) => (known, last_known),
+                }
             }
         };
         Self {
@@ -100,7 +106,7 @@ impl Usage {
             told: !is_silent || told_before,
             silent: is_silent && told_before,
             used,
-            first: counts.and_then(|before| before.first).or(used),
+            first: counts.and_then(|before| before.first).or(used).min(used),
             last_used,
         }
     }

@@ -14,7 +14,7 @@ use state::lifecycle::State;
 use super::{ACCESS_LOG, watched};
 use crate::harness::people::{LAGGARD, PROMPT};
 use crate::harness::signing::{Signer, Traffic};
-use crate::harness::{ACME, API, Stage, Terms};
+use crate::harness::{ACME, API, KEY_SETS, Stage, Terms};
 
 const HOUR: TimeDelta = TimeDelta::hours(1);
 
@@ -193,6 +193,19 @@ async fn where_the_plan_tells_nothing_the_access_log_does() {
     assert!(shown.contains("says the access log /apis/partners"), "{shown}");
     stage.goes_on(HOUR * 9, HOUR, "idle").await;
     assert_eq!((stage.state_of(1).await, stage.ground(1).await), (State::Suspended, Some(Ground::Unused)));
+}
+
+/// Not there, or another API's: whoever uses the key is not to be found in it.
+#[tokio::test(start_paused = true)]
+async fn an_access_log_that_tells_of_no_key_is_no_evidence() {
+    let stage = Stage::new().await;
+    let free = stage.plan("free", &["prod"], None).await;
+    let old = stage.in_plan(&free, &watched().with("access-log", "/apis/nobody")).await;
+    stage.lags(&old, 30).await;
+    assert_eq!((stage.state_of(1).await, stage.held(1).await), (State::Deactivated, Some(HoldReason::NoEvidence)));
+    stage.aws.log_access(KEY_SETS, "/apis/nobody");
+    stage.goes_on(HOUR * 12, HOUR, "another API's").await;
+    assert_eq!((stage.state_of(1).await, stage.held(1).await), (State::Deactivated, Some(HoldReason::NoEvidence)));
 }
 
 #[tokio::test(start_paused = true)]

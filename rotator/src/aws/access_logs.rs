@@ -13,7 +13,7 @@ use state::Time;
 
 use super::probe::AGENT;
 use super::{Answer, failed};
-use crate::failure::{CallFailed, Failure};
+use crate::failure::{CallFailed, Failure, Fault};
 use crate::ports::Ports;
 
 /// How many callers are named at the most.
@@ -47,17 +47,26 @@ impl AccessLogs {
         Self { client: Client::new(config), ports }
     }
 
-    /// How many requests with that key there were and when the last of them was, refused ones included.
+    /// How many requests with that key there were and when the last of them was, refused ones included. `None` if the log
+    /// tells of no key at all, or is not there: then it may be in another form, or another stage's.
     pub async fn use_of(
         &self,
         group: &str,
         key: &str,
         since: Time,
         until: Time,
-    ) -> Result<(u64, Option<Time>), Failure> {
+    ) -> Result<Option<(u64, Option<Time>)>, Failure> {
         let query = format!("filter apiKeyId = \"{key}\" | stats count(*) as calls, max(@timestamp) as last");
-        let rows = self.query(group, &query, since, until).await?;
-        Ok(rows.first().map_or((0, None), |row| (calls(row), last(row))))
+        let rows = match self.query(group, &query, since, until).await {
+            Err(Failure::Call(call)) if call.fault == Fault::NotFound => return Ok(None),
+            rows => rows?,
+        };
+        let told = rows.first().map(|row| (calls(row), last(row))).filter(|(calls, _)| *calls > 0);
+        if told.is_some() {
+            return Ok(told);
+        }
+        let any = self.query(group, "filter ispresent(apiKeyId) | stats count(*) as calls", since, until).await?;
+        Ok(any.first().is_some_and(|row| calls(row) > 0).then_some((0, None)))
     }
 
     /// Who they came from, the busiest first, and not our own probes.
@@ -108,7 +117,7 @@ impl AccessLogs {
                 Some(_) | None => break,
             }
         }
-        let fault = crate::failure::Fault::Unknown;
+        let fault = Fault::Unknown;
         Err(CallFailed { action: "logs:GetQueryResults", resource: group.to_owned(), fault, source: None }.into())
     }
 }

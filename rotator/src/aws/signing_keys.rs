@@ -288,7 +288,12 @@ impl SigningKeys {
     /// When a key was used last, and since when KMS keeps track of that. About an hour late, says the AWS documentation.
     pub async fn last_use(&self, key: &str) -> Result<(Option<Time>, Option<Time>), CallFailed> {
         let told = self.client.get_key_last_usage().key_id(key).send().await;
-        let told = told.map_err(|error| failed("kms:GetKeyLastUsage", key, Answer::Open, error))?;
+        let told = match told.map_err(|error| failed("kms:GetKeyLastUsage", key, Answer::Open, error)) {
+            Ok(told) => told,
+            // Of a key that is gone nothing is told.
+            Err(failed) if failed.fault == Fault::NotFound => return Ok((None, None)),
+            Err(failed) => return Err(failed),
+        };
         let time = |at: &DateTime| Time::from_timestamp(at.secs(), at.subsec_nanos());
         let last = told.key_last_usage().and_then(|last| last.timestamp()).and_then(time);
         Ok((last, told.tracking_start_date().and_then(time)))

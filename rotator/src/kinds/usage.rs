@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::aws::access_logs::AccessLogs;
 use crate::aws::api_keys::{ApiKeys, Plan, Use};
-use crate::failure::{Failure, chain};
+use crate::failure::{Failure, Fault, chain};
 use crate::kind::Case;
 
 /// For how long one read of a plan serves every credential in it.
@@ -65,7 +65,12 @@ impl Witness {
             let Some(period) = period else { continue };
             let mut shared = PlanUse { period, keys: BTreeMap::new(), untold: Vec::new() };
             for other in live.iter().filter(|other| is_in(other, plan)).filter_map(|other| id(other)) {
-                let figures = told.get(other).filter(|figures| !figures.is_empty());
+                // Where keys are told by their values, which nobody here has, each is asked for by its id.
+                let asked = match told.contains_key("") {
+                    true => self.of_key(&told, plan, other, (from, today)).await?,
+                    false => None,
+                };
+                let figures = asked.as_ref().or(told.get(other)).filter(|figures| !figures.is_empty());
                 let Some((_, last)) = figures.and_then(BTreeMap::last_key_value) else {
                     shared.untold.push(other.to_owned());
                     continue;
@@ -100,7 +105,12 @@ impl Witness {
             let mut settlement = settlement.clone();
             settlement.shown = true;
             for key in keys {
-                self.keys.set_remaining(plan, key, settlement.remaining).await?;
+                match self.keys.set_remaining(plan, key, settlement.remaining).await {
+                    Ok(()) => {}
+                    // It is not in the plan any more, so there is nothing to take from it.
+                    Err(failed) if failed.fault == Fault::NotFound => continue,
+                    Err(failed) => return Err(failed.into()),
+                }
                 let shown = self.keys.remaining(plan, key, case.now).await?;
                 settlement.shown &= shown == Some(settlement.remaining);
             }
@@ -161,9 +171,10 @@ impl Witness {
         let version = case.version();
         let since = version.deactivated.unwrap_or(version.created);
         if sighting.told == Told::Nothing {
-            let (calls, last) = self.logs.use_of(group, key, since, case.now).await?;
-            sighting.source = format!("the access log {group}");
-            sighting.told = Told::Count(calls, last);
+            if let Some((calls, last)) = self.logs.use_of(group, key, since, case.now).await? {
+                sighting.source = format!("the access log {group}");
+                sighting.told = Told::Count(calls, last);
+            }
         }
         if version.refuse_at().is_some_and(|at| at <= case.now) {
             // Names help a person; the gate goes by the figures.

@@ -1,6 +1,6 @@
 //! As much of the Logs Insights query language as questions about API keys need.
 //!
-//! `filter` (`=`, `!=`, `in [..]`, joined by `and`), `fields`, `stats` (`count(*)`, `max(..)`,
+//! `filter` (`=`, `!=`, `in [..]`, `ispresent(..)`, joined by `and`), `fields`, `stats` (`count(*)`, `max(..)`,
 //! `min(..)`, `by`), `sort` and `limit`. Fields are the members of events that are JSON objects,
 //! without nested ones, and `@timestamp` and `@message`. Everything else is a malformed query.
 
@@ -51,6 +51,7 @@ struct Condition {
 enum Test {
     In(Vec<Literal>),
     Not(Literal),
+    Present,
 }
 
 /// What a query compares with. Text is compared as text: an id may look like a number.
@@ -131,6 +132,7 @@ impl Condition {
         match &self.test {
             Test::In(literals) => literals.iter().any(|literal| literal.is(value)),
             Test::Not(literal) => !literal.is(value),
+            Test::Present => true,
         }
     }
 }
@@ -291,6 +293,12 @@ impl Parser {
     }
 
     fn condition(&mut self) -> Result<Condition, String> {
+        if self.took_word("ispresent") {
+            self.sign("(")?;
+            let field = self.field()?;
+            self.sign(")")?;
+            return Ok(Condition { field, test: Test::Present });
+        }
         let field = self.field()?;
         let test = if self.took_sign("=") {
             Test::In(vec![self.literal()?])
@@ -302,7 +310,7 @@ impl Parser {
             self.sign("]")?;
             Test::In(values)
         } else {
-            return Err(format!("the embedded AWS models only =, != and in of conditions, here of {field}"));
+            return Err(format!("the embedded AWS models only =, !=, in and ispresent of conditions, here of {field}"));
         };
         Ok(Condition { field, test })
     }
