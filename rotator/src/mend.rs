@@ -11,6 +11,7 @@ use futures::stream::{self, StreamExt};
 use state::credential::{Credential, Version};
 use state::decide::{AWSCURRENT, AWSPENDING, Goal, Secret};
 use state::drift::{Finding, FoundKey, Holds, Inventory, Owner, Remedy, Scope, Served, Stray, examine};
+use state::hold::HoldReason;
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
 
@@ -62,24 +63,34 @@ pub struct Mended {
     pub stopped: Option<Stopped>,
 }
 
-/// Looks at all the provider's keys, paging, within whatever pace the engine has.
-pub async fn survey(engine: &Engine, errand: &Errand<'_>) -> Result<Survey, Stopped> {
+/// Looks at all the provider's keys, paging, within whatever pace the engine has. Of a kind that no credential has, only
+/// keys that could be adopted are looked at, and nobody needs the right to see even those.
+pub async fn survey(engine: &Engine, used: &BTreeSet<String>, errand: &Errand<'_>) -> Result<Survey, Stopped> {
     let mut found = BTreeMap::new();
     for kind in engine.kinds() {
+        let is_used = used.contains(kind.name());
+        // Whose key verifiers trust has always been made here.
+        if !is_used && kind.publishes() {
+            continue;
+        }
+        let is_denied = |failure: &Failure| failure.as_hold().is_some_and(|hold| hold.reason == HoldReason::Denied);
         let mut patience = Patience::default();
-        let keys = loop {
+        loop {
             match kind.survey().await {
-                Ok(keys) => break keys,
+                Ok(keys) => {
+                    found.insert(kind.name(), keys);
+                    break;
+                }
+                Err(failure) if !is_used && is_denied(&failure) => break,
                 Err(failure) => patience.pause(&engine.ports, errand.deadline, failure).await?,
             }
-        };
-        found.insert(kind.name(), keys);
+        }
     }
     Ok(Survey(found))
 }
 
-/// Every credential that anything is recorded of.
-pub async fn everybody(engine: &Engine, errand: &Errand<'_>) -> Result<Vec<CredentialName>, Stopped> {
+/// Every credential that anything is recorded of, and its kind.
+pub async fn everybody(engine: &Engine, errand: &Errand<'_>) -> Result<BTreeMap<CredentialName, String>, Stopped> {
     let mut patience = Patience::default();
     loop {
         match engine.records.names().await {
@@ -174,9 +185,10 @@ pub struct Overview {
 
 /// Compares everything with everything.
 pub async fn overview(engine: &Engine, errand: &Errand<'_>) -> Result<Overview, Stopped> {
-    let survey = survey(engine, errand).await?;
+    let used = everybody(engine, errand).await?.into_values().collect();
+    let survey = survey(engine, &used, errand).await?;
     // After the keys: what was adopted meanwhile is recorded by now.
-    let names = everybody(engine, errand).await?;
+    let names: Vec<CredentialName> = everybody(engine, errand).await?.into_keys().collect();
     let (examined, failed) = look_at_all(engine, &names, Some(&survey), errand).await;
     let unowned = if failed.is_empty() { unowned(&survey, &examined) } else { Vec::new() };
     Ok(Overview { examined, unowned, failed })

@@ -384,7 +384,7 @@ pub fn examine(credential: &Credential, secret: &Secret, inventory: &Inventory, 
     found.extend(pending.filter(|_| comes_back.is_none() || comes_back.as_ref() != secret.holder(AWSPENDING)));
     found.extend(left_behind(credential, secret, now));
     if let Some(keys) = &inventory.keys {
-        credential.versions.values().for_each(|version| recorded(version, keys, &mut found));
+        credential.versions.values().for_each(|version| recorded(version, secret, keys, &mut found));
         keys.iter().for_each(|key| found.extend(unrecorded(credential, key)));
     }
     if let Some(served) = &inventory.served {
@@ -463,7 +463,7 @@ fn left_behind(credential: &Credential, secret: &Secret, now: Time) -> Vec<Findi
 }
 
 /// A recorded version's key.
-fn recorded(version: &Version, keys: &[FoundKey], found: &mut Vec<Finding>) {
+fn recorded(version: &Version, secret: &Secret, keys: &[FoundKey], found: &mut Vec<Finding>) {
     let generation = version.generation;
     let Some(id) = version.provider.get("id").cloned() else {
         if is_to_be_accepted(version) {
@@ -473,8 +473,15 @@ fn recorded(version: &Version, keys: &[FoundKey], found: &mut Vec<Finding>) {
     };
     let key = keys.iter().find(|key| key.id == id);
     if !is_to_be_accepted(version) {
+        // What a rollback brings back is accepted before it is current, and so is what somebody brought back by hand: then
+        // the label is what is to be decided about.
+        let is_read = version.carriers.iter().any(|carrier| secret.has(carrier, AWSCURRENT));
         let is_over = matches!(version.state, State::Suspended | State::Destroyed);
-        if is_over && key.is_some_and(|key| key.availability == Availability::Enabled) {
+        if is_over
+            && version.phase.is_none()
+            && !is_read
+            && key.is_some_and(|key| key.availability == Availability::Enabled)
+        {
             found.push(Finding::KeyEnabled { generation, id, state: version.state });
         }
         return;

@@ -280,7 +280,8 @@ async fn a_value_that_a_stack_wrote_over_comes_back() {
     let (stage, arn) = Stage::two_rotated().await;
     let (good, value) = (stage.current(&arn).await, stage.current_value(&arn).await);
     stage.put(&arn, "{}").await;
+    assert_eq!(words(&repaired(&stage).await.cured), ["ValueWiped"]);
+    assert_eq!((stage.current(&arn).await, stage.current_value(&arn).await), (good, value));
+    stage.put(&arn, "{}").await;
     story(&stage, &arn, &["ValueWiped"]).await;
-    assert!(stage.load(ACME).await.versions[&2].carriers.iter().any(|carrier| carrier.as_str() == good));
-    assert!(!value.is_empty());
 }

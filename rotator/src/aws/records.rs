@@ -170,9 +170,10 @@ impl Records {
         Ok(named(found.items()))
     }
 
-    /// Every credential that anything is recorded of. Reads the whole table: for a look at everything, once a day.
-    pub async fn names(&self) -> Result<Vec<CredentialName>, Failure> {
-        let mut names = Vec::new();
+    /// Every credential that anything is recorded of, and its kind. Reads the whole table: for a look at everything, once
+    /// a day.
+    pub async fn names(&self) -> Result<BTreeMap<CredentialName, String>, Failure> {
+        let mut names = BTreeMap::new();
         let mut start = None;
         loop {
             let page = self
@@ -181,15 +182,18 @@ impl Records {
                 .table_name(&self.table)
                 .filter_expression("sk = :head")
                 .expression_attribute_values(":head", AttributeValue::S("HEAD".into()))
-                .projection_expression("pk")
+                .projection_expression("pk, doc")
                 .set_exclusive_start_key(start)
                 .send()
                 .await
                 .map_err(|error| self.failed("dynamodb:Scan", error))?;
-            names.extend(named(page.items()));
+            for item in page.items() {
+                if let [name] = named(std::slice::from_ref(item)).as_slice() {
+                    names.insert(name.clone(), read::<Head>(text(item, "doc"), "head", name)?.kind);
+                }
+            }
             start = page.last_evaluated_key;
             if start.is_none() {
-                names.sort_unstable();
                 return Ok(names);
             }
         }

@@ -60,7 +60,7 @@ impl Finding {
         "Unmanaged",
     ];
 
-    /// Its name, as in the code: the command line's word, the metric's, and the runbook's heading.
+    /// Its name, as in the code: the command line's word, the metric's, and the runbook's.
     pub fn word(&self) -> &'static str {
         match self {
             Self::SecretReplaced { .. } => "SecretReplaced",

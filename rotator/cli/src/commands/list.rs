@@ -1,5 +1,7 @@
 //! `rotator list`
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use rotator::failure::{BadInput, Failure};
 use serde::Serialize;
@@ -16,7 +18,8 @@ const AT_ONCE: usize = 16;
 
 /// List every credential under management
 ///
-/// Shows every secret with a tag rotator:kind. One that was created in the last five minutes may be missing.
+/// Shows every secret with a tag rotator:kind, and every credential that anything is recorded of, its secret deleted or
+/// not. A secret that was created in the last five minutes may be missing.
 ///
 /// Exits with 3 if any of them is held or has an emergency open.
 #[derive(Debug, clap::Args)]
@@ -30,8 +33,12 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     out.wait_for("reading the records");
     let names = context.engine.secrets.managed().await.map_err(Trouble::failure("could not list the secrets"))?;
-    let names = names.iter().filter(|name| name.starts_with(&args.prefix)).map(|name| CredentialName::parse(name));
-    let credentials = stream::iter(names.collect::<Result<Vec<_>, _>>()?)
+    let tagged = names.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
+    // A secret that is deleted is in no list, and its keys may live.
+    let recorded = context.engine.records.names().await.map_err(Trouble::failure("could not read the table"))?;
+    let names: BTreeSet<CredentialName> = tagged.into_iter().chain(recorded.into_keys()).collect();
+    let names = names.into_iter().filter(|name| name.as_str().starts_with(&args.prefix));
+    let credentials = stream::iter(names.collect::<Vec<_>>())
         .map(|name| read(context, name))
         .buffered(AT_ONCE)
         .try_collect::<Vec<_>>()
