@@ -56,6 +56,23 @@ impl Stage {
     }
 }
 
+/// Whoever was interrupted repeats the command, and retirement may have been faster.
+#[tokio::test(start_paused = true)]
+async fn repeated_it_goes_no_further_back() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default().with("max-live", "8")).await;
+    for _ in 0..2 {
+        stage.rotate(&arn).await;
+        stage.assert_rotated();
+    }
+    for _ in 0..2 {
+        let said = stage.roll_back(None).await;
+        assert_eq!((said.outcome, stage.load(ACME).await.head.current), (Outcome::Done, Some(2)), "{said:?}");
+    }
+    assert_eq!(stage.roll_back(Some("1")).await.outcome, Outcome::Done);
+    assert_eq!(stage.load(ACME).await.head.current, Some(1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn within_the_overlap_the_old_key_is_current_again_and_the_bad_one_is_deactivated() {
     let stage = Stage::new().await;
@@ -80,8 +97,10 @@ async fn within_the_overlap_the_old_key_is_current_again_and_the_bad_one_is_deac
 
     // Again is once.
     let world = stage.world().await;
-    assert_eq!(stage.roll_back(Some("1")).await.outcome, Outcome::Done);
-    assert_eq!(stage.world().await, world);
+    for to in [Some("1"), None] {
+        assert_eq!(stage.roll_back(to).await.outcome, Outcome::Done);
+        assert_eq!(stage.world().await, world);
+    }
 
     // And it goes on as ever.
     stage.pass(HOUR * 25).await;

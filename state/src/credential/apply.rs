@@ -542,7 +542,6 @@ impl Credential {
         // Of one that a rollback brought back, nothing that followed its deactivation is true any more.
         (version.deactivated, version.disable_at, version.suspend_at) = (None, None, None);
         (version.usage, version.ground, version.ordered) = (None, None, None);
-        version.settled.clear();
         (version.ours, version.brownouts, version.waived) = (0, 0, false);
         // A key drawn after the order was given is unknown to whoever has the old ones, whatever its token; so is a
         // standby that the order does not name.

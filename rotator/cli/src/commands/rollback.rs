@@ -18,13 +18,14 @@ use crate::trouble::{Outcome, Trouble};
 ///
 /// What can't come back is refused: a version that is destroyed or compromised, or whose value is gone.
 ///
-/// Interrupting the command stops nothing: the retirement function brings what was begun to its end. Exits with 3 if
-/// something holds.
+/// Interrupting the command stops nothing: run again, it goes on at once; the retirement function brings what was begun
+/// to its end half an hour later. Exits with 3 if something holds.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The credential: its secret's name
     name: String,
-    /// Bring this version back: its number as `rotator show` has it; by default the youngest before the current one
+    /// Bring this version back: its number as `rotator show` has it; by default the youngest before the current one, unless
+    /// that was brought back itself
     #[arg(long, value_name = "VERSION")]
     to: Option<u32>,
     /// Say why, for the history
@@ -91,7 +92,7 @@ impl View for RollbackView {
                 "{}: {current} is current again; generation {was} is deactivated, and accepted until its overlap is over\n",
                 self.name
             ),
-            None => format!("{}: {current} is current\n", self.name),
+            None => format!("{}: {current} is current; --to goes further back\n", self.name),
         }
     }
 }
