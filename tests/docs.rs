@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::TimeDelta;
 use rotator::adoption::{self, Selection};
 use state::decide::AWSCURRENT;
+use state::drift::Finding;
 use state::hold::HoldReason;
 use state::policy::{COMMON_TAGS, PUBLISHING_TAGS, WATCHED_TAGS};
 
@@ -194,6 +195,14 @@ fn every_hold_has_its_heading_in_the_runbook_and_every_such_heading_is_a_hold() 
             assert!(section.contains(part), "{reason} lacks {part}");
         }
     }
+}
+
+#[test]
+fn every_finding_is_told_in_the_runbook() {
+    let page = read("runbook.md");
+    let told = |word: &&str| page.contains(&format!("\n**{word}.** "));
+    let untold: Vec<&str> = Finding::WORDS.into_iter().filter(|word| !told(word)).collect();
+    assert!(untold.is_empty(), "{untold:?}");
 }
 
 #[test]

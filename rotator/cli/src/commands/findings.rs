@@ -7,7 +7,7 @@ use state::credential::Credential;
 use state::drift::{Finding, Remedy};
 
 use crate::output::{harmless, moment};
-use crate::trouble::{ErrorBody, Trouble};
+use crate::trouble::{ErrorBody, Outcome, Trouble};
 
 /// A finding.
 ///
@@ -83,13 +83,21 @@ pub struct CredentialView {
     pub findings: Vec<FindingView>,
     /// Why it could not be looked at, or not be put right.
     pub error: Option<ErrorBody>,
+    /// With what that would end a command.
+    #[serde(skip)]
+    outcome: Outcome,
 }
 
 impl CredentialView {
     /// Of a plan.
     pub fn planned(examined: &Examined, now: Time) -> Self {
         let view = |finding| FindingView::new(finding, Some(&examined.credential), now, false);
-        Self { name: examined.name.to_string(), findings: examined.findings.iter().map(view).collect(), error: None }
+        Self {
+            name: examined.name.to_string(),
+            findings: examined.findings.iter().map(view).collect(),
+            error: None,
+            outcome: Outcome::Done,
+        }
     }
 
     /// Of what was done and what is left. Each cured finding's remedy is told as it was before.
@@ -99,12 +107,21 @@ impl CredentialView {
         let left_view = |finding| FindingView::new(finding, Some(&left.credential), now, false);
         let findings = done.chain(left.findings.iter().map(left_view)).collect();
         let trouble = stopped.map(Trouble::stopped(format!("could not put {name} right")));
-        Self { name: name.to_string(), findings, error: trouble.as_ref().map(ErrorBody::from) }
+        let outcome = trouble.as_ref().map_or(Outcome::Done, Trouble::outcome);
+        Self { name: name.to_string(), findings, error: trouble.as_ref().map(ErrorBody::from), outcome }
     }
 
     /// Of one that could not be looked at, or not to the end.
     pub fn failed(name: &str, trouble: &Trouble) -> Self {
-        Self { name: name.to_owned(), findings: Vec::new(), error: Some(trouble.into()) }
+        Self { name: name.to_owned(), findings: Vec::new(), error: Some(trouble.into()), outcome: trouble.outcome() }
+    }
+
+    /// How a command about it ends: what is held, or left, is a person's.
+    pub fn outcome(&self) -> Outcome {
+        match self.outcome {
+            Outcome::Done => Outcome::attention_if(self.left() > 0),
+            other => other,
+        }
     }
 
     /// How many findings were put right.

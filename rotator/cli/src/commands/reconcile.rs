@@ -99,10 +99,12 @@ impl ReconcileView {
     }
 
     fn outcome(&self) -> Outcome {
-        if self.credentials.iter().any(|one| one.error.is_some()) {
-            return Outcome::Failed;
-        }
-        Outcome::attention_if(self.left() > 0)
+        let worst = self.credentials.iter().map(CredentialView::outcome).max_by_key(|outcome| match outcome {
+            Outcome::Done => 0,
+            Outcome::Attention => 1,
+            Outcome::BadUsage | Outcome::Failed => 2,
+        });
+        worst.filter(|worst| *worst != Outcome::Done).unwrap_or(Outcome::attention_if(!self.keys.is_empty()))
     }
 }
 

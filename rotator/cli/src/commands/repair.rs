@@ -92,10 +92,7 @@ impl RepairView {
     }
 
     fn outcome(&self) -> Outcome {
-        if self.credential.error.is_some() {
-            return Outcome::Failed;
-        }
-        Outcome::attention_if(self.credential.left() > 0)
+        self.credential.outcome()
     }
 }
 

@@ -87,7 +87,8 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 ///      "gate": {"open": false, "ground": null, "reason": "StillInUse", "idleBeforeSuspend": "P2D", "ceiling": "...",
 ///               "atCeiling": "suspend"},
 ///      "usage": {"source": "GetUsage", "told": true, "requests": 412, "lastUsed": "...", "looked": "...",
-///                "seenUntil": "...", "nextLook": "...", "callers": ["203.0.113.7 app/1.0 GET /prod/ping (412 requests, ///                last 2026-11-21 11:00 UTC)"], "callersErased": false},
+///                "seenUntil": "...", "nextLook": "...", "callers": ["203.0.113.7 app/1.0 GET /prod/ping (412 requests,
+///                last 2026-11-21 11:00 UTC)"], "callersErased": false},
 ///      "settled": {"PLAN": {"since": "2026-11-01", "allowance": 5000, "used": {"KEY": 412}, "remaining": 88,
 ///                  "shown": true}},
 ///      "overspend": {"betweenLooks": "PT1H", "usageLag": "PT1H"},
@@ -111,8 +112,8 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 /// `exposure`, of suspended and destroyed versions: `after`: how long it took from the order to the first refusal that
 /// was seen; null while none was seen (`over`: and none will be looked for; `unproved` says why, of suspended ones).
 ///
-/// Of keys that verifiers fetch: `keySet`: where, if ROTATOR_JWKS_URL says so; `standby`: published, and waiting for a rotation; `published`: since when verifiers
-/// can know it; `standbyDue`: since when the current version lacks a standby; `disableAt`, `disabled`: when it signs
+/// Of keys that verifiers fetch: `keySet`: where, if ROTATOR_JWKS_URL says so; `standby`: published, and waiting for a
+/// rotation; `published`: since when verifiers can know it; `standbyDue`: since when the current version lacks a standby; `disableAt`, `disabled`: when it signs
 /// nothing any more; `sweepAt`: when the provider is searched for keys that lost answers left; `trustedUntil`, of a
 /// compromised or withdrawn version: the last moment at which a cache may still trust it; `strangeUntil`: until when
 /// verifiers that fetched the key set before it was in it may refuse what it signs. `also`: the version whose key the

@@ -277,10 +277,7 @@ fn errand(engine: &Engine) -> Errand<'static> {
 }
 
 fn note(engine: &Engine) -> Note {
-    let mut salt = [0; 16];
-    engine.ports.entropy.fill(&mut salt);
-    let reason = "found in a public repository".to_owned();
-    Note { salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(), who: "the demo".into(), reason }
+    engine.note("the demo", "found in a public repository")
 }
 
 /// A Saturday noon: the demo is the same every time.

@@ -67,7 +67,10 @@ impl Doctor<'_> {
                 asked(&self.context.engine, async || Ok(self.iam.ask(role, &actions, resource, context).await?));
             let answers = match asked.await {
                 Ok(answers) => answers,
-                Err(stopped) => return vec![unsimulated(&format!("what {name} may do{what_for}"), &stopped)],
+                Err(stopped) => {
+                    checks.push(unsimulated(&format!("what {name} may do{what_for}"), &stopped));
+                    return checks;
+                }
             };
             for (action, answer) in actions.into_iter().zip(answers) {
                 checks.extend(judged(name, role, action, resource, answer));
