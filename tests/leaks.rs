@@ -295,6 +295,15 @@ async fn a_whole_life(ear: &Ear) {
     stage.rotate(&arn).await;
     learn_keys(&stage, ear);
     assert!(stage.load(ACME).await.head.current == Some(2), "{}", ear.text());
+    ear.say(&format!("{:?}\n", stage.command(&["rollback", ACME, "--reason", "it fails"]).await));
+    assert!(stage.load(ACME).await.head.current == Some(1), "{}", ear.text());
+    stage.rotate(&arn).await;
+    learn_keys(&stage, ear);
+    // Made again, with the value that is read for it.
+    stage.delete_key(&stage.id_of(3).await).await;
+    ear.say(&format!("{:?}\n", stage.command(&["reconcile", ACME, "--yes"]).await));
+    assert!(stage.gets_through(&stage.current_value(&arn).await).await, "{}", ear.text());
+    ear.say(&format!("{:?}\n", stage.command(&["retire", ACME, "--generation", "2", "--reason", "bad"]).await));
     let name = CredentialName::parse(ACME).expect("a name");
     let note = Note { salt: "00".into(), who: "ada".into(), reason: "leaked".into() };
     let (engine, errand) = (stage.engine_unhurt(), stage.errand());
@@ -326,12 +335,12 @@ fn nothing_that_is_logged_measured_or_stored_holds_a_value() {
     let ear = Ear::default();
     listening(&ear, "trace", a_whole_life(&ear));
     let said = ear.text();
-    for proof in
-        ["committed", "step over", "tick over", "metric Key(Steps", "metric Key(Transitions", "emergency ordered"]
-    {
+    let measured = ["metric Key(Steps", "metric Key(Transitions"];
+    let told = ["committed", "step over", "tick over", "is current again", "KeyVanished", "emergency ordered"];
+    for proof in measured.into_iter().chain(told) {
         assert!(said.contains(proof), "{proof} was not heard: this test would prove nothing");
     }
-    assert!(ear.heard().secrets.len() >= 6, "three keys and a token for each step");
+    assert!(ear.heard().secrets.len() >= 8, "four keys and a token for each step");
     ear.assert_silent("a whole life");
 }
 

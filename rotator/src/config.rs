@@ -21,7 +21,8 @@ pub struct Config {
     /// `ROTATOR_JWKS_URL`: where the function `jwks` answers, to which a credential's name is added, for instance
     /// `https://ID.execute-api.REGION.amazonaws.com/v1/jwks`. Needed for signing keys only.
     pub jwks_url: Option<String>,
-    /// `ROTATOR_CONTROL_PLANE_SHARE`: how much of API Gateway's 10 calls a second retirement may use, in percent.
+    /// `ROTATOR_CONTROL_PLANE_SHARE`: how much of API Gateway's 10 calls a second retirement, and a look at everything,
+    /// may use, in percent.
     /// Default 20; the rest is for rotations and for everybody else in the account.
     pub control_plane_share: u32,
     /// `ROTATOR_USAGE_LAG`: how long AWS may take to tell of a key's use, as an ISO 8601 duration. Default `PT1H`:

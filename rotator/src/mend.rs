@@ -189,7 +189,11 @@ pub async fn overview(engine: &Engine, errand: &Errand<'_>) -> Result<Overview, 
     let survey = survey(engine, &used, errand).await?;
     // After the keys: what was adopted meanwhile is recorded by now.
     let names: Vec<CredentialName> = everybody(engine, errand).await?.into_keys().collect();
-    let (examined, failed) = look_at_all(engine, &names, Some(&survey), errand).await;
+    let (mut examined, failed) = look_at_all(engine, &names, Some(&survey), errand).await;
+    // The survey is minutes old, the records are not: whatever differs is looked at once more, by itself.
+    for one in examined.iter_mut().filter(|one| !one.findings.is_empty()) {
+        *one = look(engine, &one.name.clone(), Scope::All, None, errand).await?;
+    }
     let unowned = if failed.is_empty() { unowned(&survey, &examined) } else { Vec::new() };
     Ok(Overview { examined, unowned, failed })
 }
@@ -232,8 +236,15 @@ pub async fn mend(
         let arn = left.credential.head.arn.clone();
         let done = engine.run(&name, Some(&arn), &Goal::Mend(next.clone()), errand).await;
         stopped = done.err();
+        match look(engine, &name, scope, None, errand).await {
+            Ok(found) => left = found,
+            // What was done is done, and is told.
+            Err(failed) => {
+                left.findings.retain(|finding| stopped.is_some() || !finding.is_same_as(&next));
+                stopped = stopped.or(Some(failed));
+            }
+        }
         tried.push(next);
-        left = look(engine, &name, scope, None, errand).await?;
     }
     tried.retain(|finding| !left.findings.iter().any(|left| left.is_same_as(finding)));
     Ok(Mended { name, cured: tried, left, stopped })

@@ -134,10 +134,10 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// What stays known after a commit: the labels, unless this run moved one, whose the intents are, and which key was
-    /// made, because nobody else may know.
+    /// What stays known after a commit: the labels, unless this run moved one or looked at a key's use, which may take
+    /// minutes; whose the intents are; and which key was made, because nobody else may know.
     pub fn after_commit(self) -> Self {
-        let secret = if self.moved { None } else { self.secret };
+        let secret = if self.moved || self.sighting.is_some() { None } else { self.secret };
         Self { secret, ours: self.ours, stuck: self.stuck, minted: self.minted, ..Self::default() }
     }
 }

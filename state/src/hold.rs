@@ -139,7 +139,7 @@ impl HoldReason {
                 "find who still uses it (`rotator show` names them where the API keeps an access log), or let it go with `rotator retire`"
             }
             Self::NoEvidence => {
-                "give the usage plan a quota or declare rotator:access-log, or let it go with `rotator retire`"
+                "find out by other means whether it is used, and let it go with `rotator retire`; for the next, declare rotator:access-log"
             }
             Self::StillAccepted => "see whether somebody enabled the key again: `rotator reconcile` shows it",
             Self::ReplicaBehind => "look at the secret's replication status; retirement goes on by itself",

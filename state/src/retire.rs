@@ -21,12 +21,13 @@ use crate::standby::{give_up, make, mint};
 pub(crate) fn decide_retire(credential: &Credential, observed: &Observed, now: Time) -> Decision {
     let is_stuck = |version: &Version| observed.stuck.contains(&version.generation);
     let is_due = |version: &&Version| {
-        !is_stuck(version) && version.due().is_some_and(|at| at <= now)
-            || !is_stuck(version) && observed.ours.contains(&version.generation) && version.phase.is_some()
+        version.due().is_some_and(|at| at <= now)
+            || observed.ours.contains(&version.generation) && version.phase.is_some()
     };
-    let promoting =
-        credential.candidate().filter(|version| version.phase == Some(Phase::Promoting) && !is_stuck(version));
+    let promoting = credential.candidate().filter(|version| version.phase == Some(Phase::Promoting));
+    let promoting = promoting.filter(|version| !is_stuck(version));
     let mut due: Vec<&Version> = credential.versions.values().filter(is_due).collect();
+    due.retain(|version| !is_stuck(version));
     // A key that a stranger has waits for nothing.
     due.sort_by_key(|version| !(version.compromised.is_some() && version.state.is_accepted()));
     if due.is_empty() && promoting.is_none() {

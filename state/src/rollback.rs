@@ -57,20 +57,21 @@ pub enum NoWayBack {
     EmergencyStands,
 }
 
-/// The version that a rollback brings back when nobody names one: the youngest one before the current; that itself, if
-/// it is there by a rollback.
+/// The version that a rollback brings back when nobody names one: the one that the current replaced, or else the
+/// youngest before it; the current itself, if it is there by a rollback.
 pub fn target(credential: &Credential) -> Result<u32, NoWayBack> {
     if let Some(version) = credential.candidate().filter(|version| version.is_coming_back()) {
         return Ok(version.generation);
     }
     let current = credential.current().ok_or(NoWayBack::NothingCurrent)?;
-    let bad = current.replaces.as_ref().and_then(|replaces| replaces.generation);
+    let replaced = current.replaces.as_ref().and_then(|replaces| replaces.generation);
     let current = current.generation;
     // It was brought back already: whoever repeats the command does not want to go further.
-    if bad.is_some_and(|bad| bad > current) {
+    if replaced.is_some_and(|replaced| replaced > current) {
         return Ok(current);
     }
-    let before = credential.versions.range(..current).rev().map(|(_, version)| version);
+    // Between the two may be one that somebody rolled back from.
+    let before = replaced.into_iter().chain((0..current).rev()).filter_map(|one| credential.versions.get(&one));
     let can_be_had = |version: &&Version| can_come_back(version).is_ok();
     before.filter(can_be_had).map(|version| version.generation).next().ok_or(NoWayBack::NothingBefore(current))
 }

@@ -458,3 +458,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_key_that_is_being_put_right_is_not_refused_meanwhile() {
+    let world = &mut rotated(&[]);
+    pass(world, OVERLAP - HOUR, HOUR, |_| {});
+    world.later(HOUR - MINUTE);
+    world.commit(Change::Claimed { generation: 1 });
+    let until = world.version(1).open_until.expect("claimed");
+    assert!(until > world.now + MINUTE, "longer than the overlap");
+    world.later(MINUTE);
+    done(world.retire());
+    assert_eq!(world.version(1).place(), Place(State::Deactivated, None));
+    world.later(until - world.now);
+    done(world.retire());
+    assert_eq!(world.version(1).state, State::Suspended);
+}
+
+/// Whoever began to put the incumbent's key right does not know of the rotation that ends meanwhile.
+#[test]
+fn a_rotation_takes_nobodys_claim_away() {
+    let world = &mut rotated(&[]);
+    world.commit(Change::Claimed { generation: 2 });
+    let until = world.version(2).open_until;
+    done(world.rotate(3));
+    assert_eq!((world.version(2).state, world.version(2).open_until), (State::Deactivated, until));
+}

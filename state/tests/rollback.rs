@@ -72,6 +72,17 @@ fn a_key_that_vanished_is_made_again_with_its_value() {
 }
 
 #[test]
+fn whoever_is_putting_the_key_right_is_waited_for() {
+    let world = &mut rotated(&[]);
+    world.commit(Change::Claimed { generation: 1 });
+    let until = world.version(1).open_until.expect("claimed");
+    assert_eq!(world.roll_back(1), Some(Decision::WaitUntil(until)));
+    world.later(until - world.now);
+    done(world.roll_back(1));
+    is_back(world);
+}
+
+#[test]
 fn a_label_that_somebody_moved_back_by_hand_is_followed() {
     let world = &mut rotated(&[]);
     let labels = world.secret.labels.get_mut(&token(2)).expect("the holder");

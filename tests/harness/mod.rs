@@ -4,6 +4,7 @@ pub mod faults;
 pub mod mishaps;
 pub mod people;
 pub mod signing;
+pub mod tally;
 pub mod turns;
 pub mod webhooks;
 

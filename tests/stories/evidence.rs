@@ -14,6 +14,7 @@ use state::lifecycle::State;
 use super::{ACCESS_LOG, watched};
 use crate::harness::people::{LAGGARD, PROMPT};
 use crate::harness::signing::{Signer, Traffic};
+use crate::harness::tally::Tally;
 use crate::harness::{ACME, API, KEY_SETS, Stage, Terms};
 
 const HOUR: TimeDelta = TimeDelta::hours(1);
@@ -56,7 +57,12 @@ async fn a_laggard_holds_a_retirement_is_named_and_lets_it_go() {
     let stage = Stage::new().await;
     assert!(stage.aws.log_access(API, ACCESS_LOG));
     let old = rotated(&stage, &watched().with("access-log", ACCESS_LOG)).await;
-    stage.lags(&old, 30).await;
+    let tally = Tally::default();
+    {
+        let _counted = metrics::set_default_local_recorder(&tally);
+        stage.lags(&old, 30).await;
+    }
+    assert!(tally.of("Holds reason=StillInUse") > 0, "{tally:?}");
     assert_eq!((stage.state_of(1).await, stage.held(1).await), (State::Deactivated, Some(HoldReason::StillInUse)));
 
     // How much, and when last; to whoever looks.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
-use local_aws::{Function, FunctionError};
+use local_aws::{ApiKeyView, Function, FunctionError};
 use rotator::mend::{look_at_all, mend, overview};
 use serde_json::{Value, json};
-use state::decide::AWSCURRENT;
+use state::decide::{AWSCURRENT, AWSPENDING};
 use state::drift::{Finding, Remedy, Scope};
 use state::hold::HoldReason;
 use state::ledger::Change;
@@ -17,7 +17,8 @@ use state::name::CredentialName;
 
 use super::{others, words};
 use crate::harness::mishaps::{CREDENTIAL_TAG, GLOBEX, VERSION_TAG};
-use crate::harness::{ACME, Stage, Terms, Which};
+use crate::harness::tally::Tally;
+use crate::harness::{ACME, Stage, Terms, Which, document};
 
 /// Everything that a look at everything finds, which is what a plan shows: nothing at all changes.
 async fn found(stage: &Stage) -> Vec<Finding> {
@@ -116,6 +117,27 @@ async fn a_rotation_that_is_under_way_is_no_drift() {
     assert_eq!(found(&stage).await, []);
     stage.wait(TimeDelta::minutes(6)).await;
     assert_eq!(words(&found(&stage).await), ["HalfDone"], "nobody is at work on it any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_a_version_that_was_given_up_is_suspended() {
+    let (stage, arn) = Stage::two_rotated().await;
+    stage.rotate_without(&arn, "apigateway:POST /usageplans/{plan}/keys").await;
+    stage.move_label(&arn, AWSPENDING, None).await;
+    // It is held for the denied call, and looked at again after a quarter of an hour. Then it is given up.
+    stage.faults.deny("apigateway:PATCH /apikeys/{key}");
+    for _ in 0..2 {
+        stage.pass(TimeDelta::minutes(20)).await;
+    }
+    stage.faults.allow("apigateway:PATCH /apikeys/{key}");
+    let given_up = stage.load(ACME).await.versions[&3].provider["name"].clone();
+    let is_its = |key: &ApiKeyView| key.name.as_deref() == Some(given_up.as_str());
+    let id = stage.aws.inspect_api_keys().into_iter().find(is_its).expect("it was made").id;
+    assert!(stage.api_key(&id).enabled, "{}", stage.story(ACME).await);
+    stage.wait(TimeDelta::minutes(6)).await;
+    story(&stage, &["CleanUpOpen"]).await;
+    assert!(!stage.api_key(&id).enabled);
+    goes_on(&stage, &arn).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,6 +288,25 @@ async fn a_suspended_key_that_somebody_enabled_is_suspended_again() {
     goes_on(&stage, &arn).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_destroyed_key_that_somebody_brought_back_is_only_told() {
+    let stage = Stage::new().await;
+    let arn = stage.signing(&Terms::kms()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    for _ in 0..6 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+    assert_eq!(stage.load(ACME).await.versions[&1].state, State::Destroyed, "{}", stage.story(ACME).await);
+    let key = stage.id_of(1).await;
+    assert_eq!(found(&stage).await, []);
+    stage.kms().cancel_key_deletion().key_id(&key).send().await.expect("cancelled");
+    assert_eq!(found(&stage).await, [], "a disabled key signs nothing");
+    stage.kms().enable_key().key_id(&key).send().await.expect("enabled");
+    let said = told(&stage, "KeyEnabled").await;
+    assert!(said.contains(&key) && said.contains("by hand"), "{said}");
+}
+
 /// Break glass: the new key leaked, and somebody brought the old one back by hand, key and label.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_consumers_read_is_never_refused_by_a_cure() {
@@ -332,6 +373,18 @@ async fn a_secret_that_is_deleted_while_its_keys_live_is_only_told() {
     assert_eq!(found(&stage).await, []);
     client.delete_secret().secret_id(&arn).force_delete_without_recovery(true).send().await.expect("deleted");
     told(&stage, "SecretDeleted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_secret_under_a_name_that_is_taken_is_only_told() {
+    let (stage, arn) = Stage::two_rotated().await;
+    let value = stage.current_value(&arn).await;
+    let client = stage.secrets_manager();
+    client.delete_secret().secret_id(&arn).force_delete_without_recovery(true).send().await.expect("deleted");
+    let anew = stage.secret(ACME, &document(&value), &Terms { schedule: None, ..Terms::default() }).await;
+    let said = told(&stage, "SecretReplaced").await;
+    assert!(said.contains(&anew), "{said}");
+    assert!(stage.gets_through(&value).await, "nothing is retired on the word of another secret");
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,6 +473,24 @@ async fn a_key_set_that_is_not_what_the_records_say_is_only_told() {
     told(&stage, "KeySetUnreachable").await;
 }
 
+/// A cache in front of the key set that never looks again.
+#[tokio::test(start_paused = true)]
+async fn a_withdrawn_key_that_is_still_served_is_only_told() {
+    let stage = Stage::new().await;
+    let arn = stage.signing(&Terms::kms()).await;
+    let (served, first) =
+        (stage.key_set(ACME).await.json(), stage.load(ACME).await.versions[&1].provider["kid"].clone());
+    stage.rotate(&arn).await;
+    stage.pass(TimeDelta::hours(25)).await;
+    assert_eq!(stage.load(ACME).await.versions[&1].state, State::Suspended, "{}", stage.story(ACME).await);
+    let mut keys = stage.key_set(ACME).await.json();
+    let withdrawn = served["keys"].as_array().expect("keys").iter().find(|key| key["kid"] == first.as_str());
+    keys["keys"].as_array_mut().expect("keys").push(withdrawn.expect("it was served").clone());
+    stage.aws.register("jwks", Arc::new(Stale(keys)));
+    let said = told(&stage, "KidExtra").await;
+    assert!(said.contains(&format!("{first} of generation 1")), "{said}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_more_is_changed_than_the_cap_says() {
     let (stage, arn) = Stage::two_rotated().await;
@@ -447,8 +518,15 @@ async fn the_retirement_function_tells_once_a_day_and_changes_nothing() {
     stage.key("wild").await;
     let before = stage.world().await;
     let event = json!({"detail-type": "Scheduled Event", "detail": {"task": "reconcile"}});
-    let answer = stage.call(Which::Retirement, event).await.expect("looked at");
+    let tally = Tally::default();
+    let answer = {
+        let _counted = metrics::set_default_local_recorder(&tally);
+        stage.call(Which::Retirement, event).await.expect("looked at")
+    };
     assert_eq!(answer, json!({"lookedAt": 2, "findings": 2}));
+    for word in ["PlanLost", "Unmanaged"] {
+        assert_eq!(tally.of(&format!("Findings finding={word}")), 1, "{tally:?}");
+    }
     assert_eq!(stage.world().await, before);
     let event = json!({"detail-type": "Scheduled Event", "detail": {"task": "other"}});
     let refused = stage.call(Which::Retirement, event).await.expect_err("refused");

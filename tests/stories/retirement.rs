@@ -60,3 +60,29 @@ async fn an_index_that_is_behind_is_only_a_hint() {
     assert_eq!(stage.load(ACME).await, suspended);
     stage.assert_sound(ACME, "after a stale hint").await;
 }
+
+/// Whether its refusal can't be seen, or its value not be read.
+#[tokio::test(start_paused = true)]
+async fn one_version_that_cannot_go_on_holds_up_no_other() {
+    for hurt in ["probe:GET /prod/ping", "secretsmanager:GetSecretValue"] {
+        let (stage, arn) = Stage::two_rotated().await;
+        stage.pass(TimeDelta::hours(12)).await;
+        stage.rotate(&arn).await;
+        stage.assert_rotated();
+        stage.faults.deny(hurt);
+        stage.pass(TimeDelta::hours(13)).await;
+        let first = stage.load(ACME).await.versions[&1].clone();
+        assert_eq!((first.state, &first.refused), (State::Suspended, &None), "{hurt}");
+        stage.pass(TimeDelta::hours(12)).await;
+        let credential = stage.load(ACME).await;
+        assert_eq!(credential.versions[&1].refused, None, "{hurt}: not seen to this day");
+        assert_eq!(credential.versions[&2].state, State::Suspended, "{hurt}: {}", stage.story(ACME).await);
+        stage.faults.allow(hurt);
+        for _ in 0..2 {
+            stage.pass(TimeDelta::hours(25)).await;
+        }
+        let credential = stage.load(ACME).await;
+        assert!(credential.versions.range(..3).all(|(_, version)| version.state == State::Destroyed), "{hurt}");
+        stage.assert_sound(ACME, hurt).await;
+    }
+}

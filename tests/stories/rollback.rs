@@ -71,6 +71,11 @@ async fn repeated_it_goes_no_further_back() {
     }
     assert_eq!(stage.roll_back(Some("1")).await.outcome, Outcome::Done);
     assert_eq!(stage.load(ACME).await.head.current, Some(1));
+    // What was good before the next one is what is wanted, and not one that somebody rolled back from.
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    assert_eq!(stage.roll_back(None).await.outcome, Outcome::Done);
+    assert_eq!(stage.load(ACME).await.head.current, Some(1));
 }
 
 #[tokio::test(start_paused = true)]

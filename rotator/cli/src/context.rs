@@ -52,6 +52,11 @@ impl Context {
         Self { engine: Engine::new(&aws, settings, ports), aws, who: OnceLock::new() }
     }
 
+    /// An engine for a look at everything, which leaves most of API Gateway's control plane to others.
+    pub fn paced(&self) -> Engine {
+        Engine::paced(&self.aws, self.engine.config.clone(), self.engine.ports.clone())
+    }
+
     /// Now.
     pub fn now(&self) -> Time {
         self.engine.ports.clock.now()

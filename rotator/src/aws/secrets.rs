@@ -39,6 +39,8 @@ pub struct NewSecret<'a> {
 /// What of a secret is no business of a rotation, but of whoever asks why it does not work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Particulars {
+    /// Its ARN.
+    pub arn: String,
     /// The function that rotates it.
     pub function_arn: Option<String>,
     /// The key that encrypts it, by whichever name it was given; `None` for AWS's own.
@@ -101,6 +103,7 @@ impl Secrets {
         let found = self.client.describe_secret().secret_id(id).send().await;
         let found = found.map_err(|error| failed("secretsmanager:DescribeSecret", id, Answer::Open, error))?;
         Ok(Particulars {
+            arn: found.arn().unwrap_or_default().to_owned(),
             function_arn: found.rotation_lambda_arn().map(str::to_owned),
             encrypted_by: found
                 .kms_key_id()

@@ -410,7 +410,14 @@ impl Run<'_> {
                     Err(Failure::Call(call)) if call.fault == Fault::Rejected => None,
                     read => read?,
                 };
-                let ours = kind.see_accepted(&case, document.as_ref()).await?;
+                let ours = match kind.see_accepted(&case, document.as_ref()).await {
+                    // It is enabled, and what was waited for will not be shown: its overlap goes on.
+                    Err(Failure::NotYet(reason)) if version.brownout_until.is_some_and(|end| end + HEARD_OF <= now) => {
+                        warn!(credential = %self.name, generation, reason, "a brownout's end was not proved");
+                        0
+                    }
+                    seen => seen?,
+                };
                 let since = version.brownout_began.unwrap_or(now);
                 // How many were refused is good to know; that the key is back must not wait for it.
                 let refused = match kind.refusals(&case, since, now).await {

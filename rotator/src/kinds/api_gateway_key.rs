@@ -351,7 +351,11 @@ impl Kind for ApiGatewayKey {
         if wishes.probes_in(&self.keys.plans_of(id).await?).is_err() {
             return Ok(None);
         }
-        Ok(Some(self.prober.send(probe, &key).await == Recognition::Refused))
+        match self.prober.send(probe, &key).await {
+            Recognition::Refused => Ok(Some(true)),
+            Recognition::Recognised => Ok(Some(false)),
+            Recognition::Inconclusive(why) => Err(Failure::NotYet(format!("{probe}: {why}"))),
+        }
     }
 }
 

@@ -170,11 +170,11 @@ impl Witness {
         let Some(group) = log_group(case) else { return Ok(sighting) };
         let version = case.version();
         let since = version.deactivated.unwrap_or(version.created);
-        if sighting.told == Told::Nothing {
-            if let Some((calls, last)) = self.logs.use_of(group, key, since, case.now).await? {
-                sighting.source = format!("the access log {group}");
-                sighting.told = Told::Count(calls, last);
-            }
+        if sighting.told == Told::Nothing
+            && let Some((calls, last)) = self.logs.use_of(group, key, since, case.now).await?
+        {
+            sighting.source = format!("the access log {group}");
+            sighting.told = Told::Count(calls, last);
         }
         if version.refuse_at().is_some_and(|at| at <= case.now) {
             // Names help a person; the gate goes by the figures.

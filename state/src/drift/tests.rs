@@ -152,6 +152,26 @@ fn nothing_is_found_where_nothing_is_wrong() {
 }
 
 #[test]
+fn a_key_is_put_right_by_one_at_a_time() {
+    let mut world = World::new();
+    world.key("k2").availability = Availability::Disabled;
+    let finding = world.only();
+    let mend = |world: &World, ours: BTreeSet<u32>| {
+        let (secret, inventory) = (Some(world.secret.clone()), Some(world.inventory.clone()));
+        let observed = Observed { secret, inventory, ours, ..Observed::default() };
+        decide(&Goal::Mend(finding.clone()), &world.credential, &observed, world.now)
+    };
+    let claim = Change::Claimed { generation: 2 };
+    assert_eq!(mend(&world, BTreeSet::new()), Decision::Commit(claim.clone()));
+    world.commit(claim.clone());
+    let until = world.credential.versions[&2].open_until.unwrap();
+    assert_eq!(mend(&world, BTreeSet::new()), Decision::WaitUntil(until));
+    assert_eq!(mend(&world, BTreeSet::from([2])), Decision::Perform(Action::Restore(2)));
+    world.later(until - world.now);
+    assert_eq!(mend(&world, BTreeSet::from([2])), Decision::Commit(claim), "its time is over: it claims it anew");
+}
+
+#[test]
 fn every_place_of_the_label_that_consumers_read() {
     let mut world = World::new();
     world.label(AWSCURRENT, 1);

@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     let (engine, errand) = (&context.engine, context.errand());
     out.wait_for("comparing the records with everything else");
     let found = if names.is_empty() {
-        overview(engine, &errand).await.map_err(Trouble::stopped("could not look at everything"))?
+        overview(&context.paced(), &errand).await.map_err(Trouble::stopped("could not look at everything"))?
     } else {
         let (examined, failed) = look_at_all(engine, &names, None, &errand).await;
         Overview { examined, unowned: Vec::new(), failed }

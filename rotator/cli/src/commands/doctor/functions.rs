@@ -79,7 +79,7 @@ impl Doctor<'_> {
                     report.extend(self.same_place(function, &view));
                     if function == Function::Rotation {
                         report.extend(self.concurrency(&view).await);
-                        report.add(self.invocable(&view).await);
+                        report.add(self.invocable(&view, name).await);
                         report.extend(network(name, &view));
                     }
                     fleet.functions.push((function, view));
@@ -154,7 +154,12 @@ impl Doctor<'_> {
     }
 
     /// Whether Secrets Manager may invoke it, and only for this account.
-    async fn invocable(&self, view: &FunctionView) -> Check {
+    async fn invocable(&self, view: &FunctionView, name: Option<&CredentialName>) -> Check {
+        // A secret that can't be described has a line of its own.
+        let secret = match name {
+            Some(name) => self.context.engine.secrets.particulars(name.as_str()).await.ok().map(|secret| secret.arn),
+            None => None,
+        };
         let asked = asked(&self.context.engine, async || Ok(self.lambda.policy(&view.arn).await?));
         let policy = match asked.await {
             Ok(policy) => policy.unwrap_or_default(),
@@ -168,7 +173,7 @@ impl Doctor<'_> {
                  lambda:InvokeFunction --principal secretsmanager.amazonaws.com --source-account {account}"
             )
         };
-        match invoked_by_secrets_manager(&policy, account) {
+        match invoked_by_secrets_manager(&policy, account, secret.as_deref()) {
             Caller::Ours => Check::ok(Area::Function, "Secrets Manager may invoke rotation for this account"),
             Caller::Anybodys(sid) => {
                 let what =
@@ -229,7 +234,7 @@ fn network(name: Option<&CredentialName>, view: &FunctionView) -> Option<Check> 
 /// For whom Secrets Manager may invoke a function.
 #[derive(Debug, PartialEq, Eq)]
 enum Caller {
-    /// For this account, or for one of its secrets.
+    /// For this account, or for the secret in question.
     Ours,
     /// For whoever knows the function's ARN; the statement's id.
     Anybodys(Option<String>),
@@ -237,7 +242,7 @@ enum Caller {
     Nobodys,
 }
 
-fn invoked_by_secrets_manager(policy: &str, account: &str) -> Caller {
+fn invoked_by_secrets_manager(policy: &str, account: &str, secret: Option<&str>) -> Caller {
     let policy: Value = serde_json::from_str(policy).unwrap_or_default();
     let statements: Vec<&Value> = match policy.get("Statement") {
         Some(Value::Array(many)) => many.iter().collect(),
@@ -263,10 +268,16 @@ fn invoked_by_secrets_manager(policy: &str, account: &str) -> Caller {
             .map(|(key, values)| (key.to_ascii_lowercase(), texts(values)))
             .collect();
         let named = |key: &str| conditions.iter().find(|(known, _)| known == key).map(|(_, values)| values);
-        let is_ours = match (named("aws:sourceaccount"), named("aws:sourcearn")) {
-            (Some(accounts), _) => Some(accounts.contains(&account)),
-            (None, Some(arns)) => Some(arns.iter().any(|arn| arn.split(':').nth(4) == Some(account))),
-            (None, None) => None,
+        let is_accounts = named("aws:sourceaccount").map(|accounts| accounts.contains(&account));
+        let is_secrets = named("aws:sourcearn").map(|patterns| {
+            patterns.iter().any(|pattern| match secret {
+                Some(secret) => names(pattern, secret),
+                None => pattern.split(':').nth(4) == Some(account),
+            })
+        });
+        let is_ours = match (is_accounts, is_secrets) {
+            (Some(accounts), secrets) => Some(accounts && secrets.unwrap_or(true)),
+            (None, secrets) => secrets,
         };
         match is_ours {
             Some(true) => return Caller::Ours,
@@ -275,6 +286,11 @@ fn invoked_by_secrets_manager(policy: &str, account: &str) -> Caller {
         }
     }
     anybodys.unwrap_or(Caller::Nobodys)
+}
+
+/// Whether a pattern with `*` and `?` names that ARN, as far as its first wildcard tells.
+fn names(pattern: &str, arn: &str) -> bool {
+    pattern.split_once(['*', '?']).map_or(pattern == arn, |(beginning, _)| arn.starts_with(beginning))
 }
 
 /// One or many.
@@ -294,10 +310,30 @@ mod tests {
 
     const ACCOUNT: &str = "111122223333";
 
-    fn caller(principal: &str, condition: Value) -> Caller {
+    fn caller_for(secret: Option<&str>, principal: &str, condition: Value) -> Caller {
         let statement = json!({"Sid": "x", "Effect": "Allow", "Principal": {"Service": principal},
             "Action": "lambda:InvokeFunction", "Resource": "*", "Condition": condition});
-        invoked_by_secrets_manager(&json!({"Statement": [statement]}).to_string(), ACCOUNT)
+        invoked_by_secrets_manager(&json!({"Statement": [statement]}).to_string(), ACCOUNT, secret)
+    }
+
+    fn caller(principal: &str, condition: Value) -> Caller {
+        caller_for(None, principal, condition)
+    }
+
+    #[test]
+    fn a_permission_for_another_secret_is_none_for_this_one() {
+        let (service, arn) = ("secretsmanager.amazonaws.com", |name: &str| {
+            format!("arn:aws:secretsmanager:eu-west-1:{ACCOUNT}:secret:{name}")
+        });
+        let acme = arn("partner/acme-AbCdEf");
+        for (pattern, expected) in
+            [("*", Caller::Ours), ("partner/acme-??????", Caller::Ours), ("other-*", Caller::Nobodys)]
+        {
+            for account in [json!({}), json!({"aws:SourceAccount": ACCOUNT})] {
+                let condition = json!({"ArnLike": {"aws:SourceArn": arn(pattern)}, "StringEquals": account});
+                assert_eq!(caller_for(Some(&acme), service, condition), expected, "{pattern}");
+            }
+        }
     }
 
     #[test]
@@ -309,6 +345,6 @@ mod tests {
         assert_eq!(caller(ours, json!({"StringEquals": {"aws:SourceAccount": "999988887777"}})), Caller::Nobodys);
         assert_eq!(caller(ours, json!({})), Caller::Anybodys(Some("x".into())));
         assert_eq!(caller("events.amazonaws.com", json!({})), Caller::Nobodys);
-        assert_eq!(invoked_by_secrets_manager("", ACCOUNT), Caller::Nobodys);
+        assert_eq!(invoked_by_secrets_manager("", ACCOUNT, None), Caller::Nobodys);
     }
 }
