@@ -14,6 +14,7 @@ use local_aws::{Function, FunctionError, LocalAws, ManualClock};
 use serde_json::{Value, json};
 
 mod api_gateway;
+mod authorization;
 mod dynamodb;
 mod iam;
 mod kms;

@@ -12,7 +12,7 @@ use crate::functions::Functions;
 use crate::query;
 use crate::settings::{Decision, Simulated};
 
-const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
+pub(crate) const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 /// The results of one page, if the caller does not say, and at most.
 const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 1000;

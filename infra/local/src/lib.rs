@@ -48,6 +48,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 pub use api_gateway::{ApiKeyView, KeyFile, KeyFileProblem, KeyFileRow, Method, RestApi, UsagePlanView};
+pub use authorization::{Asked, PolicyError, Role};
 pub use clock::{Clock, ManualClock, ScaledClock};
 pub use functions::{Function, FunctionError};
 pub use kms::{KmsGrantView, KmsKeyView};
@@ -62,6 +63,7 @@ use transport::LocalConnector;
 use world::{Entropy, Place, Services, Stored, World};
 
 mod api_gateway;
+mod authorization;
 mod clock;
 mod core;
 mod dynamodb;
@@ -108,6 +110,10 @@ pub struct CallRecord {
     pub operation: String,
     /// The HTTP status of the answer.
     pub status: u16,
+    /// The ARN of the role that called, if it is one that was given an access key here.
+    pub caller: Option<String>,
+    /// What the call asked of IAM; nothing where nobody was asked, because the caller has no role here.
+    pub asked: Vec<Asked>,
 }
 
 /// How one attempt of a rotation ended.
@@ -287,6 +293,12 @@ impl LocalAws {
         true
     }
 
+    /// From now on whoever signs with that access key is that role, and may do what its policies allow and
+    /// nothing else. Whoever signs with any other may do everything.
+    pub fn assume(&self, access_key: &str, role: Role) {
+        self.lock().callers.add(access_key.to_owned(), role);
+    }
+
     /// Invokes all functions through Lambda's Invoke API at that URL (`http` only), instead of the
     /// registered ones.
     pub fn lambda_endpoint(&self, url: http::Uri) {
@@ -443,6 +455,6 @@ impl fmt::Debug for LocalAws {
 
 impl CallRecord {
     fn new(service: &'static str, operation: impl Into<String>, response: &Response) -> Self {
-        Self { service, operation: operation.into(), status: response.status }
+        Self { service, operation: operation.into(), status: response.status, caller: None, asked: Vec::new() }
     }
 }

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::api_gateway::ApiGateway;
+use crate::authorization::Callers;
 use crate::core::Context;
 use crate::events::{self, LabelMoved};
 use crate::functions::Functions;
@@ -24,6 +25,7 @@ pub(crate) struct World {
     pub(crate) stored: Stored,
     pub(crate) settings: Settings,
     pub(crate) functions: Functions,
+    pub(crate) callers: Callers,
     /// Functions that the "Secret Label Updated" rule invokes.
     pub(crate) listeners: Vec<String>,
     pub(crate) calls: VecDeque<CallRecord>,
@@ -62,6 +64,7 @@ impl World {
             stored,
             settings,
             functions: Functions::default(),
+            callers: Callers::default(),
             listeners: Vec::new(),
             calls: VecDeque::new(),
             outcomes: Vec::new(),

@@ -75,6 +75,16 @@ impl ApiGateway {
         (operation.name, self.run(cx, &operation, &Call { request, path: &path }))
     }
 
+    /// The tags of the key or the plan that a path names.
+    pub(crate) fn tags_at(&self, path: &[&str]) -> BTreeMap<String, String> {
+        let tags = match path {
+            ["apikeys", id, ..] => self.keys.get(*id).map(|key| &key.tags),
+            ["usageplans", id, ..] => self.plans.get(*id).map(|plan| &plan.tags),
+            _ => None,
+        };
+        tags.cloned().unwrap_or_default()
+    }
+
     fn run(&mut self, cx: &mut Context<'_>, operation: &Operation, call: &Call<'_>) -> Result<Response, ServiceError> {
         if cx.settings.control_plane_limits {
             self.limits.get_or_insert_with(|| Limits::new(cx.now)).take(operation.name, cx.now)?;

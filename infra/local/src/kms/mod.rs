@@ -58,6 +58,14 @@ struct Key {
     signed: u64,
 }
 
+/// What IAM knows of a key when somebody asks for something of it.
+pub(crate) struct About {
+    pub(crate) arn: String,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) spec: String,
+    pub(crate) usage: String,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum KeyState {
     Enabled,
@@ -443,6 +451,18 @@ impl Kms {
         }
         let alias = self.aliases.get(alias).ok_or_else(|| no_such_alias(cx, alias))?;
         self.key(cx, &alias.target)
+    }
+
+    /// A key, by id, ARN or alias.
+    pub(crate) fn about(&self, cx: &Context<'_>, name: &str) -> Option<About> {
+        let key = self.key_or_alias(cx, name).ok()?;
+        let named = |value: Value| value.as_str().map(str::to_owned).unwrap_or_default();
+        Some(About {
+            arn: key_arn(cx, &key.id),
+            tags: key.tags.clone(),
+            spec: named(json!(key.spec)),
+            usage: named(json!(key.spec.usage())),
+        })
     }
 
     /// Whether a value can be encrypted with that key: by id, ARN or alias.

@@ -50,6 +50,15 @@ impl Default for Invocable {
     }
 }
 
+/// What IAM knows of a secret when somebody asks for something of it.
+pub(crate) struct About {
+    pub(crate) arn: String,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) kms_key_id: Option<String>,
+    /// The ARN of the function that rotates it.
+    pub(crate) function: Option<String>,
+}
+
 /// What a call set going outside this service.
 pub(crate) enum Effect {
     /// A rotation of this secret, to be attempted at `due`.
@@ -94,6 +103,17 @@ impl SecretsManager {
     /// What the calls since the last time set going.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// By name or ARN.
+    pub(crate) fn about(&self, id: &str) -> Option<About> {
+        let secret = self.secrets.values().find(|secret| secret.is_called(id))?;
+        Some(About {
+            arn: secret.arn.clone(),
+            tags: secret.tags.clone(),
+            kms_key_id: secret.kms_key_id.clone(),
+            function: secret.rotation.function.clone(),
+        })
     }
 
     pub(crate) fn permit(&mut self, functions: Invocable) {
@@ -367,14 +387,7 @@ impl SecretsManager {
 
     /// By name, by ARN, or by ARN without its random end.
     fn find(&mut self, id: &str) -> Result<&mut Secret, ServiceError> {
-        let secret = if id.starts_with("arn:") {
-            let suffix_length = "-XXXXXX".len();
-            self.secrets
-                .values_mut()
-                .find(|secret| secret.arn == id || secret.arn.get(..secret.arn.len() - suffix_length) == Some(id))
-        } else {
-            self.secrets.get_mut(id)
-        };
+        let secret = self.secrets.values_mut().find(|secret| secret.is_called(id));
         secret.ok_or_else(|| not_found("Secrets Manager can't find the specified secret."))
     }
 }

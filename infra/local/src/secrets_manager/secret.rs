@@ -93,6 +93,12 @@ impl SecretValue {
 }
 
 impl Secret {
+    /// Whether that is its name or its ARN, with or without the six characters at its end.
+    pub(super) fn is_called(&self, id: &str) -> bool {
+        let suffix_length = "-XXXXXX".len();
+        self.name == id || self.arn == id || self.arn.get(..self.arn.len() - suffix_length) == Some(id)
+    }
+
     pub(super) fn holder(&self, label: &str) -> Option<&str> {
         self.labels.get(label).map(String::as_str)
     }

@@ -6,9 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use crate::api_gateway::{Admitted, proxy_response};
+use crate::authorization::{Asked, Scene, asked, denied};
 use crate::core::{Request, Response, ServiceError};
 use crate::world::Services;
-use crate::{CallRecord, LocalAws, iam, lambda, sts};
+use crate::{CallRecord, LocalAws, iam, lambda, query, sts};
 
 mod connector;
 mod server;
@@ -26,7 +27,7 @@ const EXECUTE_API_HOST: &str = ".execute-api.";
 const API_GATEWAY_PATHS: [&str; 6] = ["/account", "/apikeys", "/domainnames", "/restapis", "/tags", "/usageplans"];
 
 /// Who a request is for.
-enum Route {
+pub(crate) enum Route {
     DynamoDb(String),
     Kms(String),
     Logs(String),
@@ -39,6 +40,9 @@ enum Route {
     ExecuteApi(String),
     Unknown,
 }
+
+/// What was recorded of a call, its answer, and the jobs that have to run before anybody hears of it.
+type Answered = (CallRecord, Response, Vec<u64>);
 
 impl LocalAws {
     /// Any request to any service.
@@ -54,10 +58,12 @@ impl LocalAws {
             body,
         };
         let route = route(&host, &mut request);
-        let (call, mut response, early) = match self.wrong_region(&route, &request) {
+        let (caller, asked, denied) = self.authorized(&route, &request);
+        let (mut call, mut response, early) = match self.wrong_region(&route, &request).or(denied) {
             Some(refused) => refused,
             None => self.dispatch(route, &request).await,
         };
+        (call.caller, call.asked) = (caller, asked);
         let number = {
             let mut world = self.lock();
             world.record(call);
@@ -75,7 +81,7 @@ impl LocalAws {
         to_http(response)
     }
 
-    async fn dispatch(&self, route: Route, request: &Request) -> (CallRecord, Response, Vec<u64>) {
+    async fn dispatch(&self, route: Route, request: &Request) -> Answered {
         match route {
             Route::DynamoDb(operation) => {
                 let stale = self.lock().settings.stale_index;
@@ -154,9 +160,27 @@ impl LocalAws {
         }
     }
 
+    /// Whose request it is, if this AWS knows them; what it asks for; and the answer, if that is not allowed.
+    fn authorized(&self, route: &Route, request: &Request) -> (Option<String>, Vec<Asked>, Option<Answered>) {
+        let key = credential_scope(&request.headers, 0);
+        let role = key.and_then(|key| self.lock().callers.role(&key));
+        let Some(role) = role else { return (None, Vec::new(), None) };
+        let (asked, _) = self.act_unsaved(|services, cx| asked(&Scene { services, cx }, route, request));
+        let refused = asked.iter().find_map(|asked| match role.allows(asked) {
+            Ok(true) => None,
+            Ok(false) => Some(denied(&role, asked)),
+            Err(error) => Some(ServiceError::new(400, "MalformedPolicyDocument", error.to_string())),
+        });
+        let answer = refused.map(|error| {
+            let (service, response) = route.refused(error);
+            (CallRecord::new(service, format!("{} {}", request.method, request.path), &response), response, Vec::new())
+        });
+        (Some(role.arn().to_owned()), asked, answer)
+    }
+
     /// This AWS is one Region. A client of another one would see nothing of what is here: it had
     /// better hear why.
-    fn wrong_region(&self, route: &Route, request: &Request) -> Option<(CallRecord, Response, Vec<u64>)> {
+    fn wrong_region(&self, route: &Route, request: &Request) -> Option<Answered> {
         // IAM is global, signed for us-east-1; some clients sign for STS as for its one global endpoint.
         if matches!(route, Route::Iam(_) | Route::Sts(_)) {
             return None;
@@ -173,6 +197,26 @@ impl LocalAws {
         let response = json_protocol(Err(error));
         let operation = format!("{} {}", request.method, request.path);
         Some((CallRecord::new("unknown", operation, &response), response, Vec::new()))
+    }
+}
+
+impl Route {
+    /// A refusal in the protocol of whoever it was for, whose name comes first.
+    fn refused(&self, error: ServiceError) -> (&'static str, Response) {
+        let as_json = |service| (service, json_protocol(Err(ServiceError { status: 400, ..error.clone() })));
+        match self {
+            Self::DynamoDb(_) => as_json("dynamodb"),
+            Self::Kms(_) => as_json("kms"),
+            Self::Logs(_) => as_json("logs"),
+            Self::SecretsManager(_) => as_json("secretsmanager"),
+            Self::Iam(form) => {
+                let refused = Err(ServiceError::new(403, "AccessDenied", error.message));
+                ("iam", query::response(iam::NAMESPACE, query::action(form), uuid::Uuid::nil(), refused))
+            }
+            Self::Lambda => ("lambda", typed(rest_error(&error), "application/json")),
+            Self::ApiGateway => ("apigateway", typed(rest_error(&error), "application/json")),
+            Self::Sts(_) | Self::ExecuteApi(_) | Self::Unknown => ("unknown", rest_error(&error)),
+        }
     }
 }
 
