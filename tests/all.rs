@@ -6,5 +6,6 @@ mod crash_matrix;
 mod docs;
 mod harness;
 mod leaks;
+mod privilege;
 mod properties;
 mod stories;

@@ -99,6 +99,7 @@ impl KeySets {
         let url = self.location(name)?;
         let mut request = HttpRequest::get(&url)
             .map_err(|_| BadInput::Argument { what: "ROTATOR_JWKS_URL", rule: format!("{url} is not a URL") })?;
+        request.headers_mut().insert("user-agent", "rotator");
         request.headers_mut().insert("accept", "application/jwk-set+json, application/json");
         request.headers_mut().insert("cache-control", "no-cache");
         request.headers_mut().insert("connection", "close");

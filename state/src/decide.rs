@@ -422,14 +422,13 @@ fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Ob
     match step {
         Step::Create => begin(token, credential, secret, observed, now),
         Step::Set | Step::Test | Step::Finish if known.is_some() => Decision::Refuse(Refusal::Abandoned(token.clone())),
-        Step::Test => match observed.stray {
-            None => Decision::Look(Question::Stray(token.clone())),
-            Some(StrayValue::Other) => Decision::Refuse(Refusal::UnknownToken(token.clone())),
-            Some(StrayValue::Preflight) => match &secret.wishes {
-                Err(bad) => Decision::Refuse(Refusal::Policy(bad.clone())),
-                Ok(_) if observed.preflighted => Decision::Done,
-                Ok(_) => Decision::Perform(Action::Preflight),
-            },
+        Step::Test => match (&secret.wishes, observed.stray) {
+            // First of all: without the tag of a kind the function's role may not read the value either.
+            (Err(bad), _) => Decision::Refuse(Refusal::Policy(bad.clone())),
+            (Ok(_), None) => Decision::Look(Question::Stray(token.clone())),
+            (Ok(_), Some(StrayValue::Other)) => Decision::Refuse(Refusal::UnknownToken(token.clone())),
+            (Ok(_), Some(StrayValue::Preflight)) if observed.preflighted => Decision::Done,
+            (Ok(_), Some(StrayValue::Preflight)) => Decision::Perform(Action::Preflight),
         },
         Step::Set | Step::Finish => Decision::Refuse(Refusal::UnknownToken(token.clone())),
     }

@@ -5,6 +5,7 @@ pub mod mishaps;
 pub mod people;
 pub mod signing;
 pub mod tally;
+pub mod template;
 pub mod turns;
 pub mod webhooks;
 
@@ -179,6 +180,10 @@ impl Stage {
             methods: vec![Method::protected("/ping"), Method::open("/open")],
         });
         let faults = Faults::new(aws.connector());
+        // Every test is one of the stack's roles, too.
+        for which in Which::ALL {
+            aws.assume(which.access_key(), which.role(&key));
+        }
         aws.create_rest_api(RestApi {
             id: Some(KEY_SETS.into()),
             name: "key sets".into(),
@@ -397,8 +402,13 @@ pub fn document(value: &str) -> String {
         .to_string()
 }
 
+/// Of somebody who may do everything.
 pub fn sdk_config(connector: SharedHttpConnector) -> SdkConfig {
-    let credentials = Credentials::new("AKIDLOCAL", "secret", None, None, "tests");
+    sdk_config_of("AKIDLOCAL", connector)
+}
+
+fn sdk_config_of(access_key: &str, connector: SharedHttpConnector) -> SdkConfig {
+    let credentials = Credentials::new(access_key, "secret", None, None, "tests");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
@@ -408,16 +418,20 @@ pub fn sdk_config(connector: SharedHttpConnector) -> SdkConfig {
         .build()
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Which {
     Rotation,
     Retirement,
     Jwks,
 }
 
-/// An engine over any way to AWS.
+/// An engine over any way to AWS, of somebody who may do everything.
 pub fn engine(settings: &Config, clock: PausedClock, connector: SharedHttpConnector) -> Engine {
-    let config = plain(sdk_config(connector.clone()));
+    engine_of("AKIDLOCAL", settings, clock, connector)
+}
+
+fn engine_of(access_key: &str, settings: &Config, clock: PausedClock, connector: SharedHttpConnector) -> Engine {
+    let config = plain(sdk_config_of(access_key, connector.clone()));
     let wire = Wire::new(move || connector.clone());
     Engine::new(&config, settings.clone(), Ports { clock: Arc::new(clock), entropy: Arc::new(OsEntropy), wire })
 }
@@ -435,9 +449,14 @@ impl Host {
         Self { which, settings: stage.settings.clone(), clock: stage.clock, faults: stage.faults.clone() }
     }
 
+    /// Under the role that the stack gives it.
+    fn engine(&self, connector: SharedHttpConnector) -> Engine {
+        engine_of(self.which.access_key(), &self.settings, self.clock, connector)
+    }
+
     /// What goes wrong in the function `jwks` is, to whoever fetches, an answer that goes wrong: that is hurt, not this.
     async fn serve(&self, payload: Value) -> Result<Value, FunctionError> {
-        let function = Jwks::new(Arc::new(engine(&self.settings, self.clock, self.faults.inner())));
+        let function = Jwks::new(Arc::new(self.engine(self.faults.inner())));
         let deadline = self.clock.now() + FUNCTION_TIMEOUT;
         let done = function.handle(Invocation { payload, request_id: "test".into(), deadline }).await;
         let answer =
@@ -454,7 +473,7 @@ impl Function for Host {
             return self.serve(payload).await;
         }
         let process = self.faults.process();
-        let engine = Arc::new(engine(&self.settings, self.clock, process.connector.clone()));
+        let engine = Arc::new(self.engine(process.connector.clone()));
         let function: Box<dyn Handle> = match self.which {
             Which::Rotation => Box::new(Rotation::new(engine)),
             Which::Retirement => Box::new(Retirement::new(engine)),

@@ -1,7 +1,7 @@
 //! Bad input: a clear error that names the field and the remedy, and nothing changed.
 
 use aws_sdk_secretsmanager::primitives::Blob;
-use local_aws::{KeyFile, Method};
+use local_aws::{KeyFile, Method, Role};
 use rotator::adoption::{self, Selection};
 use rotator::failure::{Stopped, chain};
 use rotator::rotate::on_demand;
@@ -262,6 +262,13 @@ async fn a_table_that_does_not_exist() {
     let mut stage = Stage::new().await;
     let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
     stage.settings.table = "no-such-table".into();
+    // With a stack's own roles it would be a denial: they name the table that there is.
+    for which in Which::ALL {
+        let policies = Value::from(which.policies("arn:aws:kms:eu-west-1:123456789012:key/none")).to_string();
+        let policies: Vec<Value> =
+            serde_json::from_str(&policies.replace("table/rotator", "table/no-such-table")).expect("policies");
+        stage.aws.assume(which.access_key(), Role::new(which.role_arn(), &policies).expect("policies"));
+    }
     let said = ["the table no-such-table does not exist", "deploy the stack", "ROTATOR_TABLE", "rotator local"];
     assert_says(&by_command(&stage).await, &said);
     stage.secrets_manager().rotate_secret().secret_id(&arn).send().await.expect("begun");
