@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
+use state::concern::Concerns;
 use state::credential::{Credential, Version};
 use state::decide::{AWSCURRENT, AWSPENDING, Goal, Secret};
 use state::drift::{Finding, FoundKey, Holds, Inventory, Owner, Remedy, Scope, Served, Stray, examine};
@@ -48,6 +49,8 @@ pub struct Examined {
     pub credential: Credential,
     /// What is not as they say, in the order in which it is to be dealt with.
     pub findings: Vec<Finding>,
+    /// What somebody should hear of although nothing failed.
+    pub concerns: Concerns,
 }
 
 /// What was done about one credential.
@@ -147,7 +150,8 @@ async fn look_once(
         // A rotation that somebody is at work on is none of drift's; repair waits for it.
         findings.retain(|finding| finding.waits_until(now).is_none());
     }
-    Ok(Examined { name: name.clone(), credential, findings })
+    let concerns = Concerns::of(&credential, &secret.schedule, now);
+    Ok(Examined { name: name.clone(), credential, findings, concerns })
 }
 
 /// The same for many. Those that can't be looked at are told with the reason.

@@ -9,8 +9,10 @@
 //! against one another), [`credential`] (the records and how a [`ledger::Change`] changes them), [`decide`](mod@decide)
 //! (what to do next), [`standby`] (keys that are made ahead of their use), [`evidence`] (what is seen of a key's use, and
 //! what follows from it), [`rollback`] (back to an earlier version), [`drift`] (where the outside and the records
-//! disagree), [`ledger`] (the chained history), [`invariants`] (what must never be false).
+//! disagree), [`concern`] (what somebody should hear of), [`ledger`] (the chained history), [`invariants`] (what must never
+//! be false).
 
+pub mod concern;
 pub mod credential;
 pub mod decide;
 pub mod drift;

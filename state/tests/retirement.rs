@@ -2,11 +2,13 @@
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
+use state::concern::Concerns;
 use state::decide::{Action, Decision};
 use state::evidence::Ground;
 use state::hold::HoldReason;
 use state::ledger::Change;
 use state::lifecycle::{Phase, Place, State};
+use state::policy::Schedule;
 
 mod judge;
 #[expect(dead_code, reason = "the other tests of whole lives use the rest")]
@@ -483,4 +485,39 @@ fn a_rotation_takes_nobodys_claim_away() {
     let until = world.version(2).open_until;
     done(world.rotate(3));
     assert_eq!((world.version(2).state, world.version(2).open_until), (State::Deactivated, until));
+}
+
+#[test]
+fn what_nobody_did_by_its_date_is_told() {
+    let world = &mut rotated(&[]);
+    let monthly = Schedule { expression: Some("rate(30 days)".into()), after_days: None };
+    let told = |world: &World, schedule: &Schedule| Concerns::of(&world.credential, schedule, world.now);
+    assert_eq!(told(world, &monthly), Concerns::default());
+    pass(world, DAY * 30 + HOUR * 23, HOUR, |_| {});
+    assert!(!told(world, &monthly).overdue, "a day late is not late");
+    pass(world, HOUR, HOUR, |_| {});
+    assert_eq!(told(world, &monthly), Concerns { overdue: true, ..Concerns::default() });
+    assert!(!told(world, &Schedule::default()).overdue, "without a schedule, the greatest age decides");
+    done(world.rotate(3));
+    assert_eq!(told(world, &monthly), Concerns::default());
+
+    let policy = world.version(3).policy.clone();
+    let nine_tenths = policy.max_age.delta() * 9 / 10;
+    world.later(nine_tenths - HOUR);
+    assert!(!told(world, &Schedule::default()).near_max_age);
+    world.later(HOUR);
+    assert!(told(world, &Schedule::default()).near_max_age);
+    world.later(policy.max_age.delta() - policy.overlap.delta() + DAY - nine_tenths);
+    assert!(told(world, &Schedule::default()).overdue);
+}
+
+#[test]
+fn a_hold_that_lasts_is_told() {
+    let world = &mut rotated(&[]);
+    let never = Schedule::default();
+    pass(world, OVERLAP, HOUR, |world| assert!(world.ask(1)));
+    assert_eq!(held_by(world, 1).reason, HoldReason::StillInUse);
+    assert_eq!(Concerns::of(&world.credential, &never, world.now), Concerns::default());
+    pass(world, DAY, HOUR, |world| assert!(world.ask(1)));
+    assert_eq!(Concerns::of(&world.credential, &never, world.now), Concerns { old_hold: true, ..Concerns::default() });
 }

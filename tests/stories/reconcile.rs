@@ -528,6 +528,16 @@ async fn the_retirement_function_tells_once_a_day_and_changes_nothing() {
         assert_eq!(tally.of(&format!("Findings finding={word}")), 1, "{tally:?}");
     }
     assert_eq!(stage.world().await, before);
+    assert_eq!(["OldHolds", "NearMaxAge", "Overdue"].map(|figure| tally.of(figure)), [0, 0, 0]);
+
+    // Nobody rotates for longer than the schedules say: no event tells that, and this does.
+    stage.wait(TimeDelta::days(32)).await;
+    let event = json!({"detail-type": "Scheduled Event", "detail": {"task": "reconcile"}});
+    {
+        let _counted = metrics::set_default_local_recorder(&tally);
+        stage.call(Which::Retirement, event).await.expect("looked at");
+    }
+    assert_eq!(tally.of("Overdue"), 2, "{tally:?}");
     let event = json!({"detail-type": "Scheduled Event", "detail": {"task": "other"}});
     let refused = stage.call(Which::Retirement, event).await.expect_err("refused");
     assert!(refused.error_message.contains("\"reconcile\" is the only task"), "{}", refused.error_message);

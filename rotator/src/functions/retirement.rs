@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use state::concern::Concerns;
 use state::decide::Goal;
 use state::drift::{Finding, Remedy};
 use state::ledger::Actor;
@@ -116,6 +117,17 @@ impl Retirement {
             metrics::counter!("RetirementFailures").increment(1);
         }
         metrics::counter!("Reconciliations").increment(1);
+        for one in &found.examined {
+            warn_of(&one.name, &one.concerns);
+        }
+        let many = |which: fn(&Concerns) -> bool| {
+            let many = found.examined.iter().filter(|one| which(&one.concerns)).count();
+            f64::from(u32::try_from(many).unwrap_or(u32::MAX))
+        };
+        // Histograms, because each figure is to be told once: a gauge is told again with everything that follows.
+        metrics::histogram!("OldHolds").record(many(|concerns| concerns.old_hold));
+        metrics::histogram!("NearMaxAge").record(many(|concerns| concerns.near_max_age));
+        metrics::histogram!("Overdue").record(many(|concerns| concerns.overdue));
         info!(looked_at = found.examined.len(), findings, failed = found.failed.len(), "everything was looked at");
         match found.failed.first() {
             None => Ok(json!({"lookedAt": found.examined.len(), "findings": findings})),
@@ -142,6 +154,14 @@ impl Retirement {
             }
         }
         Ok(names)
+    }
+}
+
+/// Which credentials an alarm is about stands in the log.
+fn warn_of(name: &CredentialName, concerns: &Concerns) {
+    let Concerns { old_hold, near_max_age, overdue } = *concerns;
+    if *concerns != Concerns::default() {
+        warn!(credential = %name, old_hold, near_max_age, overdue, "somebody should look at it");
     }
 }
 

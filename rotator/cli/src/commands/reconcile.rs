@@ -153,7 +153,12 @@ mod tests {
             Finding::PlanAdded { generation: 2, id: "k2".into(), plan: "p9".into() },
             Finding::Stranger { id: "k7".into(), claims: "partner/acme".into() },
         ];
-        Examined { name: credential.head.name.clone(), credential, findings }
+        Examined {
+            name: credential.head.name.clone(),
+            credential,
+            findings,
+            concerns: state::concern::Concerns::default(),
+        }
     }
 
     fn view(applied: bool) -> ReconcileView {

@@ -136,7 +136,12 @@ mod tests {
             },
             Finding::PendingForeign { token: token(8), holds: Holds::KeyOf(2), since: None },
         ];
-        Examined { name: credential.head.name.clone(), credential, findings }
+        Examined {
+            name: credential.head.name.clone(),
+            credential,
+            findings,
+            concerns: state::concern::Concerns::default(),
+        }
     }
 
     fn planned() -> RepairView {
