@@ -19,7 +19,7 @@ use aws_sdk_dynamodb::types::{
 };
 use chrono::SecondsFormat;
 use state::Time;
-use state::credential::{Commit, Credential, Head, Version};
+use state::credential::{Commit, Credential, Head, SCHEMA, Version};
 use state::ledger::{Event, Note};
 use state::name::CredentialName;
 
@@ -371,13 +371,24 @@ fn json<T: serde::Serialize>(doc: &T) -> String {
 }
 
 fn read<'a, T: serde::Deserialize<'a>>(doc: &'a str, what: &str, name: &CredentialName) -> Result<T, Failure> {
-    serde_json::from_str(doc).map_err(|source| {
-        CallFailed {
-            action: "dynamodb:Query",
-            resource: format!("the {what} of {name}, which this version of the program can't read"),
-            fault: Fault::Rejected,
-            source: Some(Box::new(source)),
+    /// What stored forms say of themselves; a note says nothing.
+    #[derive(serde::Deserialize)]
+    struct Form {
+        #[serde(default)]
+        schema: u32,
+    }
+    let unreadable = |why: String, source: Option<serde_json::Error>| {
+        let resource = format!("the {what} of {name}, which this version of the program can't read{why}");
+        let source = source.map(|source| Box::new(source) as Box<_>);
+        Failure::from(CallFailed { action: "dynamodb:Query", resource, fault: Fault::Rejected, source })
+    };
+    // A newer form may have members that mean something: leaving them out would lose what they say.
+    match serde_json::from_str::<Form>(doc) {
+        Ok(form) if form.schema > SCHEMA => {
+            let why = format!(": it is of schema {}, and schema {SCHEMA} is the newest that it knows", form.schema);
+            Err(unreadable(why, None))
         }
-        .into()
-    })
+        Ok(_) => serde_json::from_str(doc).map_err(|source| unreadable(String::new(), Some(source))),
+        Err(source) => Err(unreadable(String::new(), Some(source))),
+    }
 }

@@ -112,8 +112,9 @@ impl Doctor<'_> {
     /// Whoever looks must look at what the functions work with.
     fn same_place(&self, function: Function, view: &FunctionView) -> Vec<Check> {
         let config = &self.context.engine.config;
-        let theirs = |setting: &str| view.settings.get(setting).map(String::as_str);
-        let table = Some(theirs("ROTATOR_TABLE").filter(|table| !table.is_empty()).unwrap_or("rotator"));
+        // An empty variable counts as not set.
+        let theirs = |setting: &str| view.settings.get(setting).map(String::as_str).filter(|value| !value.is_empty());
+        let table = Some(theirs("ROTATOR_TABLE").unwrap_or("rotator"));
         // What a function does not have, it does without.
         let ours = [
             ("ROTATOR_TABLE", table, Some(&config.table)),
