@@ -13,13 +13,14 @@ sys.dont_write_bytecode = True
 import clients
 import consumers
 import functions
+import live_probe
 import signing
 import webhooks
 
 
 def main():
     wanted = sys.argv[1:]
-    tests = [test for module in (clients, consumers, signing, webhooks, functions) for test in module.TESTS]
+    tests = [test for module in (clients, consumers, signing, webhooks, functions, live_probe) for test in module.TESTS]
     if wanted:
         tests = [test for test in tests if any(part in test.__name__ for part in wanted)]
     failed = 0
