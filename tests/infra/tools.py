@@ -1,0 +1,62 @@
+"""Installs what can't live in the virtual environment that this runs in: the emulator, and cfn-guard."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import templates
+
+HERE = Path(__file__).resolve().parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", templates.REPO / "target")) / "infra"
+
+
+def emulator():
+    """The emulator's own virtual environment: it asks for another SDK than checkov."""
+    folder, requirements = TARGET / "emulator", HERE / "emulator.txt"
+    if _is_new(folder, requirements):
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        _pip("--python", folder / "bin" / "python", "install", "--requirement", requirements)
+        _done(folder, requirements)
+    return folder
+
+
+def cfn_guard():
+    folder, requirements = TARGET / "cfn-guard", HERE / "cfn-guard.txt"
+    program = folder / "cfn-guard"
+    if _is_new(folder, requirements):
+        _pip("install", "--no-deps", "--require-hashes", "--target", folder / "package", "--requirement", requirements)
+        (archive,) = folder.glob("package/cdklabs/cdk_validator_cfnguard/_jsii/*.tgz")
+        system = {"Linux": "ubuntu", "Darwin": "macos"}[platform.system()]
+        machine = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
+        with tarfile.open(archive) as packed:
+            program.write_bytes(packed.extractfile(f"package/bin/{system}/{machine}/cfn-guard").read())
+        program.chmod(0o755)
+        _done(folder, requirements)
+    return program
+
+
+def _pip(*words):
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True)
+
+
+def _is_new(folder, requirements):
+    """Whether what is in the folder was not installed from these requirements; if so, it is empty now."""
+    stamp = folder / "installed"
+    if stamp.exists() and stamp.read_text() == _stamp(requirements):
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return True
+
+
+def _done(folder, requirements):
+    (folder / "installed").write_text(_stamp(requirements))
+
+
+def _stamp(requirements):
+    return f"{sys.version} {hashlib.sha256(requirements.read_bytes()).hexdigest()}"
