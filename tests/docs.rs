@@ -256,7 +256,16 @@ fn the_readmes_test_command_is_the_one_that_is_run() {
 
 #[test]
 fn links_inside_the_documents_lead_somewhere() {
-    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "runbook.md", "docs"];
+    let pages = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "runbook.md",
+        "docs",
+        "infra",
+    ];
     let mut checked = 0;
     for page in pages.iter().flat_map(|page| markdown(&root().join(page))) {
         let text = fs::read_to_string(&page).expect("readable");
