@@ -503,7 +503,13 @@ fn what_nobody_did_by_its_date_is_told() {
 
     let policy = world.version(3).policy.clone();
     let nine_tenths = policy.max_age.delta() * 9 / 10;
-    world.later(nine_tenths - HOUR);
+    let since = world.now;
+    world.now = world.version(2).activated.unwrap() + nine_tenths;
+    assert!(told(world, &Schedule::default()).near_max_age, "the old key is accepted still, and is the older one");
+    world.now = since;
+    pass(world, policy.overlap.delta() + DAY, HOUR, |_| {});
+    assert_eq!(world.version(2).state, State::Suspended);
+    world.now = since + nine_tenths - HOUR;
     assert!(!told(world, &Schedule::default()).near_max_age);
     world.later(HOUR);
     assert!(told(world, &Schedule::default()).near_max_age);
