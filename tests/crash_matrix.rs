@@ -138,6 +138,11 @@ impl Of {
 }
 
 impl Scenario {
+    /// How a call of that operation is hurt, each way once that makes a difference.
+    fn hurts_of(self, operation: &str) -> BTreeSet<(Often, Fault)> {
+        self.hurts().into_iter().map(|(often, fault)| (often, fault.of(operation))).collect()
+    }
+
     /// How each of its calls is hurt. The engine's own patience is the same for every kind: API keys show it with every
     /// fault, again and again; of the others, what is left behind by a call without an answer is of interest.
     fn hurts(self) -> Vec<(Often, Fault)> {
@@ -172,7 +177,7 @@ impl Scenario {
 }
 
 /// How the calls of a run are hurt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Often {
     Once,
     Again,
@@ -181,8 +186,8 @@ enum Often {
 /// Longer than any healthy run takes in paused time.
 const DEADLINE: TimeDelta = TimeDelta::hours(6);
 
-/// One run; the number of calls that the scenario itself made.
-async fn run(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> usize {
+/// One run; the calls that the scenario itself made.
+async fn run(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> Vec<String> {
     let what = format!("{scenario:?} {hurt:?}");
     let Scenario(of, part) = scenario;
     let retry = match part {
@@ -309,7 +314,7 @@ async fn run(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> usize {
             rotations
         }
     };
-    let calls = stage.faults.calls().len();
+    let calls = stage.faults.calls();
     go_on(&stage, ACME, rotations, &mut watch, &what).await;
     if hurt.is_some() {
         assert!(stage.faults.met() > 0, "{what}: the fault was never met");
@@ -637,7 +642,7 @@ const SCENARIOS: [Scenario; 31] = [
     Scenario(Of::Jwt, Part::Retirement),
 ];
 
-fn alone(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> usize {
+fn alone(scenario: Scenario, hurt: Option<(Often, usize, Fault)>) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     // Boxed: an unoptimised build has more of it than a thread has stack.
     runtime.expect("a runtime").block_on(Box::pin(run(scenario, hurt)))
@@ -651,10 +656,11 @@ fn crash_matrix() {
     let only = std::env::var("CRASH_MATRIX").unwrap_or_default().to_lowercase();
     for scenario in SCENARIOS.into_iter().filter(|one| format!("{one:?}").to_lowercase().contains(&only)) {
         let calls = alone(scenario, None);
-        for at in 0..calls {
-            runs.extend(scenario.hurts().into_iter().map(|(often, fault)| (scenario, (often, at, fault))));
+        for (at, operation) in calls.iter().enumerate() {
+            let hurts = scenario.hurts_of(operation).into_iter();
+            runs.extend(hurts.map(|(often, fault)| (scenario, (often, at, fault))));
         }
-        writeln!(out, "crash matrix: {scenario:?}: {calls} calls").expect("standard output");
+        writeln!(out, "crash matrix: {scenario:?}: {} calls", calls.len()).expect("standard output");
     }
     let (next, good, bad) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {

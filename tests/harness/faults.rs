@@ -10,7 +10,7 @@ use aws_smithy_types::body::SdkBody;
 use tokio::sync::watch;
 
 /// What happens to a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     Throttled,
     ServerError,
@@ -31,6 +31,23 @@ impl Fault {
         Self::KilledBefore,
         Self::KilledAfter,
     ];
+
+    /// The fault that comes to the same for that operation: where a call changes nothing, nobody can tell whether it was
+    /// carried out before its answer was lost or its process ended.
+    pub fn of(self, operation: &str) -> Self {
+        let (_, does) = operation.split_once(':').expect("a service and an operation");
+        let only_reads = ["Get", "List", "Describe", "Query", "BatchGet", "GET "];
+        match self {
+            _ if operation.starts_with("probe:") || !only_reads.iter().any(|word| does.starts_with(word)) => self,
+            Self::NoAnswerNotApplied => Self::NoAnswerApplied,
+            Self::KilledBefore => Self::KilledAfter,
+            Self::Throttled
+            | Self::ServerError
+            | Self::RefusedConnection
+            | Self::NoAnswerApplied
+            | Self::KilledAfter => self,
+        }
+    }
 }
 
 /// Which calls are hurt.
