@@ -41,7 +41,9 @@ def cfn_guard():
 
 
 def _pip(*words):
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True)
+    # The pip of the Python below: a virtual environment need not have one of its own.
+    python = Path(sys.base_prefix) / "bin" / "python3"
+    subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True)
 
 
 def _is_new(folder, requirements):
