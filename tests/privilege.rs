@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use crate::harness::faults::{Fault, When};
 use crate::harness::people::LAGGARD;
-use crate::harness::{ACME, API, Host, Stage, Terms, Which};
+use crate::harness::{ACME, API, Host, Stage, Terms, Which, sdk_config_of};
+
+mod people;
 
 const HOUR: TimeDelta = TimeDelta::hours(1);
 /// Who signs with a credential's keys.

@@ -37,6 +37,7 @@ use state::name::CredentialName;
 use tokio::time::Instant;
 
 use faults::{Faults, Process};
+use template::Person;
 
 /// The one API of the stage.
 pub const API: &str = "a1b2c3";
@@ -180,10 +181,11 @@ impl Stage {
             methods: vec![Method::protected("/ping"), Method::open("/open")],
         });
         let faults = Faults::new(aws.connector());
-        // Every test is one of the stack's roles, too.
+        // Every test is one of the stack's roles, too, and one of its operators' policies.
         for which in Which::ALL {
             aws.assume(which.access_key(), which.role(&key));
         }
+        aws.assume(OPERATOR, Person::Operator.role(&key));
         aws.create_rest_api(RestApi {
             id: Some(KEY_SETS.into()),
             name: "key sets".into(),
@@ -402,12 +404,15 @@ pub fn document(value: &str) -> String {
         .to_string()
 }
 
+/// With which access key an operator signs on a stage.
+pub const OPERATOR: &str = "AKIDOPERATOR";
+
 /// Of somebody who may do everything.
 pub fn sdk_config(connector: SharedHttpConnector) -> SdkConfig {
     sdk_config_of("AKIDLOCAL", connector)
 }
 
-fn sdk_config_of(access_key: &str, connector: SharedHttpConnector) -> SdkConfig {
+pub fn sdk_config_of(access_key: &str, connector: SharedHttpConnector) -> SdkConfig {
     let credentials = Credentials::new(access_key, "secret", None, None, "tests");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use chrono::TimeDelta;
 use clap::Parser;
-use rotator::ports::{OsEntropy, Ports, Wire};
+use rotator::ports::{Clock, OsEntropy, Ports, Wire};
 use rotator_cli::commands::{self, Cli};
 use rotator_cli::context::Context;
 use rotator_cli::output::Out;
@@ -14,7 +15,7 @@ use rotator_cli::trouble::{ErrorView, Outcome};
 use serde_json::Value;
 
 use super::faults::operation;
-use super::{API, Stage, sdk_config};
+use super::{API, OPERATOR, Stage, sdk_config, sdk_config_of};
 
 /// Somebody who calls the API.
 #[derive(Clone, Copy, Debug)]
@@ -52,18 +53,45 @@ impl Said {
 }
 
 impl Stage {
-    /// `rotator` with those arguments, to its end.
+    /// `rotator` with those arguments, to its end, of an operator.
     pub async fn command(&self, line: &[&str]) -> Said {
         self.command_over(self.aws.connector(), line).await
     }
 
     /// The same over any way to AWS.
     pub async fn command_over(&self, connector: SharedHttpConnector, line: &[&str]) -> Said {
+        self.command_of(OPERATOR, connector, line).await
+    }
+
+    /// The same, of somebody who signs with that access key, while AWS and retirement work on.
+    pub async fn command_as(&self, access_key: &str, line: &[&str]) -> Said {
+        let aws = async {
+            loop {
+                self.aws.settle().await;
+                Clock::sleep(&self.clock, TimeDelta::milliseconds(500)).await;
+            }
+        };
+        let retirement = async {
+            loop {
+                Clock::sleep(&self.clock, TimeDelta::minutes(1)).await;
+                self.tick().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            said = self.command_of(access_key, self.aws.connector(), line) => said,
+            () = aws => unreachable!("it never ends"),
+            () = retirement => unreachable!("it never ends"),
+        }
+    }
+
+    async fn command_of(&self, access_key: &str, connector: SharedHttpConnector, line: &[&str]) -> Said {
         let cli = Cli::try_parse_from(["rotator"].iter().chain(line)).expect("a command line");
         let wire = connector.clone();
         let ports =
             Ports { clock: Arc::new(self.clock), entropy: Arc::new(OsEntropy), wire: Wire::new(move || wire.clone()) };
-        let context = Context::new(rotator::aws::plain(sdk_config(connector)), self.settings.clone(), ports);
+        let context =
+            Context::new(rotator::aws::plain(sdk_config_of(access_key, connector)), self.settings.clone(), ports);
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut out = Out::plain(cli.output, &mut stdout, &mut stderr);
         let done = commands::run_in(&context, cli.command, &mut out).await;

@@ -13,6 +13,8 @@ use super::Which;
 /// What Lambda does in a function's name, and the function never does.
 const LAMBDAS_OWN: [&str; 2] = ["lambda", "vpc"];
 
+const TABLE: &str = "arn:aws:dynamodb:eu-west-1:123456789012:table/rotator";
+
 /// A template, with what its parameters and resources stand for.
 pub struct Template {
     root: YamlOwned,
@@ -35,9 +37,8 @@ impl Template {
 
     /// The policies with which a role's function calls: its own, and those that are attached to it.
     pub fn policies(&self, role: &str) -> Vec<Value> {
-        let resources = self.root.as_mapping_get("Resources").and_then(YamlOwned::as_mapping).expect("resources");
         let mut found = Vec::new();
-        for (name, resource) in resources {
+        for (name, resource) in self.resources() {
             let Some(properties) = resource.as_mapping_get("Properties") else { continue };
             match (name.as_str(), resource.as_mapping_get("Type").and_then(YamlOwned::as_str)) {
                 (Some(name), Some("AWS::IAM::Role")) if name == role => {
@@ -57,6 +58,18 @@ impl Template {
         found.into_iter().map(|mut policy| policy["PolicyDocument"].take()).collect()
     }
 
+    /// What a managed policy of that name allows and denies.
+    pub fn managed_policy(&self, policy: &str) -> Value {
+        let is_it = |(name, _): &(&YamlOwned, &YamlOwned)| name.as_str() == Some(policy);
+        let (_, resource) = self.resources().find(is_it).unwrap_or_else(|| panic!("there is no {policy}"));
+        let properties = resource.as_mapping_get("Properties").expect("properties");
+        self.resolved(properties.as_mapping_get("PolicyDocument").expect("a document"))
+    }
+
+    fn resources(&self) -> impl Iterator<Item = (&YamlOwned, &YamlOwned)> {
+        self.root.as_mapping_get("Resources").and_then(YamlOwned::as_mapping).expect("resources").iter()
+    }
+
     fn resolved(&self, node: &YamlOwned) -> Value {
         match node {
             YamlOwned::Value(scalar) => match scalar {
@@ -72,6 +85,10 @@ impl Template {
                     (key.as_str().expect("keys are text").to_owned(), self.resolved(value))
                 };
                 Value::Object(members.iter().map(member).collect::<Map<_, _>>())
+            }
+            // Everything that there can be is there.
+            YamlOwned::Tagged(tag, inner) if tag.suffix == "If" => {
+                self.resolved(&inner.as_sequence().expect("a condition and two values")[1])
             }
             YamlOwned::Tagged(tag, inner) => {
                 let text = inner.as_str().unwrap_or_else(|| panic!("!{} of something that is no text", tag.suffix));
@@ -104,6 +121,68 @@ impl Template {
     }
 }
 
+/// The text of one of the stack's templates.
+fn template(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra").join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn remembered(arn: String, fingerprint_key: &str, policies: impl FnOnce() -> Vec<Value>) -> Role {
+    static READ: Mutex<BTreeMap<(String, String), Role>> = Mutex::new(BTreeMap::new());
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || Role::new(arn.clone(), &policies()).expect("policies that IAM can read");
+    read.entry((arn.clone(), fingerprint_key.to_owned())).or_insert_with(make).clone()
+}
+
+/// Those at the command line who have a policy of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Person {
+    Operator,
+    Auditor,
+    EmergencyResponder,
+}
+
+impl Person {
+    pub const ALL: [Self; 3] = [Self::Operator, Self::Auditor, Self::EmergencyResponder];
+
+    /// Their role. Thousands of stages ask for the same ones.
+    pub fn role(self, fingerprint_key: &str) -> Role {
+        let arn = format!("arn:aws:iam::123456789012:role/{self:?}");
+        remembered(arn, fingerprint_key, || self.policies(fingerprint_key))
+    }
+
+    /// Their policies, as the stack deploys them.
+    pub fn policies(self, fingerprint_key: &str) -> Vec<Value> {
+        let function = |name: &str| format!("arn:aws:lambda:eu-west-1:123456789012:function:{name}");
+        let role = |name: &str| format!("arn:aws:iam::123456789012:role/{name}");
+        let values = [
+            ("TableArn", TABLE.to_owned()),
+            ("FingerprintKeyArn", fingerprint_key.to_owned()),
+            ("RotationFunctionArn", function("rotation")),
+            ("RotationRoleArn", role("rotation")),
+            ("RetirementFunctionArn", function("retirement")),
+            ("RetirementRoleArn", role("retirement")),
+            ("JwksFunctionArn", function("jwks")),
+            ("JwksRoleArn", role("jwks")),
+            ("SecretPrefix", String::new()),
+        ];
+        let values: Vec<_> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let template = Template::parse(&template("policies/people.yaml"), &values);
+        let names: &[&str] = match self {
+            Self::Operator => &["Operator", "OperatorExamines", "OperatorSigns"],
+            Self::Auditor => &["Auditor"],
+            Self::EmergencyResponder => &["EmergencyResponder"],
+        };
+        names.iter().map(|name| template.managed_policy(name)).collect()
+    }
+}
+
+/// What whoever uses a credential may do, whose secret is encrypted by that key.
+pub fn consumers_policy(secret: &str, key: &str) -> Value {
+    let values = [("SecretArn", secret), ("KeyArn", key)];
+    Template::parse(&template("policies/consumer.yaml"), &values).managed_policy("Consumer")
+}
+
 impl Which {
     /// All functions.
     pub const ALL: [Self; 3] = [Self::Rotation, Self::Retirement, Self::Jwks];
@@ -133,14 +212,13 @@ impl Which {
 
     /// The text of that template.
     pub fn template(self) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra").join(self.declared().0);
-        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        template(self.declared().0)
     }
 
     /// Its role's policies in a template.
     pub fn policies_in(self, template: &str, fingerprint_key: &str) -> Vec<Value> {
         let values = [
-            ("TableArn", "arn:aws:dynamodb:eu-west-1:123456789012:table/rotator"),
+            ("TableArn", TABLE),
             ("FingerprintKeyArn", fingerprint_key),
             ("SecretPrefix", ""),
             ("AccessLogPrefix", "/apis/"),
@@ -155,10 +233,6 @@ impl Which {
 
     /// Its role. Thousands of stages ask for the same ones.
     pub fn role(self, fingerprint_key: &str) -> Role {
-        static READ: Mutex<BTreeMap<(Which, String), Role>> = Mutex::new(BTreeMap::new());
-        let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = (self, fingerprint_key.to_owned());
-        let make = || Role::new(self.role_arn(), &self.policies(fingerprint_key)).expect("policies that IAM can read");
-        read.entry(of).or_insert_with(make).clone()
+        remembered(self.role_arn(), fingerprint_key, || self.policies(fingerprint_key))
     }
 }

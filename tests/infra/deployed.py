@@ -50,6 +50,10 @@ ALONE = {
         "ApproverEmail": "on-call@example.com",
         "HasNetworks": "yes",
     },
+    "policies/consumer.yaml": {
+        "SecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:partner/acme-AbCdEf",
+        "KeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/01234567-89ab-cdef-0123-456789abcdef",
+    },
     "examples/cloudformation/adopt-existing-api.yaml": {
         "RotationFunctionArn": "{rotation}",
         "AdoptedSecret": "api-keys/partner-acme",

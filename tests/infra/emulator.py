@@ -238,6 +238,7 @@ def package(aws, folder):
             template = templates.translate(template)
             template.pop("Transform", None)
         deployed[name] = without_what_it_cannot(template)
+        (infra / file).parent.mkdir(exist_ok=True)
         (infra / file).write_text(json.dumps(deployed[name]))
     shutil.copy(INFRA / "template.yaml", infra / "template.yaml")
     aws.command(

@@ -65,7 +65,8 @@ def _read(path, changed):
 
 def service():
     """The templates of the service itself. What else is beside them in YAML is no template."""
-    return [path for path in sorted(INFRA.glob("*.yaml")) if "AWSTemplateFormatVersion" in read(path)]
+    paths = [*sorted(INFRA.glob("*.yaml")), *sorted(INFRA.glob("policies/*.yaml"))]
+    return [path for path in paths if "AWSTemplateFormatVersion" in read(path)]
 
 
 def examples():

@@ -69,6 +69,8 @@ impl Scene<'_, '_> {
             let is_default = body["VersionId"].is_null() && body["VersionStage"].is_null();
             let stage = if is_default { Some("AWSCURRENT") } else { body["VersionStage"].as_str() };
             first = stage.into_iter().fold(first, |first, stage| first.with("secretsmanager:VersionStage", stage));
+            let version = body["VersionId"].as_str();
+            first = version.into_iter().fold(first, |first, version| first.with("secretsmanager:VersionId", version));
         }
         let mut asked = vec![first];
         if let Some(key) = &secret.kms_key_id {
