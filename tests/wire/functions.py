@@ -1,4 +1,5 @@
-"""The real functions, `rotation`, `retirement` and `jwks`, under a Lambda runtime loop behind `--lambda-endpoint`.
+"""The real functions, `rotation`, `retirement` and `jwks`, out of the zips that are deployed, under a Lambda runtime loop
+behind `--lambda-endpoint`.
 
 On real time, there is one clock: an overlap of ten seconds, and retirement's timer, which comes every minute.
 """
@@ -9,11 +10,12 @@ import pathlib
 import subprocess
 import tempfile
 import urllib.request
+import zipfile
 
 from clients import overlap_of
 from lambda_api import Lambda
 from signing import SIGNERS, check_served
-from world import BINARIES, Local, bare_environment, wait_until
+from world import ZIPS, Local, bare_environment, wait_until
 
 FUNCTIONS = ("rotation", "retirement", "jwks")
 LABELS = ("AWSCURRENT", "AWSPREVIOUS")
@@ -101,9 +103,12 @@ def start(stack, api, local, name, folder):
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": "wire-test",
     }
+    with zipfile.ZipFile(ZIPS / name / "bootstrap.zip") as packed:
+        bootstrap = pathlib.Path(packed.extract("bootstrap", pathlib.Path(folder) / name))
+        bootstrap.chmod(packed.getinfo("bootstrap").external_attr >> 16)
     log = pathlib.Path(folder) / f"{name}.log"
     output = stack.enter_context(log.open("w"))
-    process = subprocess.Popen([BINARIES / name], env=environment, stdout=output, stderr=subprocess.STDOUT)
+    process = subprocess.Popen([bootstrap], env=environment, stdout=output, stderr=subprocess.STDOUT)
 
     def stop():
         alive = process.poll() is None

@@ -1,6 +1,7 @@
 """Runs the wire tests: real clients and real functions, over real ports, against the built binaries.
 
-Needs `cargo build --workspace --all-targets` and a Python with `.ci/requirements.txt`; `.ci/run` sees to both.
+Needs `cargo build`, for the functions `cargo lambda build --release --x86-64 --output-format zip -p rotator`, and a
+Python with `.ci/requirements.txt`; `.ci/run` sees to all three.
 Arguments name the tests to run: those whose name has one of them in it. Exits with 1 if any failed.
 """
 

@@ -16,7 +16,9 @@ import urllib.request
 import boto3
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARIES = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug"
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+BINARIES = TARGET / "debug"
+ZIPS = TARGET / "lambda"
 # How long a test waits for anything before it says what it waited for. Generous: the machine may be busy.
 PATIENCE = 120
 
