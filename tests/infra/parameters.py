@@ -84,6 +84,7 @@ VALUES = {
     ),
     "TableName": (["rotator", "a.b"], ["", "ab", "a b", "a" * 256, ARN.format("dynamodb", "table/x")]),
     "TableStreamArn": ([ARN.format("dynamodb", "table/a/stream/b")], ["", ARN.format("dynamodb", "table/a")]),
+    "UsageLag": (["PT1H", "PT30M", "P1D"], ["", "1h", "P1M", "PT0H", "PT1H30M"]),
     "VpcCidr": (
         ["10.120.0.0/16", "172.16.0.0/20", "192.168.4.0/24"],
         [
