@@ -140,7 +140,7 @@ impl Of {
 impl Scenario {
     /// How a call of that operation is hurt, each way once that makes a difference.
     fn hurts_of(self, operation: &str) -> BTreeSet<(Often, Fault)> {
-        self.hurts().into_iter().map(|(often, fault)| (often, fault.of(operation))).collect()
+        self.hurts().into_iter().map(|(often, fault)| (often, fault.distinct_for(operation))).collect()
     }
 
     /// How each of its calls is hurt. The engine's own patience is the same for every kind: API keys show it with every

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::harness::faults::{Fault, When};
 use crate::harness::people::LAGGARD;
+use crate::harness::template::Person;
 use crate::harness::{ACME, API, Host, Stage, Terms, Which, sdk_config_of};
 
 mod people;
@@ -214,6 +215,75 @@ fn superfluous(policies: &[Value], asked: &BTreeSet<Asked>) -> Vec<String> {
     unmissed.map(|grant| format!("{} on {}", grant.action, grant.resource)).collect()
 }
 
+/// Whoever takes an action out of a template, or puts one in, is noticed.
+fn assert_noticed(template: &str, policies: impl Fn(&str) -> Vec<Value>, asked: &BTreeSet<Asked>) {
+    let as_it_is = policies(template);
+    let mut forms = BTreeSet::new();
+    let mut taken = 0;
+    for mutation in mutations(template) {
+        let less = policies(&mutation.less);
+        // It is another's.
+        if less == as_it_is {
+            continue;
+        }
+        taken += 1;
+        assert!(!refused(&less, asked).is_empty(), "nobody misses {}", mutation.action);
+        if forms.insert(mutation.form) {
+            let more = superfluous(&policies(&mutation.more), asked);
+            assert!(
+                more.iter().any(|grant| grant.starts_with(UNUSED)),
+                "nobody notices what is beside {}",
+                mutation.action
+            );
+        }
+    }
+    assert!(taken > 0);
+}
+
+/// An action that nobody needs.
+const UNUSED: &str = "secretsmanager:PutResourcePolicy";
+
+/// A template without one of the actions that it names, and with another beside it.
+struct Mutation {
+    action: String,
+    /// How the template writes that: on a line of its own, among others, or alone.
+    form: &'static str,
+    less: String,
+    more: String,
+}
+
+fn mutations(template: &str) -> Vec<Mutation> {
+    let services = ["apigateway", "dynamodb", "iam", "kms", "lambda", "logs", "secretsmanager"];
+    let mut found = Vec::new();
+    let mut begin = 0;
+    for line in template.split_inclusive('\n') {
+        let code = line.split(" #").next().unwrap_or_default().trim_end();
+        for action in code.split([' ', ',', '[', ']']) {
+            let is_one = action
+                .split_once(':')
+                .is_some_and(|(service, name)| services.contains(&service) && !name.contains(':'));
+            if !is_one || code.trim_start().starts_with('#') {
+                continue;
+            }
+            let (at, end) = (begin + code.find(action).expect("in its line"), begin + code.len());
+            let instead =
+                |from: usize, to: usize, with: &str| format!("{}{with}{}", &template[..from], &template[to..]);
+            let (form, more) = if code.trim_start().starts_with("- ") {
+                let indent = &code[..code.len() - code.trim_start().len()];
+                ("on a line", instead(end, end, &format!("\n{indent}- {UNUSED}")))
+            } else if code.contains('[') {
+                ("among others", instead(at, at, &format!("{UNUSED}, ")))
+            } else {
+                ("alone", instead(at, at + action.len(), &format!("[{action}, {UNUSED}]")))
+            };
+            let less = instead(at, at + action.len(), "none:Taken");
+            found.push(Mutation { action: action.to_owned(), form, less, more });
+        }
+        begin += line.len();
+    }
+    found
+}
+
 /// The key for fingerprints of every stage: their randomness is the same.
 async fn fingerprint_key() -> String {
     Stage::new().await.settings.fingerprint_key.clone().expect("a key")
@@ -229,25 +299,8 @@ async fn every_call_is_allowed_and_nothing_else_is() {
         assert!(missing.is_empty(), "{which:?} may not {missing:#?}");
         assert!(too_many.is_empty(), "{which:?} never needs {too_many:#?}");
 
-        // Each of the template's lines that name an action of Secrets Manager's, taken out, and followed by another.
         let template = which.template();
-        let (mut taken, mut put) = (0, 0);
-        let is_action = |line: &&str| line.trim_start().starts_with("- secretsmanager:");
-        for line in template.lines().filter(is_action) {
-            let whole = format!("\n{line}\n");
-            let less = which.policies_in(&template.replacen(&whole, "\n", 1), &key);
-            if less != policies {
-                taken += 1;
-                assert!(!refused(&less, asked).is_empty(), "{which:?} does without {line}");
-            }
-            let another = line.replace(line.trim_start(), "- secretsmanager:PutResourcePolicy");
-            let more = which.policies_in(&template.replacen(&whole, &format!("{whole}{another}\n"), 1), &key);
-            if more != policies {
-                put += 1;
-                assert_ne!(superfluous(&more, asked), [""; 0], "{which:?}: nobody notices what is added after {line}");
-            }
-        }
-        assert_eq!((taken > 0, put > 0), (which != Which::Jwks, which != Which::Jwks), "{taken} {put}");
+        assert_noticed(&template, |template| which.policies_in(template, &key), asked);
     }
 }
 
@@ -289,10 +342,10 @@ async fn what_is_somebody_elses_is_out_of_reach() {
         ask("logs:StartQuery", &at("logs", "log-group:/aws/lambda/payroll:*"), &[]),
         ask("iam:PassRole", &at("iam", "role/admin"), &[]),
     ];
-    for which in Which::ALL {
-        let role = which.role(&key);
+    let roles = Which::ALL.map(|which| which.role(&key));
+    for role in roles.into_iter().chain(Person::ALL.map(|person| person.role(&key))) {
         for asked in &others {
-            assert!(!role.allows(asked).expect("evaluated"), "{which:?} may {asked:?}");
+            assert!(!role.allows(asked).expect("evaluated"), "{} may {asked:?}", role.arn());
         }
     }
 }

@@ -178,7 +178,8 @@ async fn api_gateways_actions_are_methods_on_paths_and_tags_need_put() {
     client.create_api_key().name("k").send().await.expect("made");
     assert_eq!(last_asked(&aws), [("apigateway:POST".to_owned(), at("/apikeys"))]);
     let tagged = client.create_api_key().name("k").tags("team", "x").send().await;
-    assert!(refused(tagged).1.contains("apigateway:PUT on resource: "));
+    let tags = at("/tags/arn%3Aaws%3Aapigateway%3Aeu-west-1%3A%3A%2Fapikeys%2F*");
+    assert!(refused(tagged).1.contains(&format!("apigateway:PUT on resource: {tags} ")));
     let key = aws.inspect_api_keys()[0].id.clone();
     assert_eq!(refused(client.get_api_key().api_key(&key).send().await).0, "AccessDeniedException");
     let client = ApiGateway::new(&of_role(&aws, &[allow("apigateway:GET", &at("/apikeys/*"))]));

@@ -34,9 +34,9 @@ impl Fault {
 
     /// The fault that comes to the same for that operation: where a call changes nothing, nobody can tell whether it was
     /// carried out before its answer was lost or its process ended.
-    pub fn of(self, operation: &str) -> Self {
+    pub fn distinct_for(self, operation: &str) -> Self {
         let (_, does) = operation.split_once(':').expect("a service and an operation");
-        let only_reads = ["Get", "List", "Describe", "Query", "BatchGet", "GET "];
+        let only_reads = ["Get", "List", "Describe", "Query", "Scan", "BatchGet", "GET "];
         match self {
             _ if operation.starts_with("probe:") || !only_reads.iter().any(|word| does.starts_with(word)) => self,
             Self::NoAnswerNotApplied => Self::NoAnswerApplied,

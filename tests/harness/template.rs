@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::Which;
 
 /// What Lambda does in a function's name, and the function never does.
-const LAMBDAS_OWN: [&str; 2] = ["lambda", "vpc"];
+const LAMBDAS_OWN: [&str; 1] = ["lambda"];
 
 const TABLE: &str = "arn:aws:dynamodb:eu-west-1:123456789012:table/rotator";
 
@@ -153,6 +153,16 @@ impl Person {
 
     /// Their policies, as the stack deploys them.
     pub fn policies(self, fingerprint_key: &str) -> Vec<Value> {
+        self.policies_in(&Self::template(), fingerprint_key)
+    }
+
+    /// The template that has them.
+    pub fn template() -> String {
+        template("policies/people.yaml")
+    }
+
+    /// Their policies in a template.
+    pub fn policies_in(self, template: &str, fingerprint_key: &str) -> Vec<Value> {
         let function = |name: &str| format!("arn:aws:lambda:eu-west-1:123456789012:function:{name}");
         let role = |name: &str| format!("arn:aws:iam::123456789012:role/{name}");
         let values = [
@@ -167,9 +177,9 @@ impl Person {
             ("SecretPrefix", String::new()),
         ];
         let values: Vec<_> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let template = Template::parse(&template("policies/people.yaml"), &values);
+        let template = Template::parse(template, &values);
         let names: &[&str] = match self {
-            Self::Operator => &["Operator", "OperatorExamines", "OperatorSigns"],
+            Self::Operator => &["Operator", "OperatorAdopts", "OperatorSigns"],
             Self::Auditor => &["Auditor"],
             Self::EmergencyResponder => &["EmergencyResponder"],
         };
@@ -177,10 +187,10 @@ impl Person {
     }
 }
 
-/// What whoever uses a credential may do, whose secret is encrypted by that key.
-pub fn consumers_policy(secret: &str, key: &str) -> Value {
+/// What whoever uses a credential may do, whose secret is encrypted by that key: `Consumer`, or `ConsumerByVersion`.
+pub fn consumers_policy(name: &str, secret: &str, key: &str) -> Value {
     let values = [("SecretArn", secret), ("KeyArn", key)];
-    Template::parse(&template("policies/consumer.yaml"), &values).managed_policy("Consumer")
+    Template::parse(&template("policies/consumer.yaml"), &values).managed_policy(name)
 }
 
 impl Which {

@@ -52,6 +52,7 @@ ALONE = {
     },
     "policies/consumer.yaml": {
         "SecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:partner/acme-AbCdEf",
+        "ReadsByVersion": "yes",
         "KeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/01234567-89ab-cdef-0123-456789abcdef",
     },
     "examples/cloudformation/adopt-existing-api.yaml": {

@@ -5,7 +5,7 @@ use rotator_cli::trouble::Outcome;
 
 use super::*;
 use crate::harness::people::Said;
-use crate::harness::template::{Person, consumers_policy};
+use crate::harness::template::consumers_policy;
 
 /// Somebody's way into a stage.
 struct Somebody<'a> {
@@ -147,6 +147,31 @@ async fn adopts_and_lets_go() -> BTreeSet<Asked> {
     operator.asked()
 }
 
+/// What is asked for where signers have roles of their own, a value was put by hand, or a secret is declared already.
+async fn operates_on_what_is_rare() -> BTreeSet<Asked> {
+    let signing = Stage::new().await;
+    signing.signing(&Terms::kms().with("signers", SIGNER)).await;
+    let operator = Somebody::of(&signing, Person::Operator);
+    operator.does(&["doctor", ACME]).await;
+    let mut asked = operator.asked();
+
+    let by_hand = rotated(&Terms::default()).await;
+    let put = by_hand.secrets_manager().put_secret_value().secret_id(ACME).secret_string("{}");
+    put.version_stages("AWSPENDING").send().await.expect("put");
+    let operator = Somebody::of(&by_hand, Person::Operator);
+    operator.sees(&["repair", ACME]).await;
+    operator.does(&["repair", ACME, "--yes"]).await;
+    asked.extend(operator.asked());
+
+    let declared = Stage::new().await;
+    let terms = Terms { schedule: None, ..Terms::webhook() };
+    declared.secret("hooks/orders", "{}", &terms).await;
+    let operator = Somebody::of(&declared, Person::Operator);
+    operator.does(&["adopt", "--kind", "webhook-secret", "hooks/orders", "--tag", "max-live=4", "--yes"]).await;
+    asked.extend(operator.asked());
+    asked
+}
+
 /// The cure of everything that a provider can show.
 async fn reconciles(terms: &Terms) -> BTreeSet<Asked> {
     let stage = Stage::new().await;
@@ -198,6 +223,7 @@ async fn all_that_asks(person: Person) -> BTreeSet<Asked> {
     }
     if person == Person::Operator {
         asked.extend(adopts_and_lets_go().await);
+        asked.extend(operates_on_what_is_rare().await);
         for terms in [Terms::default(), Terms::kms()] {
             asked.extend(reconciles(&terms).await);
         }
@@ -225,6 +251,7 @@ async fn each_may_do_their_work_and_nothing_else() {
         asked.retain(|asked| role.allows(asked).expect("evaluated"));
         let too_many = superfluous(&policies, &asked);
         assert!(too_many.is_empty(), "{person:?} never needs {too_many:#?}");
+        assert_noticed(&Person::template(), |template| allows(&person.policies_in(template, &key)), &asked);
     }
 }
 
@@ -235,7 +262,7 @@ async fn what_is_not_theirs_to_do_is_refused_and_changes_nothing() {
         "Statement": [{"Effect": "Allow", "Action": ["secretsmanager:*", "apigateway:*", "kms:*"], "Resource": "*"}]});
     let stage = rotated(&Terms::default()).await;
     stage.key("billing").await;
-    let before = (stage.load(ACME).await, stage.aws.requests().len());
+    let before = stage.world().await;
     let changes: [&[&str]; 5] = [
         &["adopt", "--prefix", "billing", "--yes"],
         &["retire", ACME, "--generation", "3", "--reason", "x"],
@@ -247,12 +274,18 @@ async fn what_is_not_theirs_to_do_is_refused_and_changes_nothing() {
     for line in changes {
         auditor.may_not(line).await;
     }
-    Somebody::of(&stage, Person::EmergencyResponder).may_not(changes[0]).await;
-    assert_eq!(stage.load(ACME).await, before.0);
-    assert!(stage.aws.requests().len() > before.1);
+    let responder = Somebody::of(&stage, Person::EmergencyResponder);
+    responder.may_not(changes[0]).await;
+    assert_eq!(stage.world().await, before);
+    // Who may write records may write that they are not let go on; labels and keys stay as they are.
+    let (current, key) = (stage.current(ACME).await, stage.id_of(3).await);
+    responder.may_not(changes[2]).await;
+    assert_eq!(stage.current(ACME).await, current);
+    let key = stage.api_gateway().get_api_key().api_key(key).send().await.expect("there");
+    assert!(key.enabled, "it is in its overlap");
 
     // No value, whatever else they are given.
-    let id = stage.id_of(4).await;
+    let (id, plan) = (stage.id_of(4).await, stage.plan.clone());
     let auditor = Somebody::with(&stage, Person::Auditor, &[everything]);
     let read = auditor.secrets_manager().get_secret_value().secret_id(ACME).send().await;
     assert_eq!(read.expect_err("a value").code(), Some("AccessDeniedException"));
@@ -262,6 +295,10 @@ async fn what_is_not_theirs_to_do_is_refused_and_changes_nothing() {
         let read = auditor.api_gateway().get_api_keys().include_values(with_value).send().await;
         assert_eq!(read.expect_err("keys").code(), Some("AccessDeniedException"));
     }
+    let read = auditor.api_gateway().get_usage_plan_keys().usage_plan_id(&plan).send().await;
+    assert_eq!(read.expect_err("keys of a plan").code(), Some("AccessDeniedException"));
+    let read = auditor.api_gateway().get_usage_plan_key().usage_plan_id(&plan).key_id(&id).send().await;
+    assert_eq!(read.expect_err("a key of a plan").code(), Some("AccessDeniedException"));
     // Nor anybody one that is not looked after here.
     stage.secrets_manager().create_secret().name("payroll").secret_string("{}").send().await.expect("made");
     for person in [Person::Operator, Person::EmergencyResponder] {
@@ -284,7 +321,7 @@ async fn a_consumer_reads_the_key_in_use_and_the_one_before_it() {
     let pending = pending.send().await.expect("put").version_id.expect("an id");
     let current = stage.load(ACME).await.current().expect("a current one").carriers[0].to_string();
 
-    stage.aws.assume(ACCESS_KEY, Role::new(WHO, &[consumers_policy(&arn, &key)]).expect("a policy"));
+    stage.aws.assume(ACCESS_KEY, Role::new(WHO, &[consumers_policy("Consumer", &arn, &key)]).expect("a policy"));
     let consumer = aws_sdk_secretsmanager::Client::new(&sdk_config_of(ACCESS_KEY, stage.aws.connector()));
     let read = |label: Option<&str>, version: Option<&str>| {
         let asked = consumer.get_secret_value().secret_id(&arn);
@@ -299,8 +336,9 @@ async fn a_consumer_reads_the_key_in_use_and_the_one_before_it() {
     assert_eq!(read(None, Some(&pending)).await, denied);
     assert_eq!(read(None, Some(&current)).await, denied, "a version by its id may be one that is refused");
 
-    // What they need of its encryption, and no more.
-    let policies = [consumers_policy(&arn, &key)];
+    assert!(consumer.describe_secret().secret_id(&arn).send().await.is_err());
+
+    let policies = [consumers_policy("Consumer", &arn, &key)];
     let theirs =
         stage.aws.requests().into_iter().filter(|call| call.caller.as_deref() == Some(WHO) && call.status == 200);
     let asked: BTreeSet<Asked> = theirs.flat_map(|call| call.asked).collect();
@@ -313,4 +351,13 @@ async fn a_consumer_reads_the_key_in_use_and_the_one_before_it() {
     let asked = asked.into_iter().chain(unlabelled).collect();
     assert_eq!(refused(&policies, &asked), Vec::<&Asked>::new());
     assert_eq!(superfluous(&policies, &asked), [""; 0]);
+
+    // A library of AWS's looks the label up, and asks for that version by its id.
+    let policies = ["Consumer", "ConsumerByVersion"].map(|name| consumers_policy(name, &arn, &key));
+    stage.aws.assume(ACCESS_KEY, Role::new(WHO, &policies).expect("policies"));
+    consumer.describe_secret().secret_id(&arn).send().await.expect("described");
+    assert_eq!(read(None, Some(&current)).await, Ok(Some(current.clone())));
+    assert_eq!(read(Some("AWSPENDING"), None).await, denied);
+    let written = consumer.put_secret_value().secret_id(&arn).secret_string("{}").send().await;
+    assert_eq!(written.expect_err("written").code(), Some("AccessDeniedException"));
 }

@@ -46,7 +46,7 @@ fn words(findings: &[Finding]) -> Vec<&'static str> {
 
 /// Everything that a refused request must leave as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct World {
+pub(crate) struct World {
     /// ARN, versions with their labels, tags: by the secret's name.
     secrets: BTreeMap<String, String>,
     /// Whether and when they rotate, by the secret's name.
@@ -71,7 +71,7 @@ fn others(world: World) -> World {
 }
 
 impl Stage {
-    async fn world(&self) -> World {
+    pub(crate) async fn world(&self) -> World {
         let client = self.secrets_manager();
         let (mut secrets, mut schedules) = (BTreeMap::new(), BTreeMap::new());
         let listed = client.list_secrets().include_planned_deletion(true).send().await.expect("listed");

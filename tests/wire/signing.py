@@ -3,6 +3,9 @@
 import contextlib
 import datetime
 import json
+import pathlib
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -10,7 +13,7 @@ import urllib.request
 import jwt
 
 from examples import configured, load, run
-from world import Local, wait_until
+from world import ROOT, Local, bare_environment, wait_until
 
 AUDIENCE = "orders"
 SIGNERS = {"kms-signing-key": "kms_signer", "jwt-signing-key": "jwk_signer"}
@@ -123,6 +126,22 @@ def tokens_go_through_an_emergency():
 def a_key_set_is_served_over_http():
     with Local() as local:
         check_served(local, "jwt-signing-key")
+
+
+def the_key_sets_are_as_openapi_says():
+    """Schemathesis, as the pipeline runs it against staging."""
+    program = pathlib.Path(sys.executable).parent / "schemathesis"
+    phases = ["--phases", "examples,coverage,fuzzing", "--max-examples", "50"]
+    # A method that is no route is not found, says API Gateway, where Schemathesis expects 405.
+    checks = ["--checks", "all", "--exclude-checks", "unsupported_method", "--no-color"]
+    with Local() as local:
+        issuer = local.declare("kms-signing-key", "orders/issuer")["jwksUri"]
+        url = issuer.removesuffix("/jwks/orders/issuer")
+        command = [sys.executable, program, "run", ROOT / "infra/openapi.yaml", "--url", url, *phases, *checks]
+        done = subprocess.run(command, env=bare_environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        _, _, counted = done.stdout.partition("Test cases:\n")
+        print(f"    {counted.splitlines()[0].strip()}")
 
 
 def check_served(local, kind):
@@ -262,6 +281,7 @@ TESTS = [
     the_examples_for_tokens_run_as_they_stand,
     signers_and_verifiers_agree_in_every_algorithm,
     a_key_set_is_served_over_http,
+    the_key_sets_are_as_openapi_says,
     tokens_go_through_a_rotation,
     tokens_go_through_an_emergency,
 ]

@@ -120,8 +120,10 @@ pub fn for_credential(function: Function, scope: &Scope, subject: &Subject) -> V
     match kind.as_str() {
         "api-gateway-key" => {
             let at = |path: &str| format!("arn:{partition}:apigateway:{region}::{path}");
-            // A key that is created with tags needs PUT as well as POST.
-            each(&["apigateway:GET", "apigateway:POST", "apigateway:PUT"], &at("/apikeys"));
+            each(&["apigateway:GET", "apigateway:POST"], &at("/apikeys"));
+            // What creating a key with tags asks for as well: the tags of a key whose id nobody knows yet.
+            let keys = at("/apikeys/").replace(':', "%3A").replace('/', "%2F");
+            each(&["apigateway:PUT"], &at(&format!("/tags/{keys}*")));
             each(&["apigateway:GET"], &at("/apikeys/*"));
             each(&["apigateway:GET"], &at("/usageplans"));
             each(&["apigateway:GET"], &at("/usageplans/*"));

@@ -184,7 +184,8 @@ impl Scene<'_, '_> {
         }
     }
 
-    /// An action is a method, and a resource is a path. A key or a plan that is created with tags needs `PUT` as well.
+    /// An action is a method, and a resource is a path. What is created with tags needs `PUT` on the tags of something
+    /// that has no id yet, as AWS's refusals quote it.
     fn api_gateway(&self, request: &Request, body: &Value) -> Vec<Asked> {
         let arn = format!("arn:aws:apigateway:{}::{}", self.cx.region, request.path);
         let requested: BTreeMap<String, Vec<String>> = tag_keys(
@@ -198,7 +199,12 @@ impl Scene<'_, '_> {
         let tags = self.services.api_gateway.tags_at(&path);
         let one = |method: &str| ask(format!("apigateway:{method}"), &arn).tagged(&tags).with_all(&requested);
         let is_tagged = request.method == http::Method::POST && !requested.is_empty();
-        [one(request.method.as_str())].into_iter().chain(is_tagged.then(|| one("PUT"))).collect()
+        let tagging = || {
+            let tagged = format!("{arn}/").replace(':', "%3A").replace('/', "%2F");
+            ask("apigateway:PUT", &format!("arn:aws:apigateway:{}::/tags/{tagged}*", self.cx.region))
+                .with_all(&requested)
+        };
+        [one(request.method.as_str())].into_iter().chain(is_tagged.then(tagging)).collect()
     }
 
     fn lambda(&self, request: &Request) -> Vec<Asked> {
