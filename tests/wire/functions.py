@@ -88,13 +88,18 @@ def deployed():
         api = stack.enter_context(Lambda(*FUNCTIONS))
         local = stack.enter_context(Local("--lambda-endpoint", api.endpoint))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        logs = {name: start(stack, api, local, name, folder) for name in FUNCTIONS}
-        yield api, local, logs
+        started = {name: start(stack, api, local, name, folder) for name in FUNCTIONS}
+        yield api, local, {name: log for name, (log, _) in started.items()}
         assert not api.init_errors, api.init_errors
+        for name, (_, process) in started.items():
+            calls = api.invocations[name]
+            if calls:
+                longest = max(call.took for call in calls)
+                print(f"    {name}: {len(calls)} calls, the longest {longest:.2f} s; memory at most {peak(process.pid):.1f} MiB")
 
 
 def start(stack, api, local, name, folder):
-    """Starts a function as Lambda does: with its environment, and with nobody who restarts it."""
+    """Starts a function as Lambda does: with its environment, and with nobody who restarts it. Its log, and its process."""
     environment = bare_environment() | local.environment | {
         "AWS_LAMBDA_RUNTIME_API": api.runtime_api(name),
         "AWS_LAMBDA_FUNCTION_NAME": name,
@@ -117,7 +122,14 @@ def start(stack, api, local, name, folder):
         assert alive, f"{name} ended by itself: {log.read_text()}"
 
     stack.callback(stop)
-    return log
+    return log, process
+
+
+def peak(pid):
+    """The most that the process ever had resident, in MiB."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
 
 
 def check_step_logs(lines, secret, token, calls):

@@ -14,8 +14,8 @@ import threading
 import time
 import uuid
 
-# As the stack sets it.
-TIMEOUT = 300
+# In seconds, as the stack sets them.
+TIMEOUTS = {"rotation": 300, "retirement": 600, "jwks": 10}
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 
@@ -29,6 +29,9 @@ class Invocation:
     done: threading.Event = dataclasses.field(default_factory=threading.Event)
     answer: bytes = b""
     failed: bool = False
+    begun: float = 0.0
+    # In seconds, as Lambda counts them: from when the function has it until it has answered.
+    took: float = 0.0
 
 
 class Lambda:
@@ -96,17 +99,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         invocation = Invocation(payload)
         self.world.invocations[name].append(invocation)
         self.world.waiting[name].put(invocation)
-        if not invocation.done.wait(TIMEOUT):
-            timed_out = {"errorType": "Sandbox.Timedout", "errorMessage": f"Task timed out after {TIMEOUT} seconds"}
+        if not invocation.done.wait(TIMEOUTS[name]):
+            said = f"Task timed out after {TIMEOUTS[name]} seconds"
+            timed_out = {"errorType": "Sandbox.Timedout", "errorMessage": said}
             return self.reply(200, json.dumps(timed_out).encode(), {"X-Amz-Function-Error": "Unhandled"})
         self.reply(200, invocation.answer, {"X-Amz-Function-Error": "Unhandled"} if invocation.failed else {})
 
     def next(self, name):
         invocation = self.world.waiting[name].get()
         self.world.running[invocation.id] = invocation
+        invocation.begun = time.monotonic()
         self.reply(200, invocation.payload, {
             "Lambda-Runtime-Aws-Request-Id": invocation.id,
-            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + TIMEOUT) * 1000)),
+            "Lambda-Runtime-Deadline-Ms": str(int((time.time() + TIMEOUTS[name]) * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}",
             "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}",
         })
@@ -115,7 +120,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         invocation = self.world.running.pop(id, None)
         if invocation is None:
             return self.reply(400, b'{"errorType":"InvalidRequestID"}')
-        invocation.answer, invocation.failed = answer, failed
+        invocation.answer, invocation.failed, invocation.took = answer, failed, time.monotonic() - invocation.begun
         invocation.done.set()
         self.reply(202, b'{"status":"OK"}')
 
