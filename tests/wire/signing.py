@@ -6,6 +6,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -134,11 +135,12 @@ def the_key_sets_are_as_openapi_says():
     phases = ["--phases", "examples,coverage,fuzzing", "--max-examples", "50"]
     # A method that is no route is not found, says API Gateway, where Schemathesis expects 405.
     checks = ["--checks", "all", "--exclude-checks", "unsupported_method", "--no-color"]
-    with Local() as local:
+    # It keeps what it found in the folder where it runs.
+    with Local() as local, tempfile.TemporaryDirectory() as folder:
         issuer = local.declare("kms-signing-key", "orders/issuer")["jwksUri"]
         url = issuer.removesuffix("/jwks/orders/issuer")
         command = [sys.executable, program, "run", ROOT / "infra/openapi.yaml", "--url", url, *phases, *checks]
-        done = subprocess.run(command, env=bare_environment(), capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, env=bare_environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         _, _, counted = done.stdout.partition("Test cases:\n")
         print(f"    {counted.splitlines()[0].strip()}")
