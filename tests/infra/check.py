@@ -1,5 +1,5 @@
-"""Holds the templates to what can be known of them without an AWS account: lint, SAM, rules, suppressions, parameters,
-alarms, and a deployment into an emulator.
+"""Holds the templates to what can be known of them without an AWS account: lint, SAM, rules, suppressions, Terraform,
+parameters, alarms, and a deployment into an emulator.
 
 Needs what is in requirements.txt. Installs the emulator and cfn-guard beside it, under target/infra, once. Speaks with
 package registries and 127.0.0.1, and with nothing else.
@@ -20,6 +20,7 @@ import laws
 import parameters
 import suppressions
 import templates
+import terraform
 import tools
 
 
@@ -39,6 +40,7 @@ def main():
         ("cfn-guard", lambda: guard.check(tools.cfn_guard(), tools.TARGET / "situations")),
         ("what cfn-guard can't say", laws.check),
         ("checkov", suppressions.check),
+        ("terraform", lambda: terraform.check(tools.TARGET / "terraform")),
         ("bad parameters", parameters.check),
         ("alarms", lambda: program("alarms.py")),
         ("deployment into an emulator", lambda: emulated(arguments.rotator)),

@@ -67,6 +67,10 @@ VALUES = {
         ["", "rotation", ARN.format("lambda", "layer:x")],
     ),
     "RotationLogs": (["/aws/lambda/rotation"], ["", ARN.format("logs", "log-group:x"), "a b"]),
+    "RotationSchedule": (
+        ["cron(0 8 1 * ? *)", "cron(0 8 1 1,4,7,10 ? *)", "cron(0 */4 * * ? *)", "cron(0 0/12 ? * MON *)"],
+        ["", "rate(30 days)", "cron(30 8 1 * ? *)", "cron(0 */3 * * ? *)", "cron(0 * * * ? *)", "cron(0 8,9 1 * ? *)"],
+    ),
     "ScheduleGroup": (["", "rotator"], ["a b", ARN.format("scheduler", "schedule-group/x")]),
     "SecretArn": (
         [ARN.format("secretsmanager", "secret:partner/acme-AbCdEf")],

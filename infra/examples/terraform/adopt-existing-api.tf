@@ -51,6 +51,17 @@ variable "access_log_key_arn" {
   default     = null
 }
 
+variable "adopted_schedule" {
+  description = "When it rotates, in UTC, by default on the first of each month at 08:00. A cron() says when; a rate() counts from the last rotation, and one that was changed may still fire by its old count."
+  type        = string
+  default     = "cron(0 8 1 * ? *)"
+
+  validation {
+    condition     = can(regex("^cron\\(0 (([01]?[0-9]|2[0-3])|[*0]?/([4-9]|1[0-9]|2[0-3])) ([^ ]+ ){3}[^ ]+\\)$", var.adopted_schedule))
+    error_message = "adopted_schedule is cron(0 HOUR DAY MONTH WEEKDAY YEAR), at full hours that are at least four hours apart."
+  }
+}
+
 variable "adopted_secret" {
   description = "The secret that rotator adopt made, as in api-keys/partner-acme. Null before the adoption."
   type        = string
@@ -98,9 +109,7 @@ resource "aws_secretsmanager_secret_rotation" "adopted" {
   rotate_immediately = false
 
   rotation_rules {
-    # On the first of each month, 08:00 UTC. A cron() says when; a rate() counts from the last rotation, and one that
-    # was changed may still fire by its old count.
-    schedule_expression = "cron(0 8 1 * ? *)"
+    schedule_expression = var.adopted_schedule
   }
 
   lifecycle {

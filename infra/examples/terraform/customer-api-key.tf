@@ -31,6 +31,17 @@ variable "customer_api" {
   }
 }
 
+variable "customer_schedule" {
+  description = "When it rotates, in UTC, by default on the first of each month at 08:00. A cron() says when; a rate() counts from the last rotation, and one that was changed may still fire by its old count."
+  type        = string
+  default     = "cron(0 8 1 * ? *)"
+
+  validation {
+    condition     = can(regex("^cron\\(0 (([01]?[0-9]|2[0-3])|[*0]?/([4-9]|1[0-9]|2[0-3])) ([^ ]+ ){3}[^ ]+\\)$", var.customer_schedule))
+    error_message = "customer_schedule is cron(0 HOUR DAY MONTH WEEKDAY YEAR), at full hours that are at least four hours apart."
+  }
+}
+
 variable "customer_first_key_is_made" {
   description = "False: rotate at once, because there is no key yet. Set it to true once there is one, so that later changes rotate nothing."
   type        = bool
@@ -115,9 +126,7 @@ resource "aws_secretsmanager_secret_rotation" "customer" {
   rotate_immediately = !var.customer_first_key_is_made
 
   rotation_rules {
-    # On the first of each month, 08:00 UTC. A cron() says when; a rate() counts from the last rotation, and one that
-    # was changed may still fire by its old count.
-    schedule_expression = "cron(0 8 1 * ? *)"
+    schedule_expression = var.customer_schedule
   }
 
   depends_on = [aws_secretsmanager_secret_version.customer]

@@ -12,6 +12,17 @@ variable "webhook_secret_name" {
   }
 }
 
+variable "webhook_schedule" {
+  description = "When it rotates, in UTC, by default on the first day of each quarter at 08:00. A cron() says when; a rate() counts from the last rotation, and one that was changed may still fire by its old count."
+  type        = string
+  default     = "cron(0 8 1 1,4,7,10 ? *)"
+
+  validation {
+    condition     = can(regex("^cron\\(0 (([01]?[0-9]|2[0-3])|[*0]?/([4-9]|1[0-9]|2[0-3])) ([^ ]+ ){3}[^ ]+\\)$", var.webhook_schedule))
+    error_message = "webhook_schedule is cron(0 HOUR DAY MONTH WEEKDAY YEAR), at full hours that are at least four hours apart."
+  }
+}
+
 variable "webhook_first_key_is_made" {
   description = "False: rotate at once, because there is no secret to sign with yet. Set it to true once there is one, so that later changes rotate nothing."
   type        = bool
@@ -59,9 +70,7 @@ resource "aws_secretsmanager_secret_rotation" "webhook" {
   rotate_immediately = !var.webhook_first_key_is_made
 
   rotation_rules {
-    # Four times a year, 08:00 UTC. A cron() says when; a rate() counts from the last rotation, and one that was changed
-    # may still fire by its old count.
-    schedule_expression = "cron(0 8 1 1,4,7,10 ? *)"
+    schedule_expression = var.webhook_schedule
   }
 
   depends_on = [aws_secretsmanager_secret_version.webhook]
