@@ -34,21 +34,20 @@ impl<'a> Somebody<'a> {
     }
 
     /// Says something that works.
-    async fn does(&self, line: &[&str]) -> Said {
-        let said = self.says(line).await;
-        let refused = self.refused();
-        assert!(refused.is_empty(), "{:?} {line:?}: may not {refused:#?}", self.person);
-        assert!(said.outcome == Outcome::Done, "{:?} {line:?}: {said:#?}", self.person);
-        said
+    async fn does(&self, line: &[&str]) {
+        self.ends(Outcome::Done, line).await;
     }
 
     /// Says something that is plan only, or finds what somebody should look at.
-    async fn sees(&self, line: &[&str]) -> Said {
+    async fn sees(&self, line: &[&str]) {
+        self.ends(Outcome::Attention, line).await;
+    }
+
+    async fn ends(&self, outcome: Outcome, line: &[&str]) {
         let said = self.says(line).await;
         let refused = self.refused();
         assert!(refused.is_empty(), "{:?} {line:?}: may not {refused:#?}", self.person);
-        assert!(said.outcome == Outcome::Attention, "{:?} {line:?}: {said:#?}", self.person);
-        said
+        assert!(said.outcome == outcome, "{:?} {line:?}: {said:#?}", self.person);
     }
 
     /// Says something that their policies do not allow.
