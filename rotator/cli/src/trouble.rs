@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use rotator::config::BadConfig;
-use rotator::failure::{Failure, Fault, Stopped, chain};
+use rotator::failure::{BadInput, Failure, Fault, Stopped, chain};
 use serde::Serialize;
 use state::ledger::Broken;
 use state::name::{BadName, CredentialName};
@@ -172,9 +172,7 @@ impl Trouble {
             }
             Self::Name(_) => None,
             Self::Usage { next, .. } | Self::Other { next, .. } => Some(next.clone()),
-            Self::NoCredential(_) => Some(
-                "`rotator list` shows every credential here, `rotator adopt` takes keys and secrets under management".into(),
-            ),
+            Self::NoCredential(_) => Some(WHAT_THERE_IS.into()),
             Self::Broken { .. } => Some(
                 "keep the table as it is, restore a copy from a backup of the time before, and compare: see the runbook"
                     .into(),
@@ -183,6 +181,10 @@ impl Trouble {
         }
     }
 }
+
+/// For whoever named something that is not there.
+const WHAT_THERE_IS: &str =
+    "`rotator list` shows every credential here, `rotator adopt` takes keys and secrets under management";
 
 fn next_after(stopped: &Stopped) -> Option<String> {
     match stopped {
@@ -204,6 +206,9 @@ fn next_after(stopped: &Stopped) -> Option<String> {
         }),
         Stopped::Failed(Failure::NotYet(_)) => Some("run the same command again in a minute".into()),
         Stopped::Illegal(_) => Some("this is a defect: report it with `rotator history NAME --output json`".into()),
+        Stopped::Input(BadInput::NoSecret(_)) | Stopped::Failed(Failure::Input(BadInput::NoSecret(_))) => {
+            Some(WHAT_THERE_IS.into())
+        }
         // Their messages name the remedy themselves.
         Stopped::Refused(_) | Stopped::Input(_) | Stopped::Failed(Failure::Held(_) | Failure::Input(_)) => None,
     }
@@ -292,6 +297,15 @@ mod tests {
         ];
         for (trouble, kind, code) in all {
             assert_eq!((trouble.kind().as_str(), trouble.outcome().code()), (kind, code));
+        }
+    }
+
+    #[test]
+    fn whoever_misspelt_a_name_is_told_where_the_names_are() {
+        let misspelt = || BadInput::NoSecret("partner/amce".into());
+        for stopped in [Stopped::Input(misspelt()), Stopped::Failed(Failure::Input(misspelt()))] {
+            let next = Trouble::stopped("could not rotate partner/amce")(stopped).next();
+            assert!(next.is_some_and(|next| next.contains("`rotator list`")));
         }
     }
 }
