@@ -122,7 +122,7 @@ impl Role {
 }
 
 /// Who calls with which access key.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Callers(BTreeMap<String, Arc<Role>>);
 
 impl Callers {

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::core::Response;
+use crate::snapshot::ScratchFile;
 use status::Statuses;
 
 /// The tables, in memory or in one SQLite file.
@@ -48,6 +49,25 @@ impl DynamoDb {
             None => Database::memory()?,
         };
         Ok(Self { tables, stale: Mutex::new(None), statuses: Mutex::default() })
+    }
+
+    /// All tables as they are now.
+    ///
+    /// # Errors
+    ///
+    /// What SQLite says of the copy.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, DynoxideError> {
+        Snapshot::of(&self.tables, self.lock_statuses().clone())
+    }
+
+    /// A database in memory that goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// What SQLite says of the copy.
+    pub(crate) fn resume(snapshot: &Snapshot) -> Result<Self, DynoxideError> {
+        let statuses = Mutex::new(snapshot.statuses.clone());
+        Ok(Self { tables: snapshot.restored()?, stale: Mutex::new(None), statuses })
     }
 
     /// Sets the status of a table, or of one of its indexes. False if there is none, or no such status.
@@ -109,16 +129,30 @@ impl DynamoDb {
     }
 }
 
+/// The tables as they were at one moment.
+pub(crate) struct Snapshot {
+    file: ScratchFile,
+    statuses: Statuses,
+}
+
+impl Snapshot {
+    fn of(tables: &Database, statuses: Statuses) -> Result<Self, DynoxideError> {
+        let file = ScratchFile::new();
+        tables.vacuum_into(&file.path())?;
+        Ok(Self { file, statuses })
+    }
+
+    fn restored(&self) -> Result<Database, DynoxideError> {
+        let copy = Database::memory()?;
+        copy.restore_from(&self.file.path())?;
+        Ok(copy)
+    }
+}
+
 impl StaleIndex {
     fn copy_of(tables: &Database) -> Result<Self, DynoxideError> {
-        let scratch = tempfile_path();
-        let path = scratch.to_string_lossy();
-        let copy = Database::memory()?;
-        let copied = tables.vacuum_into(&path).and_then(|()| copy.restore_from(&path));
-        // Best effort: it is a scratch file in the temporary directory.
-        let _ = std::fs::remove_file(&scratch);
-        copied?;
-        Ok(Self { tables: copy, writes: VecDeque::new() })
+        let tables = Snapshot::of(tables, Statuses::default())?.restored()?;
+        Ok(Self { tables, writes: VecDeque::new() })
     }
 
     fn catch_up(&mut self, until: DateTime<Utc>) {
@@ -128,13 +162,6 @@ impl StaleIndex {
             }
         }
     }
-}
-
-fn tempfile_path() -> std::path::PathBuf {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("local-aws-{}-{number}.sqlite", std::process::id()))
 }
 
 fn reads_index(operation: &str, body: &str) -> bool {

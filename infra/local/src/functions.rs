@@ -52,6 +52,11 @@ pub(crate) struct Functions {
 }
 
 impl Functions {
+    /// How they are set up, without the functions themselves.
+    pub(crate) fn shapes(&self) -> Self {
+        Self { registered: BTreeMap::new(), shapes: self.shapes.clone(), endpoint: self.endpoint.clone() }
+    }
+
     pub(crate) fn register(&mut self, name: String, function: Arc<dyn Function>) {
         self.registered.insert(name, function);
     }

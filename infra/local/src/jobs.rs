@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The jobs, and who is running which.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Queue {
     next: u64,
     jobs: BTreeMap<u64, Job>,
@@ -21,7 +21,7 @@ pub(crate) struct Queue {
     timers: Vec<Timer>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Job {
     due: DateTime<Utc>,
     work: Work,
@@ -40,6 +40,7 @@ pub(crate) enum Work {
 }
 
 /// An EventBridge schedule at a fixed rate.
+#[derive(Clone)]
 struct Timer {
     period: TimeDelta,
     next: DateTime<Utc>,
@@ -76,6 +77,16 @@ impl Queue {
     /// Marks one job as running, unless it is gone or runs already.
     pub(crate) fn start(&mut self, id: u64) -> bool {
         self.jobs.contains_key(&id) && self.running.insert(id)
+    }
+
+    /// What is due when, in the order in which it was put here.
+    pub(crate) fn waiting(&self) -> Vec<(DateTime<Utc>, &Work)> {
+        self.jobs.values().map(|job| (job.due, &job.work)).collect()
+    }
+
+    /// Whatever ran does not run any more, and is due again.
+    pub(crate) fn release_all(&mut self) {
+        self.running.clear();
     }
 
     pub(crate) fn work(&self, id: u64) -> Option<Work> {

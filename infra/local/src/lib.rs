@@ -54,6 +54,7 @@ pub use functions::{Function, FunctionError};
 pub use kms::{KmsGrantView, KmsKeyView};
 pub use lambda::{FunctionPolicy, FunctionShape};
 pub use settings::{Decision, LabelEvent, PreflightValue, RetryToken, Settings, Simulated};
+pub use snapshot::Snapshot;
 
 use crate::core::{Context, Response};
 use dynamodb::DynamoDb;
@@ -80,6 +81,7 @@ mod run;
 mod schedule;
 mod secrets_manager;
 mod settings;
+mod snapshot;
 mod sts;
 mod transport;
 mod world;
@@ -413,6 +415,13 @@ impl LocalAws {
     /// Every KMS key that is not deleted, as it is now. No call is recorded.
     pub fn inspect_kms_keys(&self) -> Vec<KmsKeyView> {
         self.act_unsaved(|services, cx| services.kms.views(cx)).0
+    }
+
+    /// Everything that this AWS stores but DynamoDB's tables, values and private keys included, and what is due. No call
+    /// is recorded: this is for comparing two states, not for clients. The form is that of the state file and may change.
+    pub fn inspect_state(&self) -> Value {
+        let stored = &self.lock().stored;
+        serde_json::json!({ "services": stored.services, "due": stored.queue.waiting() })
     }
 
     fn dynamodb(&self) -> &DynamoDb {

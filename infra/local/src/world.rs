@@ -35,7 +35,7 @@ pub(crate) struct World {
 }
 
 /// What survives a restart.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Stored {
     pub(crate) services: Services,
     pub(crate) queue: Queue,
@@ -43,7 +43,7 @@ pub(crate) struct Stored {
 }
 
 /// The services whose state is ours. (DynamoDB's is dynoxide's.)
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Services {
     pub(crate) secrets_manager: SecretsManager,
     pub(crate) api_gateway: ApiGateway,
@@ -53,6 +53,7 @@ pub(crate) struct Services {
 }
 
 /// Where this AWS is.
+#[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) region: String,
     pub(crate) account: String,
@@ -69,6 +70,22 @@ impl World {
             calls: VecDeque::new(),
             outcomes: Vec::new(),
             answered: 0,
+        }
+    }
+
+    /// The same without the functions that are registered, which belong to one AWS, and without the calls so far.
+    pub(crate) fn copy(&self) -> Self {
+        let mut stored = self.stored.clone();
+        stored.queue.release_all();
+        Self {
+            stored,
+            settings: self.settings.clone(),
+            functions: self.functions.shapes(),
+            callers: self.callers.clone(),
+            listeners: self.listeners.clone(),
+            calls: VecDeque::new(),
+            outcomes: self.outcomes.clone(),
+            answered: self.answered,
         }
     }
 
@@ -139,7 +156,7 @@ fn deliver(cx: &mut Context<'_>, queue: &mut Queue, listeners: &[String], moved:
 }
 
 /// Where ids and random values come from.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Entropy {
     seed: Option<u64>,
     drawn: u64,

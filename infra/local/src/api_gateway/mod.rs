@@ -35,7 +35,7 @@ use self::usage_plans::UsagePlan;
 use crate::core::{Context, Request, Response, ServiceError};
 
 /// One account's API Gateway in one Region.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ApiGateway {
     keys: BTreeMap<String, ApiKey>,
     /// Key ids by value, since a value is unique.

@@ -27,7 +27,7 @@ use crate::jobs::later;
 const LONGEST_MESSAGE: usize = 4096;
 
 /// One account's KMS in one Region.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Kms {
     keys: BTreeMap<String, Key>,
     /// By name, `alias/` included.

@@ -22,7 +22,7 @@ const RESULTS_KEPT: TimeDelta = TimeDelta::days(7);
 const MOST_GROUPS: usize = 50;
 
 /// One account's CloudWatch Logs in one Region.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Logs {
     /// By name.
     groups: BTreeMap<String, VecDeque<Event>>,
@@ -38,6 +38,7 @@ struct Event {
 }
 
 /// A query's results, which were found when it was started.
+#[derive(Clone)]
 struct Answer {
     started: DateTime<Utc>,
     /// How often somebody asked for it.

@@ -26,7 +26,7 @@ pub(crate) use rotation::{Attempt, Ended};
 const MAX_TAGS: usize = 50;
 
 /// All secrets of the account and Region, by name.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct SecretsManager {
     secrets: BTreeMap<String, Secret>,
     /// Set by whoever hosts this: a function that is not here can't be made a secret's.
@@ -37,6 +37,7 @@ pub(crate) struct SecretsManager {
 }
 
 /// Which functions Secrets Manager is permitted to invoke.
+#[derive(Clone)]
 pub(crate) enum Invocable {
     /// Those of these names.
     These(BTreeSet<String>),
@@ -60,6 +61,7 @@ pub(crate) struct About {
 }
 
 /// What a call set going outside this service.
+#[derive(Clone)]
 pub(crate) enum Effect {
     /// A rotation of this secret, to be attempted at `due`.
     Rotate { arn: String, token: String, due: DateTime<Utc> },

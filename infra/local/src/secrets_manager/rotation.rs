@@ -21,7 +21,7 @@ const STEPS: &[&str] = &["createSecret", "setSecret", "testSecret", "finishSecre
 const PREFLIGHT: &[&str] = &["testSecret"];
 
 /// A secret's rotation: how it is configured and the one that is under way.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Rotation {
     pub(super) enabled: bool,
     pub(super) function: Option<String>,
@@ -45,7 +45,7 @@ pub(super) struct Rules {
 }
 
 /// A rotation that has begun and has neither succeeded nor been given up.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Open {
     token: String,
     /// Who held `AWSCURRENT` when it began.

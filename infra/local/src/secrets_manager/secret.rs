@@ -24,7 +24,7 @@ const MAX_VALUE: usize = 65_536;
 /// Younger versions are never pruned, labelled or not.
 const PRUNED_AFTER: TimeDelta = TimeDelta::hours(24);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Secret {
     pub(super) arn: String,
     pub(super) name: String,
@@ -43,7 +43,7 @@ pub(super) struct Secret {
     pub(super) replicas: BTreeMap<String, String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Version {
     /// `None`: the empty placeholder that a rotation starts with.
     pub(super) value: Option<SecretValue>,
@@ -59,7 +59,7 @@ pub(super) enum SecretValue {
     Binary(String),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Deletion {
     pub(super) requested: DateTime<Utc>,
     pub(super) due: DateTime<Utc>,
