@@ -533,7 +533,7 @@ async fn repend(stage: &Stage, arn: &str, token: &str) {
 /// The steps before that one, undisturbed.
 async fn before(stage: &Stage, arn: &str, step: Step) {
     for earlier in Step::ALL.into_iter().filter(|earlier| *earlier < step) {
-        let function = Rotation::new(Arc::new(stage.engine_unhurt()));
+        let function = Rotation::new(stage.engine_unhurt());
         let done = function.handle(invocation(stage, event(arn, earlier, FIRST))).await;
         done.expect("an undisturbed step");
     }

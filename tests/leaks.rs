@@ -16,7 +16,6 @@ use local_aws::{Function, FunctionError};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use rotator::functions::{Handle, Invocation, retirement::Retirement, rotation::Rotation, telemetry};
 use rotator::jose::{Algorithm, PrivateJwk};
-use rotator::ports::{OsEntropy, Ports, Wire};
 use rotator::rotate::{Compromised, emergency};
 use rotator::secret::SecretValue;
 use rotator_cli::commands::{self, Cli};
@@ -30,7 +29,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
 use crate::harness::faults::operation;
-use crate::harness::{ACME, Host, Stage, Terms, Which, document, engine};
+use crate::harness::{ACME, Host, Stage, Terms, Which, document, sdk_config};
 
 /// The kinds whose values have a private key in them.
 const PRIVATE_KINDS: [(&str, &str); 4] =
@@ -168,7 +167,7 @@ fn learn_keys(stage: &Stage, ear: &Ear) {
 }
 
 async fn say_table(stage: &Stage, ear: &Ear) {
-    let client = aws_sdk_dynamodb::Client::new(&stage.observer);
+    let client = stage.dynamodb();
     let found = client.scan().table_name(&stage.settings.table).send().await.expect("a table");
     assert!(found.last_evaluated_key.is_none() && found.count > 0, "the whole table");
     ear.say(&format!("{:?}\n", found.items()));
@@ -456,7 +455,7 @@ async fn hostile_rotation(ear: &Ear, operation: &'static str, answer: Answer) ->
     for step in Step::ALL {
         let hostile = Hostile { inner: stage.aws.connector(), ear: ear.clone(), operation, answer, met: met.clone() };
         for connector in [SharedHttpConnector::new(hostile), stage.aws.connector()] {
-            let function = Rotation::new(Arc::new(engine(&stage.settings, stage.clock, connector)));
+            let function = Rotation::new(Arc::new(stage.engine_over(connector)));
             let payload = json!({"Step": step.word(), "SecretId": arn, "ClientRequestToken": TOKEN});
             let deadline = stage.clock.now() + TimeDelta::minutes(1);
             let done = function.handle(Invocation { payload, request_id: "test".into(), deadline }).await;
@@ -517,7 +516,7 @@ async fn hostile_private_rotation(ear: &Ear, of: (&str, &str), operation: &'stat
             let inner = stage.aws.connector();
             let hostile = Hostile { inner, ear: ear.clone(), operation, answer, met: met.clone() };
             for connector in [SharedHttpConnector::new(hostile), stage.aws.connector()] {
-                let engine = Arc::new(engine(&stage.settings, stage.clock, connector));
+                let engine = Arc::new(stage.engine_over(connector));
                 let function: Box<dyn Handle> = if payload.get("Step").is_some() {
                     Box::new(Rotation::new(engine))
                 } else {
@@ -620,7 +619,7 @@ fn no_debug_form_shows_a_value() {
         let engine = stage.engine_unhurt();
         ear.say(&format!("{:?}", engine.secrets.value(&arn, &current(&stage, &arn).await).await));
         ear.say(&format!("{:?}", engine.api_keys.find("", &value).await));
-        ear.say(&format!("{engine:?} {:?}", Rotation::new(Arc::new(stage.engine_unhurt()))));
+        ear.say(&format!("{engine:?} {:?}", Rotation::new(stage.engine_unhurt())));
         ear.say(&format!("{:?}", engine.macs.fingerprint(&value).await));
         let kind = engine.kind("api-gateway-key").expect("a kind");
         ear.say(&format!("{:?}", kind.key(&held)));
@@ -676,15 +675,8 @@ fn no_command_prints_a_value() {
 
 async fn command(stage: &Stage, ear: &Ear, cli: Cli) {
     let connector = stage.aws.connector();
-    let ports = Ports {
-        clock: Arc::new(stage.clock),
-        entropy: Arc::new(OsEntropy),
-        wire: Wire::new({
-            let connector = connector.clone();
-            move || connector.clone()
-        }),
-    };
-    let context = Context::new(rotator::aws::plain(stage.observer.clone()), stage.settings.clone(), ports);
+    let config = rotator::aws::plain(sdk_config(connector.clone()));
+    let context = Context::new(config, stage.settings.clone(), stage.ports(connector));
     let (mut stdout, mut stderr) = (ear.clone(), ear.clone());
     let mut out = Out::plain(cli.output, &mut stdout, &mut stderr);
     let done = commands::run_in(&context, cli.command, &mut out).await;

@@ -1,8 +1,10 @@
 //! Faults by number: the n-th call of a scenario is hurt, in one of seven ways. And permissions that are missing.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -72,15 +74,23 @@ struct Plan {
     denied: BTreeSet<String>,
 }
 
+/// Somebody who is shown every call of every process before anything becomes of it.
+#[async_trait]
+pub trait Onlooker: Send + Sync + fmt::Debug {
+    /// `who`: what the process was called when it was begun.
+    async fn see(&self, who: &'static str, operation: &str, hurt: Option<Hurt>);
+}
+
 /// Counts calls and hurts the one that it is told to, in whichever process it is made.
 #[derive(Clone, Debug)]
 pub struct Faults {
     inner: SharedHttpConnector,
     plan: Arc<Mutex<Plan>>,
+    onlooker: Option<Arc<dyn Onlooker>>,
 }
 
-/// A process: all its calls go through its connector, and it can be killed.
-#[derive(Debug)]
+/// A process: all its calls go through its connector, and it can be killed. Clones are the same process.
+#[derive(Clone, Debug)]
 pub struct Process {
     pub connector: SharedHttpConnector,
     kill: watch::Receiver<bool>,
@@ -88,8 +98,8 @@ pub struct Process {
 
 impl Process {
     /// Returns when the process is killed.
-    pub async fn killed(mut self) {
-        if self.kill.wait_for(|killed| *killed).await.is_err() {
+    pub async fn killed(&self) {
+        if self.kill.clone().wait_for(|killed| *killed).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -97,7 +107,12 @@ impl Process {
 
 impl Faults {
     pub fn new(inner: SharedHttpConnector) -> Self {
-        Self { inner, plan: Arc::default() }
+        Self { inner, plan: Arc::default(), onlooker: None }
+    }
+
+    /// The same, with somebody who looks on.
+    pub fn shown_to(self, onlooker: Arc<dyn Onlooker>) -> Self {
+        Self { onlooker: Some(onlooker), ..self }
     }
 
     /// A way to AWS on which nothing is hurt.
@@ -106,8 +121,22 @@ impl Faults {
     }
 
     pub fn process(&self) -> Process {
+        self.process_of("somebody")
+    }
+
+    /// A process with a name, for whoever looks on.
+    pub fn process_of(&self, who: &'static str) -> Process {
         let (sender, kill) = watch::channel(false);
-        Process { connector: SharedHttpConnector::new(Line { faults: self.clone(), kill: Arc::new(sender) }), kill }
+        let line = Line { faults: self.clone(), who, kill: Arc::new(sender) };
+        Process { connector: SharedHttpConnector::new(line), kill }
+    }
+
+    /// A process whose calls are neither counted nor hurt.
+    pub fn unhurt_process(&self) -> Process {
+        let (sender, kill) = watch::channel(false);
+        // Never killed: nobody has the other end any more.
+        drop(sender);
+        Process { connector: self.inner.clone(), kill }
     }
 
     /// From now on, calls are counted anew and that one is hurt.
@@ -151,6 +180,13 @@ impl Faults {
         self.plan().met
     }
 
+    /// What is still to be hurt: the operation that is hurt again and again, how, and how many processes gave up so far.
+    pub fn left(&self) -> Option<(String, Fault, usize)> {
+        let plan = self.plan();
+        let (_, fault) = plan.armed?;
+        Some((plan.hurting.clone()?, fault, plan.failed))
+    }
+
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,8 +215,8 @@ impl Faults {
 }
 
 /// What becomes of one call.
-#[derive(Clone, Copy, Debug)]
-enum Hurt {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hurt {
     By(Fault),
     Denied,
 }
@@ -189,6 +225,7 @@ enum Hurt {
 #[derive(Clone, Debug)]
 struct Line {
     faults: Faults,
+    who: &'static str,
     kill: Arc<watch::Sender<bool>>,
 }
 
@@ -223,9 +260,13 @@ impl HttpConnector for Line {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let operation = operation(&request);
         let probe = operation.starts_with("probe:");
-        let fault = self.faults.next(operation);
+        let fault = self.faults.next(operation.clone());
         let (inner, kill) = (self.faults.inner.clone(), self.kill.clone());
+        let (onlooker, who) = (self.faults.onlooker.clone(), self.who);
         HttpConnectorFuture::new(async move {
+            if let Some(onlooker) = onlooker {
+                onlooker.see(who, &operation, fault).await;
+            }
             match fault {
                 None => inner.call(request).await,
                 Some(Hurt::Denied) => Ok(refusal(403, "AccessDeniedException")),

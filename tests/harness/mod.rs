@@ -1,7 +1,11 @@
 //! A stage on which the real functions play against the embedded AWS, in paused time.
 
+pub mod chance;
 pub mod faults;
+pub mod functions;
 pub mod mishaps;
+pub mod moments;
+pub mod outcome;
 pub mod people;
 pub mod signing;
 pub mod tally;
@@ -10,41 +14,41 @@ pub mod turns;
 pub mod webhooks;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_apigateway::types::{ApiStage, QuotaPeriodType, QuotaSettings};
-use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_secretsmanager::types::{RotationRulesType, Tag};
 use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
 use chrono::{DateTime, TimeDelta, Utc};
-use local_aws::{Function, FunctionError, LocalAws, Method, RestApi, Settings};
+use local_aws::{Function, LocalAws, Settings};
 use rotator::aws::plain;
 use rotator::aws::probe::{Probe, Recognition};
 use rotator::config::Config;
 use rotator::engine::{Engine, Errand};
-use rotator::functions::{Handle, Invocation, jwks::Jwks, retirement::Retirement, rotation::Rotation};
-use rotator::ports::{Clock, OsEntropy, Ports, Wire};
+use rotator::ports::{Clock, Ports, Wire};
 use rotator::secret::SecretValue;
 use serde_json::{Value, json};
 use state::credential::Credential;
+use state::decide::Secret;
 use state::invariants::{Outside, Violation, check};
 use state::ledger::Actor;
 use state::lifecycle::State;
 use state::name::CredentialName;
 use tokio::time::Instant;
 
+use chance::Chance;
 use faults::{Faults, Process};
-use template::Person;
+use functions::Idle;
+pub use functions::{FUNCTION_TIMEOUT, Host, Which};
 
 /// The one API of the stage.
 pub const API: &str = "a1b2c3";
 /// The API behind which key sets are served.
 pub const KEY_SETS: &str = "keysets1";
-/// How long a function may run: the stack's own setting.
-pub const FUNCTION_TIMEOUT: TimeDelta = TimeDelta::minutes(5);
 /// A credential's name where one is enough.
 pub const ACME: &str = "partner/acme";
 
@@ -56,8 +60,14 @@ pub struct PausedClock {
 }
 
 impl PausedClock {
-    fn new() -> Self {
-        Self { base: "2026-03-02T10:30:00Z".parse().expect("a moment"), start: Instant::now() }
+    /// A clock that shows that moment now.
+    fn showing(base: DateTime<Utc>) -> Self {
+        Self { base, start: Instant::now() }
+    }
+
+    /// The clock of a machine that is so far ahead of this one; or behind it, if that is less than nothing.
+    pub fn ahead(self, by: TimeDelta) -> Self {
+        Self { base: self.base + by, ..self }
     }
 
     pub fn now(&self) -> DateTime<Utc> {
@@ -93,11 +103,40 @@ impl Clock for PausedClock {
 pub struct Stage {
     pub aws: LocalAws,
     pub clock: PausedClock,
+    /// What the service draws at random.
+    pub chance: Chance,
     pub faults: Faults,
     pub settings: Config,
     pub plan: String,
     /// For looking at things: never hurt, never counted.
-    pub observer: SdkConfig,
+    pub observer: Observer,
+    /// Processes of the functions that wait for their next call.
+    idle: Idle,
+}
+
+/// Somebody who may do everything, and whose clients are made once.
+pub struct Observer {
+    pub config: SdkConfig,
+    api_gateway: aws_sdk_apigateway::Client,
+    secrets_manager: aws_sdk_secretsmanager::Client,
+    kms: aws_sdk_kms::Client,
+    dynamodb: aws_sdk_dynamodb::Client,
+    engine: Mutex<Option<Arc<Engine>>>,
+}
+
+impl Observer {
+    fn new(connector: SharedHttpConnector) -> Self {
+        // Without the SDK's own retries: they wait for as long as they please.
+        let config = sdk_config(connector).into_builder().retry_config(RetryConfig::disabled()).build();
+        Self {
+            api_gateway: aws_sdk_apigateway::Client::new(&config),
+            secrets_manager: aws_sdk_secretsmanager::Client::new(&config),
+            kms: aws_sdk_kms::Client::new(&config),
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            engine: Mutex::default(),
+            config,
+        }
+    }
 }
 
 /// What a credential is to be.
@@ -168,39 +207,16 @@ impl Stage {
     }
 
     pub async fn with(settings: Settings) -> Self {
-        let clock = PausedClock::new();
-        let aws = LocalAws::builder().clock(Arc::new(clock)).seed(7).settings(settings).build().expect("in memory");
-        let observer = sdk_config(aws.connector());
-        let kms = aws_sdk_kms::Client::new(&observer);
-        let key = kms.create_key().key_spec(KeySpec::Hmac256).key_usage(KeyUsageType::GenerateVerifyMac).send().await;
-        let key = key.expect("a key").key_metadata.and_then(|metadata| metadata.arn).expect("an ARN");
-        aws.create_rest_api(RestApi {
-            id: Some(API.into()),
-            name: "partners".into(),
-            stages: vec!["prod".into(), "beta".into()],
-            methods: vec![Method::protected("/ping"), Method::open("/open")],
-        });
-        let faults = Faults::new(aws.connector());
-        // Every test is one of the stack's roles, too, and one of its operators' policies.
-        for which in Which::ALL {
-            aws.assume(which.access_key(), which.role(&key));
-        }
-        aws.assume(OPERATOR, Person::Operator.role(&key));
-        aws.create_rest_api(RestApi {
-            id: Some(KEY_SETS.into()),
-            name: "key sets".into(),
-            stages: vec!["v1".into()],
-            methods: vec![Method::function("/jwks/{proxy+}", "jwks")],
-        });
-        let jwks_url = Some(format!("https://{KEY_SETS}.execute-api.eu-west-1.amazonaws.com/v1/jwks"));
-        let settings = Config { fingerprint_key: Some(key), jwks_url, ..Config::default() };
-        let mut stage = Self { aws, clock, faults, settings, plan: String::new(), observer };
-        stage.plan = stage.plan("bronze", &["prod"], Some(1_000)).await;
-        stage.engine_unhurt().records.create_table().await.expect("a table");
-        let function = stage.aws.register("rotation", Arc::new(Host::new(&stage, Which::Rotation)));
-        stage.settings.function_arn = Some(function);
-        stage.aws.register("retirement", Arc::new(Host::new(&stage, Which::Retirement)));
-        stage.aws.register("jwks", Arc::new(Host::new(&stage, Which::Jwks)));
+        let stage = moments::empty().await.stage();
+        stage.aws.settings(|those| *those = settings);
+        stage
+    }
+
+    /// A stage on which the service draws what follows from a number. But for key material, which the library that makes
+    /// it draws for itself.
+    pub async fn drawn(settings: Settings, chance: Chance) -> Self {
+        let stage = moments::empty().await.stage_with(chance);
+        stage.aws.settings(|those| *those = settings);
         stage
     }
 
@@ -267,21 +283,44 @@ impl Stage {
     }
 
     pub fn api_gateway(&self) -> aws_sdk_apigateway::Client {
-        aws_sdk_apigateway::Client::new(&self.observer)
+        self.observer.api_gateway.clone()
     }
 
     pub fn secrets_manager(&self) -> aws_sdk_secretsmanager::Client {
-        aws_sdk_secretsmanager::Client::new(&self.observer)
+        self.observer.secrets_manager.clone()
+    }
+
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        self.observer.dynamodb.clone()
+    }
+
+    pub fn kms(&self) -> aws_sdk_kms::Client {
+        self.observer.kms.clone()
     }
 
     /// A new process's engine, over its own way to AWS.
     pub fn engine(&self, process: &Process) -> Engine {
-        engine(&self.settings, self.clock, process.connector.clone())
+        self.engine_over(process.connector.clone())
+    }
+
+    /// An engine over any way to AWS, of somebody who may do everything.
+    pub fn engine_over(&self, connector: SharedHttpConnector) -> Engine {
+        engine_of("AKIDLOCAL", &self.settings, self.ports(connector.clone()), connector)
+    }
+
+    /// What is not AWS, with that way to it.
+    pub fn ports(&self, connector: SharedHttpConnector) -> Ports {
+        ports(self.clock, &self.chance, connector)
     }
 
     /// For looking: its calls are not counted, and never hurt.
-    pub fn engine_unhurt(&self) -> Engine {
-        engine(&self.settings, self.clock, self.aws.connector())
+    pub fn engine_unhurt(&self) -> Arc<Engine> {
+        let mut made = self.observer.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            // A test may change the settings.
+            Some(engine) if engine.config == self.settings => engine.clone(),
+            _ => made.insert(Arc::new(self.engine_over(self.aws.connector()))).clone(),
+        }
     }
 
     /// `RotateSecret`, and everything that follows from it at once.
@@ -298,9 +337,16 @@ impl Stage {
 
     /// Retirement, once, as the schedule would.
     pub async fn tick(&self) {
-        let host = Host::new(self, Which::Retirement);
         // What it failed with is in the records; what it left undone, the next tick does.
-        let _ = host.invoke(json!({"detail-type": "Scheduled Event", "source": "aws.events"})).await;
+        let event = json!({"detail-type": "Scheduled Event", "source": "aws.events"});
+        let _ = Host::new(self, Which::Retirement).invoke(event).await;
+    }
+
+    /// Retirement of one credential, as the event of its label's move would have it: the look into the index, at whatever
+    /// is due, is left out.
+    pub async fn tend(&self, name: &str) {
+        let event = json!({"detail-type": "Secret Label Updated", "detail": {"name": name}});
+        let _ = Host::new(self, Which::Retirement).invoke(event).await;
     }
 
     pub async fn load(&self, name: &str) -> Credential {
@@ -336,6 +382,12 @@ impl Stage {
             Ok(secret) => secret,
             Err(_) => return Vec::new(),
         };
+        check(&credential, &history, &self.outside(&credential, secret))
+    }
+
+    /// What the invariants are held against: a secret as it was just read, and the keys as they are now.
+    pub fn outside(&self, credential: &Credential, secret: Secret) -> Outside {
+        let name = &credential.head.name;
         let recorded: Vec<&String> =
             credential.versions.values().filter_map(|version| version.provider.get("id")).collect();
         let ours = |id: &String, tags: &BTreeMap<String, String>| {
@@ -354,7 +406,7 @@ impl Stage {
             .chain(kms_keys.map(|key| (key.arn, key.state == "Enabled")))
             .chain(held.filter_map(|version| Some((version.provider.get("id")?.clone(), true))))
             .collect();
-        check(&credential, &history, &Outside { secret, keys })
+        Outside { secret, keys }
     }
 
     pub async fn assert_sound(&self, name: &str, when: &str) {
@@ -377,24 +429,6 @@ impl Stage {
             rotation_token: None,
             note: None,
         }
-    }
-}
-
-/// The functions call the AWS that holds them: thousands of stages would never be freed.
-impl Drop for Stage {
-    fn drop(&mut self) {
-        for name in ["rotation", "retirement", "jwks"] {
-            self.aws.register(name, Arc::new(Nobody));
-        }
-    }
-}
-
-struct Nobody;
-
-#[async_trait]
-impl Function for Nobody {
-    async fn invoke(&self, _: Value) -> Result<Value, FunctionError> {
-        Err(FunctionError { error_type: "Nobody".into(), error_message: "the stage is gone".into() })
     }
 }
 
@@ -423,83 +457,11 @@ pub fn sdk_config_of(access_key: &str, connector: SharedHttpConnector) -> SdkCon
         .build()
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Which {
-    Rotation,
-    Retirement,
-    Jwks,
-}
-
-/// An engine over any way to AWS, of somebody who may do everything.
-pub fn engine(settings: &Config, clock: PausedClock, connector: SharedHttpConnector) -> Engine {
-    engine_of("AKIDLOCAL", settings, clock, connector)
-}
-
-fn engine_of(access_key: &str, settings: &Config, clock: PausedClock, connector: SharedHttpConnector) -> Engine {
-    let config = plain(sdk_config_of(access_key, connector.clone()));
+fn ports(clock: PausedClock, chance: &Chance, connector: SharedHttpConnector) -> Ports {
     let wire = Wire::new(move || connector.clone());
-    Engine::new(&config, settings.clone(), Ports { clock: Arc::new(clock), entropy: Arc::new(OsEntropy), wire })
+    Ports { clock: Arc::new(clock), entropy: Arc::new(chance.clone()), wire }
 }
 
-/// Lambda: a fresh process for each call, stopped at its timeout, gone when it is killed.
-pub struct Host {
-    which: Which,
-    settings: Config,
-    clock: PausedClock,
-    faults: Faults,
-}
-
-impl Host {
-    pub fn new(stage: &Stage, which: Which) -> Self {
-        Self { which, settings: stage.settings.clone(), clock: stage.clock, faults: stage.faults.clone() }
-    }
-
-    /// Under the role that the stack gives it.
-    fn engine(&self, connector: SharedHttpConnector) -> Engine {
-        engine_of(self.which.access_key(), &self.settings, self.clock, connector)
-    }
-
-    /// What goes wrong in the function `jwks` is, to whoever fetches, an answer that goes wrong: that is hurt, not this.
-    async fn serve(&self, payload: Value) -> Result<Value, FunctionError> {
-        let function = Jwks::new(Arc::new(self.engine(self.faults.inner())));
-        let deadline = self.clock.now() + FUNCTION_TIMEOUT;
-        let done = function.handle(Invocation { payload, request_id: "test".into(), deadline }).await;
-        let answer =
-            done.map_err(|failed| FunctionError { error_type: failed.error_type, error_message: failed.message })?;
-        signing::assert_public(&answer);
-        Ok(answer)
-    }
-}
-
-#[async_trait]
-impl Function for Host {
-    async fn invoke(&self, payload: Value) -> Result<Value, FunctionError> {
-        if let Which::Jwks = self.which {
-            return self.serve(payload).await;
-        }
-        let process = self.faults.process();
-        let engine = Arc::new(self.engine(process.connector.clone()));
-        let function: Box<dyn Handle> = match self.which {
-            Which::Rotation => Box::new(Rotation::new(engine)),
-            Which::Retirement => Box::new(Retirement::new(engine)),
-            Which::Jwks => Box::new(Jwks::new(engine)),
-        };
-        let deadline = self.clock.now() + FUNCTION_TIMEOUT;
-        let met = self.faults.met();
-        let ended =
-            |kind: &str| Err(FunctionError { error_type: kind.into(), error_message: "the process ended".into() });
-        let done = tokio::select! {
-            biased;
-            done = function.handle(Invocation { payload, request_id: "test".into(), deadline }) => {
-                done.map_err(|failed| FunctionError { error_type: failed.error_type, error_message: failed.message })
-            }
-            () = process.killed() => ended("Runtime.ExitError"),
-            () = local_aws::Clock::sleep_until(&self.clock, deadline) => ended("Sandbox.Timedout"),
-        };
-        // Retirement leaves a credential that it can't help to its next tick, and does not fail for it.
-        if done.is_err() || self.faults.met() > met {
-            self.faults.a_process_failed();
-        }
-        done
-    }
+fn engine_of(access_key: &str, settings: &Config, ports: Ports, connector: SharedHttpConnector) -> Engine {
+    Engine::new(&plain(sdk_config_of(access_key, connector)), settings.clone(), ports)
 }

@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, S
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use chrono::TimeDelta;
 use clap::Parser;
-use rotator::ports::{Clock, OsEntropy, Ports, Wire};
+use rotator::ports::Clock;
 use rotator_cli::commands::{self, Cli};
 use rotator_cli::context::Context;
 use rotator_cli::output::Out;
@@ -15,7 +15,7 @@ use rotator_cli::trouble::{ErrorView, Outcome};
 use serde_json::Value;
 
 use super::faults::operation;
-use super::{API, OPERATOR, Stage, sdk_config, sdk_config_of};
+use super::{API, OPERATOR, PausedClock, Stage, ports, sdk_config, sdk_config_of};
 
 /// Somebody who calls the API.
 #[derive(Clone, Copy, Debug)]
@@ -86,10 +86,19 @@ impl Stage {
     }
 
     async fn command_of(&self, access_key: &str, connector: SharedHttpConnector, line: &[&str]) -> Said {
+        self.command_by(self.clock, access_key, connector, line).await
+    }
+
+    /// The same, on a machine that has that clock.
+    pub async fn command_by(
+        &self,
+        clock: PausedClock,
+        access_key: &str,
+        connector: SharedHttpConnector,
+        line: &[&str],
+    ) -> Said {
         let cli = Cli::try_parse_from(["rotator"].iter().chain(line)).expect("a command line");
-        let wire = connector.clone();
-        let ports =
-            Ports { clock: Arc::new(self.clock), entropy: Arc::new(OsEntropy), wire: Wire::new(move || wire.clone()) };
+        let ports = ports(clock, &self.chance, connector.clone());
         let context =
             Context::new(rotator::aws::plain(sdk_config_of(access_key, connector)), self.settings.clone(), ports);
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());

@@ -77,10 +77,6 @@ impl Stage {
         serde_json::from_str(read.secret_string().expect("text")).expect("JSON")
     }
 
-    pub fn kms(&self) -> aws_sdk_kms::Client {
-        aws_sdk_kms::Client::new(&self.observer)
-    }
-
     /// The state of a KMS key; `None` when it is deleted.
     pub fn kms_state(&self, arn: &str) -> Option<String> {
         self.aws.inspect_kms_keys().into_iter().find(|key| key.arn == arn).map(|key| key.state)
@@ -120,6 +116,11 @@ impl Signer {
     /// One that goes on with what it read.
     pub fn caching(cache: TimeDelta) -> Self {
         Self { cache, held: None }
+    }
+
+    /// One that has read that value just now, and does not read again for an hour.
+    pub fn holding(now: DateTime<Utc>, value: Value) -> Self {
+        Self { cache: TimeDelta::hours(1), held: Some((now, value)) }
     }
 
     /// A token; or why the key refuses to sign.

@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use rotator::engine::Engine;
 use tokio::sync::Notify;
 
-use super::{Stage, engine};
+use super::Stage;
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Turns {
 
     /// An actor's engine: all its calls wait for its turn.
     pub fn engine(&self, stage: &Stage, side: Side) -> Engine {
-        engine(&stage.settings, stage.clock, SharedHttpConnector::new(Seat { turns: self.clone(), side }))
+        stage.engine_over(SharedHttpConnector::new(Seat { turns: self.clone(), side }))
     }
 
     /// Lets an actor act to its end.

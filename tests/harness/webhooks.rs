@@ -17,8 +17,9 @@ pub struct Message {
 }
 
 /// Whoever has read the secret, to sign or to verify.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Reader {
+    name: String,
     cache: TimeDelta,
     held: Option<(DateTime<Utc>, Value)>,
 }
@@ -26,19 +27,24 @@ pub struct Reader {
 impl Reader {
     /// One that reads the secret each time.
     pub fn prompt() -> Self {
-        Self::default()
+        Self::of(ACME)
+    }
+
+    /// One that reads that credential's secret each time.
+    pub fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), cache: TimeDelta::zero(), held: None }
     }
 
     /// One that goes on with what it read.
     pub fn caching(cache: TimeDelta) -> Self {
-        Self { cache, held: None }
+        Self { cache, ..Self::prompt() }
     }
 
     /// The secrets to use now: the first one to sign with, and during the overlap the other.
     async fn secrets(&mut self, stage: &Stage) -> Vec<Value> {
         let now = stage.clock.now();
         if self.held.as_ref().is_none_or(|(read, _)| *read + self.cache <= now) {
-            self.held = Some((now, stage.document(ACME).await));
+            self.held = Some((now, stage.document(&self.name).await));
         }
         let document = &self.held.as_ref().expect("just read").1;
         let until = document["until"].as_str().map(|until| until.parse::<DateTime<Utc>>().expect("RFC 3339"));

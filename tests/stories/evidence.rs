@@ -109,7 +109,7 @@ async fn a_laggard_holds_a_retirement_is_named_and_lets_it_go() {
 
 /// As somebody erases who was asked to forget a person.
 async fn erase_notes(stage: &Stage) {
-    let client = aws_sdk_dynamodb::Client::new(&stage.observer);
+    let client = stage.dynamodb();
     let items = client.scan().table_name(&stage.settings.table).send().await.expect("scanned").items.expect("items");
     for mut item in items.into_iter().filter(|item| item.contains_key("note")) {
         let key = ["pk", "sk"].map(|name| (name, item.remove(name).expect("a key")));

@@ -85,7 +85,7 @@ impl Stage {
         let kms_keys =
             self.aws.inspect_kms_keys().into_iter().map(|key| (key.arn.clone(), format!("{key:?}"))).collect();
         let keys = self.aws.inspect_api_keys().into_iter().map(|key| (key.id.clone(), format!("{key:?}"))).collect();
-        let table = aws_sdk_dynamodb::Client::new(&self.observer).scan().table_name("rotator").send().await;
+        let table = self.dynamodb().scan().table_name("rotator").send().await;
         let mut items: Vec<String> = table
             .expect("scanned")
             .items()

@@ -1,6 +1,5 @@
 //! What retirement costs: next to nothing when nothing is due, and never more than its share.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -8,7 +7,6 @@ use local_aws::Settings;
 use rotator::aws::plain;
 use rotator::config::Config;
 use rotator::engine::Engine;
-use rotator::ports::{OsEntropy, Ports, Wire};
 use state::lifecycle::State;
 
 use crate::harness::{ACME, Stage, Terms, sdk_config};
@@ -28,9 +26,7 @@ async fn an_idle_tick_is_one_query_for_each_bucket() {
 #[tokio::test(start_paused = true)]
 async fn retirement_takes_no_more_than_its_share_of_the_control_plane() {
     let stage = Stage::new().await;
-    let connector = stage.aws.connector();
-    let wire = Wire::new(move || connector.clone());
-    let ports = Ports { clock: Arc::new(stage.clock), entropy: Arc::new(OsEntropy), wire };
+    let ports = stage.ports(stage.aws.connector());
     let settings = Config { control_plane_share: 20, ..stage.settings.clone() };
     let engine = Engine::paced(&plain(sdk_config(stage.aws.connector())), settings, ports);
     let begun = stage.clock.now();

@@ -82,7 +82,7 @@ async fn a_table_or_an_index_that_is_not_there_yet_or_any_more() {
 
 /// A table with those keys, and an index by that one.
 async fn table(stage: &Stage, name: &str, keys: [&str; 2], index: Option<(&str, &str)>) {
-    let client = aws_sdk_dynamodb::Client::new(&stage.observer);
+    let client = stage.dynamodb();
     let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
     let attribute = |name: &&str| {
         AttributeDefinition::builder().attribute_name(*name).attribute_type(ScalarAttributeType::S).build()

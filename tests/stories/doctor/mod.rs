@@ -8,14 +8,11 @@ mod provider;
 mod secret;
 mod unseen;
 
-use std::sync::Arc;
-
 use aws_config::SdkConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use chrono::TimeDelta;
 use rotator::aws::plain;
 use rotator::doctor::{Area, Check, Verdict};
-use rotator::ports::{OsEntropy, Ports, Wire};
 use rotator_cli::commands::doctor::{DoctorView, Names, examine};
 use rotator_cli::context::Context;
 use state::name::CredentialName;
@@ -26,7 +23,7 @@ const ACCOUNT: &str = "123456789012";
 
 /// Whoever asks: where they look may be changed.
 fn person(stage: &Stage) -> Context {
-    whoever(stage, stage.observer.clone(), stage.aws.connector())
+    whoever(stage, stage.observer.config.clone(), stage.aws.connector())
 }
 
 /// The same, whose calls are counted and can be hurt.
@@ -36,9 +33,7 @@ fn watched_person(stage: &Stage) -> Context {
 }
 
 fn whoever(stage: &Stage, aws: SdkConfig, connector: SharedHttpConnector) -> Context {
-    let wire = Wire::new(move || connector.clone());
-    let ports = Ports { clock: Arc::new(stage.clock), entropy: Arc::new(OsEntropy), wire };
-    Context::new(plain(aws), stage.settings.clone(), ports)
+    Context::new(plain(aws), stage.settings.clone(), stage.ports(connector))
 }
 
 /// `rotator doctor` of the usual credential, as somebody whose calls can be hurt.

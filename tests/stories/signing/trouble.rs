@@ -372,7 +372,7 @@ async fn an_owners_private_key_is_adopted_with_its_own_name_and_verifiers_learn_
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_too_long_for_ed25519_in_kms_is_refused_before_it_is_sent() {
     let stage = Stage::new().await;
-    let keys = SigningKeys::new(&rotator::aws::plain(stage.observer.clone()));
+    let keys = SigningKeys::new(&rotator::aws::plain(stage.observer.config.clone()));
     let message = vec![b'x'; 4_097];
     for algorithm in Algorithm::ALL {
         let tags = BTreeMap::new();

@@ -1,0 +1,164 @@
+//! What a run has come to, so that what follows from it is followed once.
+//!
+//! An outcome is everything on which depends what comes next: all that AWS would store, the records, those who watch
+//! with what they cache, and what is still to be hurt. It is written as text in which two runs that differ in nothing
+//! else than in what was drawn at random and in when it was are the same. A moment is written as its distance from now,
+//! to the millisecond, beside the day. A random text is written as a number, in the order in which they come, so that
+//! what is the same text in two places stays the same.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::Stage;
+use crate::crash_matrix::Watch;
+
+/// Shorter texts are not random, or not for long enough to be told from a word.
+const SHORTEST: usize = 16;
+
+/// The outcomes that were followed.
+#[derive(Default)]
+pub struct Followed(Mutex<HashSet<[u8; 32]>>);
+
+impl Followed {
+    /// Whether nobody has followed this outcome before; from now on somebody has.
+    pub async fn is_new(&self, stage: &Stage, watch: &Watch) -> bool {
+        let hash = digest(&SHA256, outcome(stage, watch).await.as_bytes());
+        let hash = hash.as_ref().try_into().expect("32 bytes");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hash)
+    }
+
+    /// How many were followed.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// The outcome as text.
+pub async fn outcome(stage: &Stage, watch: &Watch) -> String {
+    let mut writer = Writer::new(stage.clock.now());
+    writer.json(&stage.aws.inspect_state());
+    for (key, item) in stage.records().await {
+        writer.text(&key);
+        writer.json(&item);
+    }
+    writer.text(&format!("{watch:?} {:?}", stage.faults.left()));
+    writer.written
+}
+
+impl Stage {
+    /// Every item of the records' table by its key; of an event only what happened. When it was and to which one it is
+    /// chained was looked at before, and nothing that comes next looks again.
+    async fn records(&self) -> BTreeMap<String, Value> {
+        let scanned = self.dynamodb().scan().table_name(&self.settings.table).send().await.expect("scanned");
+        assert!(scanned.last_evaluated_key.is_none(), "more than one page");
+        let text = |item: &HashMap<String, AttributeValue>, name: &str| item[name].as_s().expect("text").clone();
+        let mut records = BTreeMap::new();
+        for item in scanned.items() {
+            let mut document: Value = serde_json::from_str(&text(item, "doc")).expect("JSON");
+            if text(item, "sk").starts_with("EVT#") {
+                let event = document.as_object_mut().expect("an object");
+                event.retain(|member, _| !["at", "note", "previous", "hash"].contains(&member.as_str()));
+            }
+            records.insert(format!("{} {}", text(item, "pk"), text(item, "sk")), document);
+        }
+        records
+    }
+}
+
+/// Writes states so that they can be compared.
+struct Writer {
+    now: DateTime<Utc>,
+    numbers: BTreeMap<String, usize>,
+    written: String,
+}
+
+impl Writer {
+    fn new(now: DateTime<Utc>) -> Self {
+        Self { now, numbers: BTreeMap::new(), written: format!("{} ", now.date_naive()) }
+    }
+
+    fn json(&mut self, value: &Value) {
+        match value {
+            Value::Object(members) => {
+                self.written.push('{');
+                for (name, member) in members {
+                    self.text(name);
+                    self.written.push(':');
+                    self.json(member);
+                }
+                self.written.push('}');
+            }
+            Value::Array(items) => {
+                self.written.push('[');
+                items.iter().for_each(|item| self.json(item));
+                self.written.push(']');
+            }
+            Value::String(text) if is_base64(text) => self.number(text),
+            Value::String(text) => self.text(text),
+            Value::Null | Value::Bool(_) | Value::Number(_) => write!(self.written, "{value}").expect("text"),
+        }
+        self.written.push(' ');
+    }
+
+    /// Word by word.
+    fn text(&mut self, text: &str) {
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || "_-+".contains(letter);
+        let mut rest = text;
+        while !rest.is_empty() {
+            if let Some(length) = moment(rest) {
+                let at: DateTime<Utc> = rest[..length].parse().expect("a moment");
+                write!(self.written, "T{}", (at - self.now).num_milliseconds()).expect("text");
+                rest = &rest[length..];
+                continue;
+            }
+            let word = rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
+            if word == 0 {
+                let next = rest.chars().next().map_or(0, char::len_utf8);
+                self.written.push_str(&rest[..next]);
+                rest = &rest[next..];
+                continue;
+            }
+            self.word(&rest[..word]);
+            rest = &rest[word..];
+        }
+        self.written.push('\n');
+    }
+
+    fn word(&mut self, word: &str) {
+        let is_random = word.len() >= SHORTEST && word.bytes().any(|byte| byte.is_ascii_digit());
+        if is_random {
+            self.number(word);
+        } else {
+            self.written.push_str(word);
+        }
+    }
+
+    fn number(&mut self, word: &str) {
+        let next = self.numbers.len();
+        let number = *self.numbers.entry(word.to_owned()).or_insert(next);
+        write!(self.written, "#{number}").expect("text");
+    }
+}
+
+/// Key material, which may hold slashes and so be several words.
+fn is_base64(text: &str) -> bool {
+    text.len() >= 40 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+}
+
+/// How long the moment is with which a text begins, as `2026-03-02T10:30:00.5Z`, if it begins with one.
+fn moment(text: &str) -> Option<usize> {
+    const SHAPE: &[u8] = b"0000-00-00T00:00:00";
+    let bytes = text.as_bytes();
+    let fits = |(letter, shape): (&u8, &u8)| if *shape == b'0' { letter.is_ascii_digit() } else { letter == shape };
+    if bytes.len() <= SHAPE.len() || !bytes.iter().zip(SHAPE).all(fits) {
+        return None;
+    }
+    let end = SHAPE.len() + bytes[SHAPE.len()..].iter().position(|byte| *byte == b'Z')?;
+    bytes[SHAPE.len()..end].iter().all(|byte| byte.is_ascii_digit() || *byte == b'.').then_some(end + 1)
+}
