@@ -6,6 +6,7 @@ mod crash_matrix;
 mod docs;
 mod harness;
 mod leaks;
+mod lives;
 mod privilege;
 mod properties;
 mod stories;
