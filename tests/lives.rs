@@ -25,7 +25,7 @@ use life::{Lived, live, said};
 use trace::{Met, table};
 
 /// How many lives everybody lives who runs the tests.
-const LIVES: u64 = 300;
+const LIVES: u64 = 100;
 /// Lives that end badly for a defect that is known and not mended, each with what is wrong. One that ends well is a
 /// failure, too: then its line goes.
 const OPEN: [(u64, &str); 1] = [(
