@@ -46,10 +46,12 @@ impl LocalAws {
                     None => std::future::pending().await,
                 }
             };
+            // In this order, and not in one drawn at random: what a test sees once, it sees each time.
             tokio::select! {
+                biased;
+                Some(()) = running.next(), if !running.is_empty() => {}
                 () = due => {}
                 () = self.0.woken.notified() => {}
-                Some(()) = running.next(), if !running.is_empty() => {}
             }
         }
     }
