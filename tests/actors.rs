@@ -1,13 +1,10 @@
 //! Two actors on one credential: every schedule with at most two preemptions, at every call. Then AWS goes on as AWS
 //! does; all must end with the work done, every invariant true, no orphan and no outage.
 //!
-//! What follows from an outcome is a function of it (ids, times and retries are all decided by then), so each
-//! different outcome of a meeting is followed to its end once.
+//! Each different outcome of a meeting is followed to its end once ([`outcome`](crate::harness::outcome)).
 //!
 //! `TWO_ACTORS=Retirements cargo test -p tests --test all two_actors` runs only the meetings with that in their name.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -28,6 +25,7 @@ use state::ledger::{Change, Note};
 use state::name::CredentialName;
 
 use crate::crash_matrix::{Of, Watch, go_on, retire};
+use crate::harness::outcome::Followed;
 use crate::harness::turns::{Schedule, Side, Turns};
 use crate::harness::{ACME, Stage, Terms};
 
@@ -165,20 +163,23 @@ fn two_actors() {
         .filter(|meeting| format!("{meeting:?}").contains(&only))
         .flat_map(|meeting| meeting.nature().orders.iter().map(move |side| (meeting, *side)))
         .collect();
-    let (next, runs, bad) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (next, runs, outcomes, bad) =
+        (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some((meeting, first)) = meetings.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let made = every_schedule(*meeting, *first, &bad);
+                    let followed = Followed::default();
+                    let made = every_schedule(*meeting, *first, &followed, &bad);
                     runs.fetch_add(made, Ordering::Relaxed);
+                    outcomes.fetch_add(followed.count(), Ordering::Relaxed);
                     say(&format!("two actors: {meeting:?}, {first:?} first: {made} schedules"));
                 }
             });
         }
     });
     let (runs, bad) = (runs.into_inner(), bad.into_inner().expect("not poisoned"));
-    say(&format!("two actors: {} of {runs}", runs - bad.len()));
+    say(&format!("two actors: {} of {runs}, followed {} outcomes", runs - bad.len(), outcomes.into_inner()));
     assert!(bad.is_empty(), "{} schedules ended badly, among them {:#?}", bad.len(), &bad[..bad.len().min(20)]);
 }
 
@@ -188,16 +189,15 @@ fn say(line: &str) {
 }
 
 /// How many schedules there are: as many as the actors make calls, which only trying tells.
-fn every_schedule(meeting: Meeting, first: Side, bad: &Mutex<Vec<String>>) -> usize {
+fn every_schedule(meeting: Meeting, first: Side, followed: &Followed, bad: &Mutex<Vec<String>>) -> usize {
     let mut runs = 0;
-    let followed = Outcomes::default();
     let cap = |side| if side == Side::B { meeting.nature().cap } else { usize::MAX };
     for calls in 0..=cap(first) {
         let mut first_was_stopped = false;
         for others_calls in 0..=cap(first.other()) {
             let schedule = Schedule { first, calls, others_calls };
             runs += 1;
-            let one = AssertUnwindSafe(|| alone(meeting, schedule, &followed));
+            let one = AssertUnwindSafe(|| alone(meeting, schedule, followed));
             let Ok(stopped) = std::panic::catch_unwind(one) else {
                 bad.lock().expect("not poisoned").push(format!("{meeting:?} {schedule:?}"));
                 return runs;
@@ -214,17 +214,14 @@ fn every_schedule(meeting: Meeting, first: Side, bad: &Mutex<Vec<String>>) -> us
     runs
 }
 
-/// What meetings came to.
-type Outcomes = RefCell<HashSet<String>>;
-
-fn alone(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<Side> {
+fn alone(meeting: Meeting, schedule: Schedule, followed: &Followed) -> Vec<Side> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     // Boxed: an unoptimised build has more of it than a thread has stack.
     runtime.expect("a runtime").block_on(Box::pin(meet(meeting, schedule, followed)))
 }
 
 /// One schedule, and whatever follows from it. Who was stopped in the middle.
-async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<Side> {
+async fn meet(meeting: Meeting, schedule: Schedule, followed: &Followed) -> Vec<Side> {
     let what = format!("{meeting:?} {schedule:?}");
     let stage = Stage::new().await;
     // Nothing is called before a test says so: rotation is configured when the first one is begun.
@@ -457,8 +454,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
     if let Meeting::RollbackAndRotation(_) | Meeting::RollbackAndRetirement = meeting {
         watch.see(&stage, &what).await;
     }
-    let outcome = outcome(&stage).await;
-    if !followed.borrow_mut().insert(outcome) {
+    if !followed.is_new(&stage, &watch).await {
         return turns.stopped();
     }
     if nature.mends {
@@ -473,34 +469,6 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Outcomes) -> Vec<
     go_on(&stage, ACME, nature.rotations, &mut watch, &what).await;
     retire(&stage, &mut watch, &what).await;
     turns.stopped()
-}
-
-/// Everything on which depends what comes next, without what is drawn at random.
-async fn outcome(stage: &Stage) -> String {
-    let engine = stage.engine_unhurt();
-    let mut credential = stage.recorded(ACME).await;
-    for version in credential.iter_mut().flat_map(|credential| credential.versions.values_mut()) {
-        version.fingerprint = None;
-        version.provider.retain(|fact, _| fact != "kid" && fact != "jwk");
-    }
-    let records = credential.map(|credential| {
-        let head = credential.head;
-        (head.current, head.candidate, head.order, head.held, credential.versions)
-    });
-    let mut keys = Vec::new();
-    for key in stage.aws.inspect_api_keys() {
-        let plans = engine.api_keys.plans_of(&key.id).await.expect("plans");
-        keys.push((key.id, key.name, key.enabled, plans));
-    }
-    let kms_keys: Vec<(String, String)> =
-        stage.aws.inspect_kms_keys().into_iter().map(|key| (key.arn, key.state)).collect();
-    let secret = engine.describe(ACME).await.expect("a secret");
-    let mut values = Vec::new();
-    for version in secret.labels.keys() {
-        values.push(engine.secrets.value(ACME, version).await.expect("readable").is_some());
-    }
-    let (now, next, ended) = (stage.aws.now(), stage.aws.next_due(), stage.aws.rotations().len());
-    format!("{records:?} {keys:?} {kms_keys:?} {secret:?} {values:?} {now} {next:?} {ended}")
 }
 
 fn token(raw: &str) -> state::name::Token {

@@ -9,7 +9,15 @@ use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, S
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use rotator::aws::access_logs::AccessLogs;
+use rotator::aws::plain;
+use rotator::aws::signing_keys::SigningKeys;
+use rotator::failure::Failure;
+use rotator::secret::SecretValue;
+use state::name::CredentialName;
 use tokio::sync::watch;
+
+use super::{ACME, Stage, sdk_config};
 
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,19 +42,25 @@ impl Fault {
         Self::KilledAfter,
     ];
 
-    /// The fault that comes to the same for that operation: where a call changes nothing, nobody can tell whether it was
-    /// carried out before its answer was lost or its process ended.
+    /// The fault that comes to the same for that operation. The SDK's adapters take a refused connection for what they
+    /// take a server error for. Where a call changes nothing, nobody can tell whether it was carried out before its answer
+    /// was lost or its process ended.
     pub fn distinct_for(self, operation: &str) -> Self {
-        let (_, does) = operation.split_once(':').expect("a service and an operation");
+        let (service, does) = operation.split_once(':').expect("a service and an operation");
+        // These two are not called through the adapters.
+        let is_adapted = service != "probe" && service != "sts";
         let only_reads = ["Get", "List", "Describe", "Query", "Scan", "BatchGet", "GET "];
+        let only_reads = service != "probe" && only_reads.iter().any(|word| does.starts_with(word));
         match self {
-            _ if operation.starts_with("probe:") || !only_reads.iter().any(|word| does.starts_with(word)) => self,
-            Self::NoAnswerNotApplied => Self::NoAnswerApplied,
-            Self::KilledBefore => Self::KilledAfter,
+            Self::RefusedConnection if is_adapted => Self::ServerError,
+            Self::NoAnswerNotApplied if only_reads => Self::NoAnswerApplied,
+            Self::KilledBefore if only_reads => Self::KilledAfter,
             Self::Throttled
             | Self::ServerError
             | Self::RefusedConnection
             | Self::NoAnswerApplied
+            | Self::NoAnswerNotApplied
+            | Self::KilledBefore
             | Self::KilledAfter => self,
         }
     }
@@ -89,8 +103,8 @@ pub struct Faults {
     onlooker: Option<Arc<dyn Onlooker>>,
 }
 
-/// A process: all its calls go through its connector, and it can be killed. Clones are the same process.
-#[derive(Clone, Debug)]
+/// A process: all its calls go through its connector, and it can be killed.
+#[derive(Debug)]
 pub struct Process {
     pub connector: SharedHttpConnector,
     kill: watch::Receiver<bool>,
@@ -113,11 +127,6 @@ impl Faults {
     /// The same, with somebody who looks on.
     pub fn shown_to(self, onlooker: Arc<dyn Onlooker>) -> Self {
         Self { onlooker: Some(onlooker), ..self }
-    }
-
-    /// A way to AWS on which nothing is hurt.
-    pub fn inner(&self) -> SharedHttpConnector {
-        self.inner.clone()
     }
 
     pub fn process(&self) -> Process {
@@ -300,4 +309,42 @@ fn refusal(status: u16, code: &str) -> HttpResponse {
     response.headers_mut().insert("x-amzn-errortype", code.to_owned());
     response.headers_mut().insert("content-type", "application/json");
     response
+}
+
+/// What each of the SDK's adapters makes of a call that is hurt so.
+async fn taken_for(hurt: Fault) -> Vec<(&'static str, rotator::failure::Fault)> {
+    let stage = Stage::new().await;
+    let process = stage.faults.process();
+    let engine = stage.engine(&process);
+    let signing = SigningKeys::new(&plain(sdk_config(process.connector.clone())));
+    let logs = AccessLogs::new(&plain(sdk_config(process.connector.clone())), stage.ports(process.connector.clone()));
+    let name = CredentialName::parse(ACME).expect("a name");
+    let (arm, now) = (|| stage.faults.arm(When::Once(0), hurt), stage.clock.now());
+    let fault = |failure: Failure| match failure {
+        Failure::Call(call) => call.fault,
+        other => panic!("no call: {other}"),
+    };
+    let mut taken = Vec::new();
+    arm();
+    taken.push(("DynamoDB", fault(engine.records.load(&name).await.expect_err("hurt"))));
+    arm();
+    taken.push(("Secrets Manager", fault(engine.describe(ACME).await.expect_err("hurt"))));
+    arm();
+    taken.push(("API Gateway", engine.api_keys.get("none").await.expect_err("hurt").fault));
+    arm();
+    taken.push(("KMS, MACs", engine.macs.fingerprint(&SecretValue::new("a")).await.expect_err("hurt").fault));
+    arm();
+    taken.push(("KMS, signing keys", signing.availability("none").await.expect_err("hurt").fault));
+    arm();
+    taken.push(("Logs", fault(logs.use_of("none", "none", now, now).await.expect_err("hurt"))));
+    taken
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_can_tell_a_refused_connection_from_a_server_error() {
+    let refused = taken_for(Fault::RefusedConnection).await;
+    assert_eq!(refused, taken_for(Fault::ServerError).await);
+    assert!(refused.iter().all(|(_, fault)| *fault == rotator::failure::Fault::Unknown), "{refused:?}");
+    // Another fault can be told apart: this test can fail.
+    assert_ne!(refused, taken_for(Fault::Throttled).await);
 }

@@ -7,16 +7,15 @@
 //! what is the same text in two places stays the same.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write;
+use std::fmt::{Debug, Write};
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Utc};
-use serde_json::Value;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::{Value, json};
 
 use super::Stage;
-use crate::crash_matrix::Watch;
 
 /// Shorter texts are not random, or not for long enough to be told from a word.
 const SHORTEST: usize = 16;
@@ -27,7 +26,7 @@ pub struct Followed(Mutex<HashSet<[u8; 32]>>);
 
 impl Followed {
     /// Whether nobody has followed this outcome before; from now on somebody has.
-    pub async fn is_new(&self, stage: &Stage, watch: &Watch) -> bool {
+    pub async fn is_new(&self, stage: &Stage, watch: &impl Debug) -> bool {
         let hash = digest(&SHA256, outcome(stage, watch).await.as_bytes());
         let hash = hash.as_ref().try_into().expect("32 bytes");
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(hash)
@@ -40,7 +39,7 @@ impl Followed {
 }
 
 /// The outcome as text.
-pub async fn outcome(stage: &Stage, watch: &Watch) -> String {
+pub async fn outcome(stage: &Stage, watch: &impl Debug) -> String {
     let mut writer = Writer::new(stage.clock.now());
     writer.json(&stage.aws.inspect_state());
     for (key, item) in stage.records().await {
@@ -161,4 +160,36 @@ fn moment(text: &str) -> Option<usize> {
     }
     let end = SHAPE.len() + bytes[SHAPE.len()..].iter().position(|byte| *byte == b'Z')?;
     bytes[SHAPE.len()..end].iter().all(|byte| byte.is_ascii_digit() || *byte == b'.').then_some(end + 1)
+}
+
+/// A state with a key of that id, in that state, which is due so long after `now`.
+fn written(now: &str, id: &str, enabled: bool, due: TimeDelta) -> String {
+    let now: DateTime<Utc> = now.parse().expect("a moment");
+    let mut writer = Writer::new(now);
+    let due = (now + due).to_rfc3339_opts(SecondsFormat::Millis, true);
+    writer.json(&json!({ "keys": { id: { "enabled": enabled, "due": due } }, "current": id }));
+    writer.text(&format!("{id} at {due}"));
+    writer.written
+}
+
+#[test]
+fn what_differs_only_in_when_it_was_and_in_what_was_drawn_is_the_same_outcome() {
+    let one = written("2026-03-02T10:30:00Z", "a1b2c3d4e5f6a7b8c9d0", true, TimeDelta::hours(1));
+    let other = written("2026-03-02T10:30:12.5Z", "00112233445566778899", true, TimeDelta::hours(1));
+    assert_eq!(one, other);
+}
+
+#[test]
+fn what_differs_in_anything_else_is_another_outcome() {
+    let (now, id, hour) = ("2026-03-02T10:30:00Z", "a1b2c3d4e5f6a7b8c9d0", TimeDelta::hours(1));
+    let one = written(now, id, true, hour);
+    assert_ne!(one, written(now, id, false, hour), "the state of the key");
+    assert_ne!(one, written(now, id, true, hour + TimeDelta::milliseconds(1)), "when it is due");
+    assert_ne!(one, written("2026-03-03T10:30:00Z", id, true, hour), "the day");
+    assert_ne!(one, written(now, "acme", true, hour), "a name, which is not drawn");
+    let mut two_keys = Writer::new(now.parse().expect("a moment"));
+    two_keys.text("a1b2c3d4e5f6a7b8c9d0 00112233445566778899");
+    let mut one_key = Writer::new(now.parse().expect("a moment"));
+    one_key.text("a1b2c3d4e5f6a7b8c9d0 a1b2c3d4e5f6a7b8c9d0");
+    assert_ne!(two_keys.written, one_key.written, "which of them it is");
 }
