@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use local_aws::{RetryToken, Settings};
 use rotator::adoption::{self, Selection};
+use rotator::engine::Engine;
 use rotator::failure::Stopped;
 use rotator::mend::look;
 use rotator::ports::Clock;
@@ -55,7 +56,7 @@ pub struct Run {
     pub watch: Watch,
     /// The credential's secret, where there is one.
     pub arn: String,
-    /// For whoever reads that it failed.
+    /// Names this run in the message of a test that fails.
     pub what: String,
 }
 
@@ -170,16 +171,16 @@ fn adoption() -> Scenario {
     scenario(Of::ApiKey, "adoption", with_key, adopt)
 }
 
-/// Of a key that a stranger knows, by somebody at the command line, with everything listening.
+/// A stranger knows the key. A person at the command line declares an emergency; the label's event reaches retirement.
 fn api_key_emergency(of: Of) -> Scenario {
     let usual = scenario(of, "emergency", with_emergency, declare_emergency);
     Scenario { rotations: 2, is_emergency: true, ..usual }
 }
 
-/// Of a signing key: with a standby that verifiers can't know yet.
+/// A stranger knows the signing key, and verifiers can't know its standby yet.
 fn signing_emergency(of: Of) -> Scenario {
     let usual = scenario(of, "emergency", with_young_standby, declare_emergency);
-    // Whoever repeats an emergency that has already succeeded gets another.
+    // A person who repeats an emergency that has succeeded declares a second one, which needs room for its versions.
     Scenario { terms: of.terms().with("max-live", "8"), rotations: 1, is_emergency: true, ..usual }
 }
 
@@ -196,7 +197,7 @@ fn first_key(of: Of) -> Scenario {
     scenario(of, "first key", with_empty_secret, rotate)
 }
 
-/// Made by retirement.
+/// Retirement makes the standby of a key that has none.
 fn standby(of: Of) -> Scenario {
     scenario(of, "standby", without_standby, tick)
 }
@@ -215,26 +216,27 @@ fn settlement() -> Scenario {
     Scenario { terms, hurts: in_most_ways(), done: allowance_is_one, rotations: 1, ..usual }
 }
 
-/// From its beginning to its end.
+/// An old key is refused for five minutes during its overlap, and accepted again.
 fn brownout() -> Scenario {
     let usual = scenario(Of::ApiKey, "brownout", with_brownout_due, brown_out);
     let terms = usual.terms.clone().with("idle-before-suspend", "PT2H").with("brownouts", "PT5M");
     Scenario { terms, hurts: in_most_ways(), done: key_is_back, rotations: 1, ..usual }
 }
 
-/// To a deactivated version. The command is hurt; whoever comes later brings it to its end.
+/// A person rolls back to a deactivated version. Calls of that command are hurt; retirement, or the command repeated,
+/// brings the rollback to its end.
 fn rollback_in_overlap(of: Of) -> Scenario {
     let usual = scenario(of, "rollback in overlap", two_hours_after, roll_back);
     Scenario { hurts: in_most_ways(), done: first_is_current, ..usual }
 }
 
-/// To a suspended version.
+/// The same to a suspended version.
 fn rollback_in_soak(of: Of) -> Scenario {
     let usual = scenario(of, "rollback in soak", a_day_after, roll_back);
     Scenario { hurts: in_most_ways(), done: first_is_current, ..usual }
 }
 
-/// Of a rotation that stopped half way while somebody moved labels.
+/// A rotation stopped half way, and somebody moved labels. A person repairs it.
 fn repair(of: Of) -> Scenario {
     let usual = scenario(of, "repair", stuck, mend_labels);
     let terms = of.terms().with("max-live", "8");
@@ -243,7 +245,7 @@ fn repair(of: Of) -> Scenario {
     Scenario { retry: Retry::Never, terms, hurts: in_most_ways(), rotations, ..usual }
 }
 
-/// Of keys and plans that somebody changed behind the service's back.
+/// Somebody changed keys and plans behind the service's back. A person reconciles them.
 fn reconcile(of: Of) -> Scenario {
     let usual = scenario(of, "reconcile", drifted, mend_keys);
     // Six findings, each looked for again: many calls, of which most only look.
@@ -482,7 +484,7 @@ const ROLLBACK: [&str; 4] = ["rollback", ACME, "--reason", "a test"];
 const REPAIR: [&str; 3] = ["repair", ACME, "--yes"];
 const RECONCILE: [&str; 3] = ["reconcile", ACME, "--yes"];
 
-/// A person whose command is hurt; whether it came to its end. What it had begun is whoever comes later's.
+/// Runs a person's command, whose calls are hurt. Whether it came to its end.
 async fn command(stage: &Stage, line: &[&str]) -> bool {
     let process = stage.faults.process();
     let connector = process.connector.clone();
@@ -524,7 +526,6 @@ async fn mend(run: &mut Run, line: &[&str]) {
     run.assert_sound().await;
 }
 
-/// A person who repeats a command that failed.
 fn adopt(run: &mut Run) -> LocalBoxFuture<'_, ()> {
     async {
         let stage = &run.stage;
@@ -537,40 +538,27 @@ fn adopt(run: &mut Run) -> LocalBoxFuture<'_, ()> {
             schedule: "rate(30 days)".into(),
             function_arn: stage.settings.function_arn.clone().expect("registered"),
         };
-        for _ in 0..4 {
-            let process = stage.faults.process();
-            let engine = stage.engine(&process);
+        let work = async |engine: &Engine| {
             let errand = stage.errand();
-            let work = async {
-                for item in adoption::plan(&engine, &Selection::Prefix("acme".into()), &terms, &errand).await? {
-                    adoption::adopt(&engine, &item, &terms, &errand, None).await?;
-                }
-                Ok::<_, Stopped>(())
-            };
-            let done = tokio::select! { biased; done = work => done.is_ok(), () = process.killed() => false };
-            stage.aws.settle().await;
-            if done {
-                return;
+            for item in adoption::plan(engine, &Selection::Prefix("acme".into()), &terms, &errand).await? {
+                adoption::adopt(engine, &item, &terms, &errand, None).await?;
             }
-            stage.faults.a_process_failed();
-        }
-        run.fail("never adopted").await;
+            Ok(())
+        };
+        repeated(run, 4, work).await;
     }
     .boxed_local()
 }
 
+/// While AWS and retirement go on.
 fn declare_emergency(run: &mut Run) -> LocalBoxFuture<'_, ()> {
     async {
         let stage = &run.stage;
         let name = CredentialName::parse(ACME).expect("a name");
         let note = Note { salt: "00".into(), who: "somebody".into(), reason: "a test".into() };
-        for _ in 0..6 {
-            let process = stage.faults.process();
-            let engine = stage.engine(&process);
+        let work = async |engine: &Engine| {
             let errand = stage.errand();
-            let mut tell = |_| {};
-            let work = emergency(&engine, &name, &Compromised::All, &note, &errand, &mut tell);
-            let world = async {
+            let retirement = async {
                 loop {
                     stage.aws.settle().await;
                     Clock::sleep(&stage.clock, TimeDelta::minutes(1)).await;
@@ -583,21 +571,37 @@ fn declare_emergency(run: &mut Run) -> LocalBoxFuture<'_, ()> {
                     Clock::sleep(&stage.clock, TimeDelta::milliseconds(500)).await;
                 }
             };
-            let done = tokio::select! {
+            let mut tell = |_| {};
+            tokio::select! {
                 biased;
-                done = work => done.is_ok(),
-                () = process.killed() => false,
-                () = world => unreachable!("it never ends"),
+                done = emergency(engine, &name, &Compromised::All, &note, &errand, &mut tell) => done.map(drop),
+                () = retirement => unreachable!("it never ends"),
                 () = aws => unreachable!("it never ends"),
-            };
-            if done {
-                return;
             }
-            stage.faults.a_process_failed();
-        }
-        run.fail("never done").await;
+        };
+        repeated(run, 6, work).await;
     }
     .boxed_local()
+}
+
+/// A person who repeats a command that failed or was killed, and each time a new process.
+async fn repeated(run: &Run, times: u32, work: impl AsyncFn(&Engine) -> Result<(), Stopped>) {
+    let stage = &run.stage;
+    for _ in 0..times {
+        let process = stage.faults.process();
+        let engine = stage.engine(&process);
+        let done = tokio::select! {
+            biased;
+            done = work(&engine) => done.is_ok(),
+            () = process.killed() => false,
+        };
+        stage.aws.settle().await;
+        if done {
+            return;
+        }
+        stage.faults.a_process_failed();
+    }
+    run.fail("never done").await;
 }
 
 // What must have come of it.

@@ -7,7 +7,9 @@ use chrono::TimeDelta;
 use local_aws::{Function, FunctionError};
 use rotator::config::Config;
 use rotator::engine::Engine;
-use rotator::functions::{Handle, Invocation, jwks::Jwks, retirement::Retirement, rotation::Rotation};
+use rotator::functions::{
+    FunctionFailed, Handle, Invocation, Pace, jwks::Jwks, retirement::Retirement, rotation::Rotation,
+};
 use serde_json::Value;
 
 use super::chance::Chance;
@@ -25,14 +27,29 @@ pub enum Which {
     Jwks,
 }
 
+impl Which {
+    /// What its processes are called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rotation => "rotation",
+            Self::Retirement => "retirement",
+            Self::Jwks => "jwks",
+        }
+    }
+}
+
 /// One function, under the role that the stack gives it.
 pub struct Host {
-    which: Which,
+    pub which: Which,
+    /// Of the machine that it runs on.
+    pub clock: PausedClock,
+    /// At which speed it calls API Gateway's control plane.
+    pub pace: Pace,
+    /// Where its processes wait for their next call; `None`: each call gets a new one.
+    pub idle: Option<Idle>,
     settings: Config,
-    clock: PausedClock,
     chance: Chance,
     faults: Faults,
-    idle: Idle,
 }
 
 /// Processes that wait for their next call. As on Lambda, one that came to its end by itself takes another call; one
@@ -69,25 +86,27 @@ impl Host {
     pub fn new(stage: &Stage, which: Which) -> Self {
         Self {
             which,
-            settings: stage.settings.clone(),
             clock: stage.clock,
+            pace: Pace::Full,
+            idle: Some(stage.idle.clone()),
+            settings: stage.settings.clone(),
             chance: stage.chance.clone(),
             faults: stage.faults.clone(),
-            idle: stage.idle.clone(),
         }
     }
 
     fn sandbox(&self) -> Sandbox {
-        self.idle.take(self.which, &self.settings).unwrap_or_else(|| {
+        let waiting = self.idle.as_ref().and_then(|idle| idle.take(self.which, &self.settings));
+        waiting.unwrap_or_else(|| {
             // What goes wrong in the function `jwks` is, to whoever fetches, an answer that goes wrong: that is hurt,
             // not this.
             let process = match self.which {
-                Which::Rotation | Which::Retirement => self.faults.process(),
+                Which::Rotation | Which::Retirement => self.faults.process_of(self.which.name()),
                 Which::Jwks => self.faults.unhurt_process(),
             };
             let connector = process.connector.clone();
             let ports = ports(self.clock, &self.chance, connector.clone());
-            let engine = engine_of(self.which.access_key(), &self.settings, ports, connector);
+            let engine = engine_of(self.which.access_key(), self.pace, &self.settings, ports, connector);
             Sandbox { which: self.which, settings: self.settings.clone(), process, engine: Arc::new(engine) }
         })
     }
@@ -110,17 +129,13 @@ impl Function for Host {
         let (done, is_alive) = tokio::select! {
             biased;
             done = function.handle(Invocation { payload, request_id: "test".into(), deadline }) => {
-                let failed = |failed: rotator::functions::FunctionFailed| FunctionError {
-                    error_type: failed.error_type,
-                    error_message: failed.message,
-                };
-                (done.map_err(failed), true)
+                (done.map_err(as_lambda_says), true)
             }
             () = sandbox.process.killed() => (ended("Runtime.ExitError"), false),
             () = local_aws::Clock::sleep_until(&self.clock, deadline) => (ended("Sandbox.Timedout"), false),
         };
-        if is_alive {
-            self.idle.give_back(sandbox);
+        if let (Some(idle), true) = (&self.idle, is_alive) {
+            idle.give_back(sandbox);
         }
         if let Which::Jwks = self.which {
             let answer = done?;
@@ -133,4 +148,8 @@ impl Function for Host {
         }
         done
     }
+}
+
+fn as_lambda_says(failed: FunctionFailed) -> FunctionError {
+    FunctionError { error_type: failed.error_type, error_message: failed.message }
 }

@@ -116,14 +116,13 @@ impl Stage {
         made.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN")
     }
 
-    /// A rotation that stopped half way, long ago, and `AWSCURRENT` on the version before, where there is one. What the current
-    /// generation is.
-    pub async fn stuck(&self, terms: &Terms, signs: bool) -> u32 {
+    /// A rotation that stopped half way, long ago, and `AWSCURRENT` on the version before, where there is one.
+    pub async fn stuck(&self, terms: &Terms, signs: bool) {
         if signs {
             let arn = self.signing(terms).await;
             self.rotate_without(&arn, "secretsmanager:UpdateSecretVersionStage").await;
             Clock::sleep(&self.clock, LONGEST_RUN).await;
-            return 1;
+            return;
         }
         let arn = self.credential(ACME, terms).await.0;
         self.rotate(&arn).await;
@@ -131,16 +130,15 @@ impl Stage {
         Clock::sleep(&self.clock, LONGEST_RUN).await;
         let first = self.load(ACME).await.versions[&1].carriers[0].clone();
         self.move_label(&arn, AWSCURRENT, Some(first.as_str())).await;
-        2
     }
 
-    /// Of everything that a provider can show and that is this service's to put right, one. What the current generation is.
-    pub async fn drifted(&self, terms: &Terms, signs: bool) -> u32 {
+    /// Of everything that a provider can show and that is this service's to put right, one.
+    pub async fn drifted(&self, terms: &Terms, signs: bool) {
         if signs {
             self.signing(terms).await;
             self.leave_an_orphan_in_kms(2).await;
             self.kms().disable_key().key_id(self.id_of(2).await).send().await.expect("disabled");
-            return 1;
+            return;
         }
         let (gold, silver) = (self.plan("gold", &["beta"], None).await, self.plan("silver", &["beta"], None).await);
         let (arn, first, _) = self.credential(ACME, terms).await;
@@ -158,6 +156,5 @@ impl Stage {
         self.detach(&late, &gold).await;
         self.detach(&current, &gold).await;
         self.attach(&current, &silver).await;
-        5
     }
 }

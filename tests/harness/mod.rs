@@ -29,6 +29,7 @@ use rotator::aws::plain;
 use rotator::aws::probe::{Probe, Recognition};
 use rotator::config::Config;
 use rotator::engine::{Engine, Errand};
+use rotator::functions::Pace;
 use rotator::ports::{Clock, Ports, Wire};
 use rotator::secret::SecretValue;
 use serde_json::{Value, json};
@@ -305,7 +306,7 @@ impl Stage {
 
     /// An engine over any way to AWS, of somebody who may do everything.
     pub fn engine_over(&self, connector: SharedHttpConnector) -> Engine {
-        engine_of("AKIDLOCAL", &self.settings, self.ports(connector.clone()), connector)
+        engine_of("AKIDLOCAL", Pace::Full, &self.settings, self.ports(connector.clone()), connector)
     }
 
     /// What is not AWS, with that way to it.
@@ -462,6 +463,10 @@ fn ports(clock: PausedClock, chance: &Chance, connector: SharedHttpConnector) ->
     Ports { clock: Arc::new(clock), entropy: Arc::new(chance.clone()), wire }
 }
 
-fn engine_of(access_key: &str, settings: &Config, ports: Ports, connector: SharedHttpConnector) -> Engine {
-    Engine::new(&plain(sdk_config_of(access_key, connector)), settings.clone(), ports)
+fn engine_of(access_key: &str, pace: Pace, settings: &Config, ports: Ports, connector: SharedHttpConnector) -> Engine {
+    let config = plain(sdk_config_of(access_key, connector));
+    match pace {
+        Pace::Full => Engine::new(&config, settings.clone(), ports),
+        Pace::Share => Engine::paced(&config, settings.clone(), ports),
+    }
 }

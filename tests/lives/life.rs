@@ -21,7 +21,7 @@ use crate::harness::{PausedClock, Stage, Which};
 use super::acts::{Seen, Step, draw};
 use super::beginning::{Beginning, Kind};
 use super::dice::{Dice, Purpose};
-use super::functions::Lambda;
+use super::functions::Traced;
 use super::judge::{Broken, Excuse};
 use super::trace::{Met, Recorder, Trace, is_over, shown};
 
@@ -47,7 +47,7 @@ pub struct Life {
     pub person: PausedClock,
     pub denied: BTreeSet<&'static str>,
     pub trace: Arc<Trace>,
-    retirement: Arc<Lambda>,
+    retirement: Arc<Traced>,
     seed: u64,
     /// How many tokens people have made up.
     tokens: u32,
@@ -105,14 +105,11 @@ impl Life {
         let recorder = Arc::new(Recorder::new(trace.clone(), stage.engine_unhurt(), names));
         stage.faults = stage.faults.clone().shown_to(recorder.clone());
 
-        let lambda = |which, off| Arc::new(Lambda::new(&stage, which, stage.clock.ahead(off), *keeps, trace.clone()));
-        stage.aws.register("rotation", lambda(Which::Rotation, clocks.rotation));
-        stage.aws.register(
-            "jwks",
-            Arc::new(Lambda::new(&stage, Which::Jwks, stage.clock.ahead(clocks.jwks), true, trace.clone())),
-        );
-        let retirement = lambda(Which::Retirement, clocks.retirement);
+        let function = |which, ahead, kept| Arc::new(Traced::new(&stage, which, ahead, kept, trace.clone()));
+        let retirement = function(Which::Retirement, clocks.retirement, *keeps);
+        stage.aws.register("rotation", function(Which::Rotation, clocks.rotation, *keeps));
         stage.aws.register("retirement", retirement.clone());
+        stage.aws.register("jwks", function(Which::Jwks, clocks.jwks, true));
         stage.aws.on_label_event("retirement");
 
         let plans = Plans {

@@ -10,10 +10,8 @@ use state::credential::{Credential, Version};
 use state::lifecycle::{Place, State};
 use state::name::CredentialName;
 
-use crate::harness::PausedClock;
 use crate::harness::faults::{Fault, Hurt, Onlooker};
-
-use super::functions::RETIREMENT;
+use crate::harness::{PausedClock, Which};
 
 /// Every act, every call of a function or a command, and what the records say after each step.
 ///
@@ -79,7 +77,8 @@ impl Recorder {
         // Retirement also looks at what has no intent: at a key's use, or at its refusal.
         let now = self.trace.clock.now();
         let is_due = |version: &&Version| version.due().is_some_and(|at| at <= now);
-        let due = versions.filter(is_due).min_by_key(|version| version.due()).filter(|_| who == RETIREMENT);
+        let due =
+            versions.filter(is_due).min_by_key(|version| version.due()).filter(|_| who == Which::Retirement.name());
         open.or(due).or(credential.candidate()).or(credential.current()).map(Version::place)
     }
 }

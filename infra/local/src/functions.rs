@@ -53,7 +53,7 @@ pub(crate) struct Functions {
 
 impl Functions {
     /// How they are set up, without the functions themselves.
-    pub(crate) fn shapes(&self) -> Self {
+    pub(crate) fn unregistered(&self) -> Self {
         Self { registered: BTreeMap::new(), shapes: self.shapes.clone(), endpoint: self.endpoint.clone() }
     }
 

@@ -56,7 +56,7 @@ impl Snapshot {
 pub(crate) struct ScratchFile(PathBuf);
 
 impl ScratchFile {
-    /// A name that nobody else in this process is given. Nothing is created yet.
+    /// Chooses a path that is unique in this process. SQLite creates the file.
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -73,14 +73,14 @@ impl World {
         }
     }
 
-    /// The same without the functions that are registered, which belong to one AWS, and without the calls so far.
+    /// A copy without the registered functions, which call back into one AWS, and without the calls so far.
     pub(crate) fn copy(&self) -> Self {
         let mut stored = self.stored.clone();
         stored.queue.release_all();
         Self {
             stored,
             settings: self.settings.clone(),
-            functions: self.functions.shapes(),
+            functions: self.functions.unregistered(),
             callers: self.callers.clone(),
             listeners: self.listeners.clone(),
             calls: VecDeque::new(),
