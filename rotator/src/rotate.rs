@@ -243,9 +243,11 @@ pub async fn emergency(
     errand: &Errand<'_>,
     tell: Tell<'_>,
 ) -> Result<Rotated, Stopped> {
+    let mut refused = None;
     let (token, compromised) = loop {
         let waiting = clear_the_way(engine, name, note, errand, tell).await?;
-        let (token, compromised) = order(engine, name, waiting, compromised, note, errand, tell).await?;
+        let (token, compromised) =
+            order(engine, name, waiting, refused.as_ref(), compromised, note, errand, tell).await?;
         let (credential, secret) = look(engine, name, errand).await?;
         if secret.holder(AWSCURRENT) == Some(&token) {
             break (token, compromised);
@@ -259,8 +261,12 @@ pub async fn emergency(
         }
         match begin(engine, &credential, &token, errand).await {
             Ok(_) => break (token, compromised),
-            // Somebody's rotation came between: it goes first.
+            // Somebody's rotation came between: it goes first. Or the token was used for a version that has lost its
+            // label: nobody shows that one, so the order gets another token, once.
             Err(Stopped::Failed(Failure::Call(call))) if call.fault == Fault::Rejected => {
+                if refused.is_none() && pending(&look(engine, name, errand).await?.1).is_none() {
+                    refused = Some(token);
+                }
                 rest(engine, errand, "Secrets Manager does not begin a rotation").await?;
             }
             Err(stopped) => return Err(stopped),
@@ -501,11 +507,14 @@ async fn clear_the_way(
     }
 }
 
-/// Writes the order first, bound to the token that its rotation will use; or finds the one that stands.
+/// Writes the order first, bound to the token that its rotation will use; or finds the one that stands, if
+/// Secrets Manager has not refused its token.
+#[expect(clippy::too_many_arguments, reason = "what an order is made of")]
 async fn order(
     engine: &Engine,
     name: &CredentialName,
     waiting: Option<Token>,
+    refused: Option<&Token>,
     wanted: &Compromised,
     note: &Note,
     errand: &Errand<'_>,
@@ -516,6 +525,7 @@ async fn order(
         let credential = engine.records.load(name).await?.ok_or_else(|| not_recorded(name))?;
         if let Some(order) = &credential.head.order
             && covers(order, wanted)
+            && refused != Some(&order.token)
             && !is_used_up(&order.token, &credential, &secret)
         {
             return Ok((order.token.clone(), order.compromised.clone()));

@@ -494,6 +494,10 @@ pub(crate) fn too_many_live(credential: &Credential, policy: &Policy) -> Option<
 /// Who holds `AWSCURRENT`, and that it is who we think.
 fn incumbent(credential: &Credential, secret: &Secret, observed: &Observed) -> Result<Replaces, Box<Decision>> {
     let current = credential.current();
+    // An emergency replaces whatever consumers read instead of a key that a stranger has: nobody should bring that back
+    // only to have it replaced.
+    let order = credential.head.order.as_ref();
+    let is_compromised = |version: &Version| order.is_some_and(|order| order.compromised.contains(&version.generation));
     let Some(carrier) = secret.holder(AWSCURRENT) else {
         return match current {
             None => Ok(Replaces { generation: None, carrier: None }),
@@ -508,6 +512,9 @@ fn incumbent(credential: &Credential, secret: &Secret, observed: &Observed) -> R
         if Some(version.generation) == credential.head.current {
             return Ok(Replaces { generation: Some(version.generation), carrier: Some(carrier.clone()) });
         }
+        if let Some(current) = current.filter(|current| is_compromised(current)) {
+            return Ok(Replaces { generation: Some(current.generation), carrier: Some(carrier.clone()) });
+        }
         let detail = format!("AWSCURRENT is on generation {}, which is {}", version.generation, version.state);
         return Err(Box::new(hold(None, HoldReason::LabelMoved, detail)));
     }
@@ -515,6 +522,9 @@ fn incumbent(credential: &Credential, secret: &Secret, observed: &Observed) -> R
         (None, _) => Decision::Look(Question::Current(carrier.clone())),
         (Some(CurrentValue::WithoutKey), None) => {
             return Ok(Replaces { generation: None, carrier: Some(carrier.clone()) });
+        }
+        (Some(CurrentValue::WithoutKey), Some(version)) if is_compromised(version) => {
+            return Ok(Replaces { generation: Some(version.generation), carrier: Some(carrier.clone()) });
         }
         (Some(CurrentValue::WithoutKey), Some(version)) => hold(
             None,

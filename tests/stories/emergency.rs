@@ -370,6 +370,53 @@ async fn an_emergency_whose_rotation_has_begun_goes_on_without_its_command() {
     assert_nothing_is_lost(&stage, &arn).await;
 }
 
+/// Repair would bring the compromised key back and says so; the emergency must not wait for that.
+#[tokio::test(start_paused = true)]
+async fn a_value_without_a_key_does_not_hold_the_emergency_over_the_key_before_it() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    stage.aws.on_label_event("retirement");
+    stage.put(&arn, r#"{"owner": "the stack"}"#).await;
+    let (rotated, _) = declare(&stage, Compromised::All).await;
+    assert_eq!((rotated.generation, rotated.compromised), (3, vec![1, 2]));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "over").await;
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_on_an_older_version_does_not_hold_the_emergency_over_both() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    let first = stage.load(ACME).await.versions[&1].carriers[0].clone();
+    stage.move_label(&arn, "AWSCURRENT", Some(first.as_str())).await;
+    stage.aws.on_label_event("retirement");
+    let (rotated, _) = declare(&stage, Compromised::All).await;
+    assert_eq!((rotated.generation, rotated.compromised), (3, vec![1, 2]));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "over").await;
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_whose_token_secrets_manager_will_not_take_again_gets_another_token() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    stage.aws.on_label_event("retirement");
+    let is_ordered = |milestone: &Milestone| matches!(milestone, Milestone::Ordered { .. });
+    declare_until(&stage, Compromised::All, is_ordered).await;
+    let ordered = stage.load(ACME).await.head.order.expect("it stands").token;
+    let begun = stage.secrets_manager().rotate_secret().secret_id(&arn).client_request_token(ordered.as_str());
+    begun.send().await.expect("begun");
+    // Before its function runs, somebody takes the label off the empty version. DescribeSecret does not show a version
+    // without a label, and RotateSecret refuses its token.
+    stage.move_label(&arn, "AWSPENDING", None).await;
+    stage.aws.settle().await;
+    let (rotated, told) = declare(&stage, Compromised::All).await;
+    assert_eq!((rotated.generation, rotated.compromised), (3, vec![1, 2]), "{told:?}");
+    assert_ne!(rotated.token, ordered);
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "by the other token").await;
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_a_probe_nobody_claims_to_have_seen_the_refusal() {
     let (stage, arn, mut values) = prepared(settings(), &Terms::default().with("probe", "none"), 1).await;
