@@ -25,13 +25,11 @@ use life::{Lived, live, said};
 use trace::{Met, table};
 
 /// How many lives everybody lives who runs the tests.
-const LIVES: u64 = 100;
-/// Lives that end badly for a defect that is known and not mended, each with what is wrong. One that ends well is a
-/// failure, too: then its line goes.
-const OPEN: [(u64, &str); 1] = [(
-    16,
-    "somebody moves AWSCURRENT to a first key whose rotation stopped: it is held as LabelMoved for ever, nothing is found",
-)];
+const LIVES: u64 = 300;
+/// Lives that end badly for a defect that is known and not mended. One that ends well is a failure, too: then it goes from
+/// here. In all of them somebody moves `AWSCURRENT` to a first key whose rotation stopped: its version is held as
+/// `LabelMoved` for ever, and nothing is found that a person could do.
+const OPEN: [u64; 3] = [16, 176, 256];
 /// Between two words of how far it is.
 const WORD: Duration = Duration::from_secs(10);
 
@@ -63,12 +61,10 @@ fn lives() {
     });
     let Book { lived, bad, met, .. } = lived.into_inner().expect("not poisoned");
     write!(out, "{}", table(&met)).expect("standard output");
-    for (seed, why) in OPEN.iter().filter(|(seed, _)| *seed < many) {
-        writeln!(out, "lives: {seed} ends badly, as is known: {why}").expect("standard output");
-    }
-    writeln!(out, "lives: {} of {many}", lived - bad.len()).expect("standard output");
     let bad: BTreeSet<u64> = bad.into_iter().collect();
-    let open: BTreeSet<u64> = OPEN.iter().map(|(seed, _)| *seed).filter(|seed| *seed < many).collect();
+    let open: BTreeSet<u64> = OPEN.into_iter().filter(|seed| *seed < many).collect();
+    writeln!(out, "lives: {} of {many}, {} with a known defect", lived - bad.len(), open.len())
+        .expect("standard output");
     let (new, mended) = (bad.difference(&open), open.difference(&bad));
     let (new, mended): (Vec<_>, Vec<_>) = (new.collect(), mended.collect());
     assert!(new.is_empty(), "{} lives ended badly: {new:?}", new.len());
