@@ -322,7 +322,7 @@ async fn taken_for(hurt: Fault) -> Vec<(&'static str, rotator::failure::Fault)> 
     let (arm, now) = (|| stage.faults.arm(When::Once(0), hurt), stage.clock.now());
     let fault = |failure: Failure| match failure {
         Failure::Call(call) => call.fault,
-        other => panic!("no call: {other}"),
+        other @ (Failure::Held(_) | Failure::NotYet(_) | Failure::Input(_)) => panic!("no call: {other}"),
     };
     let mut taken = Vec::new();
     arm();
