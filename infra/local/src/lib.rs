@@ -327,6 +327,19 @@ impl LocalAws {
         self.act(|services, cx| services.api_gateway.create_rest_api(cx, api)).0
     }
 
+    /// Whether something before that API turns every request away, whatever its key: a WAF rule, private DNS, a resource
+    /// policy. AWS answers then what it answers to a key that is not let in (403 `ForbiddenException`, as recordings of
+    /// live AWS have it). False if there is no such API.
+    pub fn block(&self, api: &str, blocked: bool) -> bool {
+        self.act(|services, _| services.api_gateway.block(api, blocked)).0
+    }
+
+    /// Gives an API's gateway response `INVALID_API_KEY` another status than 403, as its owner may: AWS's own example has
+    /// 456. False if there is no such API.
+    pub fn put_invalid_key_status(&self, api: &str, status: u16) -> bool {
+        self.act(|services, _| services.api_gateway.put_invalid_key_status(api, status)).0
+    }
+
     /// From now on all stages of that API write access logs to that log group of CloudWatch Logs, which
     /// is created if it is not there. False if there is no such API.
     ///

@@ -95,6 +95,12 @@ pub(super) struct Api {
     /// The log group that its stages write their access logs to.
     #[serde(default)]
     pub(super) access_log: Option<String>,
+    /// Whether something before it turns every request away.
+    #[serde(default)]
+    blocked: bool,
+    /// The status of its gateway response `INVALID_API_KEY`, if its owner set one.
+    #[serde(default)]
+    invalid_key_status: Option<u16>,
 }
 
 /// How a method's path fits a request's. Of all that fit, the exact one is taken, otherwise the one
@@ -131,8 +137,21 @@ impl ApiGateway {
     pub(crate) fn create_rest_api(&mut self, cx: &mut Context<'_>, api: RestApi) -> String {
         let RestApi { id, name, stages, methods } = api;
         let id = id.unwrap_or_else(|| cx.short_id(10));
-        self.apis.insert(id.clone(), Api { name, stages, methods, created: cx.now, access_log: None });
+        self.apis.insert(
+            id.clone(),
+            Api { name, stages, methods, created: cx.now, access_log: None, blocked: false, invalid_key_status: None },
+        );
         id
+    }
+
+    /// False if there is no such API.
+    pub(crate) fn block(&mut self, api: &str, blocked: bool) -> bool {
+        self.apis.get_mut(api).map(|api| api.blocked = blocked).is_some()
+    }
+
+    /// False if there is no such API.
+    pub(crate) fn put_invalid_key_status(&mut self, api: &str, status: u16) -> bool {
+        self.apis.get_mut(api).map(|api| api.invalid_key_status = Some(status)).is_some()
     }
 
     /// One data-plane request, whose path begins with the stage; and what its stage's access log is
@@ -140,11 +159,12 @@ impl ApiGateway {
     pub(crate) fn invoke(&mut self, cx: &mut Context<'_>, api: &str, request: &Request) -> (Admitted, Option<Access>) {
         let (method, target) = match self.find_method(api, request) {
             Ok(found) => found,
-            Err(refusal) => return (Admitted::Answer(refusal.response()), self.access(cx, api, request, None)),
+            Err(refusal) => return (Admitted::Answer(refusal.response(None)), self.access(cx, api, request, None)),
         };
         let access = self.access(cx, api, request, Some(&method));
         if let Err(refusal) = self.let_in(cx, &method, &target, request) {
-            return (Admitted::Answer(refusal.response()), access);
+            let status = self.apis.get(api).and_then(|api| api.invalid_key_status);
+            return (Admitted::Answer(refusal.response(status)), access);
         }
         if let Some(name) = method.function {
             return (Admitted::Function { name, event: proxy::event(cx, &target, request) }, access);
@@ -159,7 +179,7 @@ impl ApiGateway {
 
     fn find_method<'r>(&self, api_id: &'r str, request: &'r Request) -> Result<(Method, Target<'r>), Refusal> {
         let (stage, resource) = stage_and_resource(request);
-        let api = self.apis.get(api_id).filter(|api| api.stages.iter().any(|name| name == stage));
+        let api = self.apis.get(api_id).filter(|api| !api.blocked && api.stages.iter().any(|name| name == stage));
         let methods = api.ok_or(Refusal::Forbidden)?.methods.iter();
         let (method, fit) = methods
             .filter_map(|method| Some((method, method.fit(request.method.as_str(), resource)?)))
@@ -216,9 +236,10 @@ pub(super) fn key_of(request: &Request) -> Option<&str> {
 }
 
 impl Refusal {
-    fn response(self) -> Response {
+    /// `invalid_key`: the status that the API's owner gave to its answer to a key that is not let in.
+    fn response(self, invalid_key: Option<u16>) -> Response {
         let (status, error_type, message) = match self {
-            Self::Forbidden => (403, "ForbiddenException", "Forbidden"),
+            Self::Forbidden => (invalid_key.unwrap_or(403), "ForbiddenException", "Forbidden"),
             Self::MissingAuthenticationToken => {
                 (403, "MissingAuthenticationTokenException", "Missing Authentication Token")
             }
