@@ -399,7 +399,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Followed) -> Vec<
             rotated(&stage, &arn).await;
             begin(&stage, &arn, FIRST).await;
             before(&stage, &arn, at).await;
-            stage.set_enabled(&stage.id_of(1).await, false).await;
+            stage.detach(&stage.id_of(1).await, &stage.plan).await;
             let gold = stage.plan("gold", &["beta"], None).await;
             stage.attach(&stage.id_of(2).await, &gold).await;
             known = stage.violations(ACME).await;
@@ -418,7 +418,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Followed) -> Vec<
             stage.aws.settle().await;
             Clock::sleep(&stage.clock, TimeDelta::hours(25)).await;
             stage.set_enabled(&stage.id_of(1).await, true).await;
-            stage.set_enabled(&stage.id_of(2).await, false).await;
+            stage.detach(&stage.id_of(2).await, &stage.plan).await;
             known = stage.violations(ACME).await;
             let found = seen(&stage, Scope::All).await;
             let turns = Turns::new(&stage, schedule);

@@ -576,7 +576,12 @@ fn no_debug_form_and_no_refusal_shows_a_private_key() {
                     Err(bad) => ear.say(&format!("{bad} {bad:?}\n")),
                 }
                 let carrier = state::name::Token::parse(TOKEN).expect("a token");
-                let sight = rotator::kind::Sight { carrier: &carrier, current: None, known: Some(&document) };
+                let sight = rotator::kind::Sight {
+                    carrier: &carrier,
+                    current: None,
+                    known: Some(&document),
+                    is_ordered: false,
+                };
                 ear.say(&format!("{kind:?} {sight:?}\n"));
                 if kind.name() != "kms-signing-key" {
                     ear.say(&format!("{:?}\n", kind.recognise(&document, &sight).await));

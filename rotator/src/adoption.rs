@@ -17,6 +17,7 @@ use state::hold::{Hold, HoldReason};
 use state::ledger::{Change, Note};
 use state::name::{CredentialName, Token};
 use state::policy::{PREFIX, Policy, Schedule};
+use uuid::Uuid;
 
 use crate::aws::api_keys::ApiKey;
 use crate::aws::probe::Probe;
@@ -253,9 +254,9 @@ async fn unmet(
 
 /// By its id, or by the version that it was being made for when the records last heard of it.
 fn holds(credential: &Credential, key: &ApiKey) -> bool {
-    let made_for = key.tags.get(VERSION_TAG);
+    let made_for = key.tags.get(VERSION_TAG).and_then(|tag| Uuid::parse_str(tag).ok());
     credential.versions.values().any(|version| {
-        version.provider.get("id") == Some(&key.id) || made_for.is_some_and(|id| *id == version.id.to_string())
+        version.provider.get("id") == Some(&key.id) || made_for.is_some_and(|id| version.ids().contains(&id))
     })
 }
 

@@ -67,7 +67,7 @@ impl<'a> Preflight<'a> {
         let facts = match (credential.current(), &document, holder) {
             (Some(version), _, _) => Some(version.provider.clone()),
             (None, Some(document), Some(carrier)) if has_key => {
-                kind.recognise(document, &Sight { carrier, current: None, known: None }).await?
+                kind.recognise(document, &Sight { carrier, current: None, known: None, is_ordered: false }).await?
             }
             (None, _, _) => None,
         };

@@ -203,7 +203,7 @@ impl Engine {
         errand: &Errand<'_>,
     ) -> Result<(), Stopped> {
         let (observed, patience) = (Observed::default(), Patience::default());
-        let mut run = run::Run { engine: self, name, arn, goal, errand, observed, patience, at: None };
+        let mut run = run::Run { engine: self, name, arn, goal, errand, observed, patience, at: None, drawn: None };
         // Boxed: the loop holds the futures of every adapter, and its callers should not.
         Box::pin(run.finish()).await
     }

@@ -18,6 +18,7 @@ use state::name::CredentialName;
 
 use crate::failure::{BadInput, Failure};
 use crate::jose::{Algorithm, PrivateJwk, PublicJwk, compact, signing_input, verify};
+use crate::kind::Case;
 use crate::ports::Ports;
 
 /// What ALB's JWT check takes at the most.
@@ -119,6 +120,20 @@ impl KeySets {
             biased;
             answer = answered => answer,
             () = self.ports.clock.sleep(TimeDelta::seconds(10)) => Err(not_yet("no answer within 10 s")),
+        }
+    }
+
+    /// Whether the key set has a key no longer. Another key set, or an empty one, says nothing: the current key must be in it.
+    pub async fn is_withdrawn(&self, case: &Case<'_>, kid: &str) -> Result<bool, Failure> {
+        let name = &case.credential.head.name;
+        let keys = self.fetch(name).await?;
+        let control = case.control().and_then(|current| current.provider.get("kid"));
+        match control.filter(|control| keys.find(control).is_none()) {
+            Some(control) => {
+                let url = self.location(name)?;
+                Err(Failure::NotYet(format!("{url} does not have the current key {control} either")))
+            }
+            None => Ok(keys.find(kid).is_none()),
         }
     }
 

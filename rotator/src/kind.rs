@@ -10,11 +10,12 @@ use state::credential::{Credential, Proof, Version};
 use state::decide::Drafted;
 use state::drift::Availability;
 use state::evidence::{Owed, Sighting, Told};
+use state::hold::{Hold, HoldReason};
 use state::name::Token;
 use state::policy::{Policy, Traces};
 
 use crate::failure::{BadInput, Failure};
-use crate::secret::SecretValue;
+use crate::secret::{Purpose, SecretValue};
 
 /// Facts about a version that are no secrets: the provider's ids, or what was carried over.
 pub type Facts = BTreeMap<String, String>;
@@ -56,9 +57,19 @@ pub trait Kind: Send + Sync + fmt::Debug {
     /// standby that the case names. Changes nothing.
     async fn check(&self, case: &Case<'_>) -> Result<(), Failure>;
 
-    /// Makes a key ahead of its use, and returns the provider's ids. Not repeated when its answer is lost. Only kinds
-    /// that publish their keys are asked to, here and in the next four.
-    async fn mint(&self, _case: &Case<'_>) -> Result<Facts, Failure> {
+    /// Sees that what consumers read may have a successor: nobody wanted it to be refused. Changes nothing.
+    async fn see_incumbent(&self, _case: &Case<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Draws a key that is to be made ahead of its use; or, where the provider draws it, what it will be asked for. Only
+    /// kinds that publish their keys are asked to, here and in the next five.
+    async fn draw(&self, _case: &Case<'_>) -> Result<Option<SecretValue>, Failure> {
+        Ok(None)
+    }
+
+    /// Makes the key that was drawn, and returns the provider's ids. Not repeated when its answer is lost.
+    async fn mint(&self, _case: &Case<'_>, _drawn: Option<&SecretValue>) -> Result<Facts, Failure> {
         Ok(Facts::new())
     }
 
@@ -159,8 +170,15 @@ pub trait Kind: Send + Sync + fmt::Debug {
     async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure>;
 
     /// Whether a suspended version's key is refused by now, as far as it can be seen from outside; `None` when nobody
-    /// can see it. The document is the version's value, where it can still be read.
-    async fn is_refused(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Option<bool>, Failure>;
+    /// can see it. The document is the version's value, where it can still be read; the control is the value of the
+    /// version that is current. A refusal counts only if the current key gets through at the same moment: firewalls and
+    /// networks refuse in the provider's own words.
+    async fn is_refused(
+        &self,
+        case: &Case<'_>,
+        document: Option<&SecretValue>,
+        control: Option<&SecretValue>,
+    ) -> Result<Option<bool>, Failure>;
 }
 
 /// A key as its provider shows it, without its value.
@@ -190,6 +208,8 @@ pub struct Sight<'a> {
     pub current: Option<&'a Version>,
     /// The value of that, if it can still be read.
     pub known: Option<&'a SecretValue>,
+    /// Whether an emergency replaces it, whatever it is.
+    pub is_ordered: bool,
 }
 
 /// What a kind is asked about.
@@ -208,6 +228,29 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// The version that consumers read, if it is another one and no stranger has its key: what must get through, whatever
+    /// becomes of the version in question.
+    pub fn control(&self) -> Option<&Version> {
+        let is_other = |current: &&Version| self.version.is_none_or(|version| version.generation != current.generation);
+        self.credential.current().filter(is_other).filter(|current| current.compromised.is_none())
+    }
+
+    /// Whether an emergency stands, and its new version is not current yet.
+    pub fn is_ordered(&self) -> bool {
+        self.credential.head.order.as_ref().is_some_and(|order| !order.promoted)
+    }
+
+    /// Sees that a value that was found is one that was drawn for the version.
+    pub fn see_drawn(&self, found: &SecretValue, purpose: Purpose, place: &str) -> Result<(), Failure> {
+        let version = self.version();
+        if version.expects(|id| found.commitment(id, purpose)) {
+            return Ok(());
+        }
+        let detail =
+            format!("the value in {place} is not the one that was drawn for generation {}", version.generation);
+        Err(Hold::new(HoldReason::KeyNotOurs, detail).into())
+    }
+
     /// The version in question, where there must be one.
     pub fn version(&self) -> &Version {
         self.version.expect("the engine names a version for every action but a check")

@@ -16,6 +16,8 @@ use state::hold::HoldReason;
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
 
+use uuid::Uuid;
+
 use crate::engine::{Engine, Errand, gone};
 use crate::failure::{BadInput, Failure, Stopped, chain};
 use crate::kind::{Kind, ProviderKey};
@@ -333,7 +335,8 @@ fn its(credential: &Credential, key: ProviderKey) -> Option<FoundKey> {
     if !is_recorded && !is_claimed {
         return None;
     }
-    let is_for = |version: &&Version| key.tags.get(VERSION_TAG) == Some(&version.id.to_string());
+    let made_for = key.tags.get(VERSION_TAG).and_then(|tag| Uuid::parse_str(tag).ok());
+    let is_for = |version: &&Version| made_for.is_some_and(|id| version.ids().contains(&id));
     let generation = credential.versions.values().find(is_for).map(|version| version.generation);
     let owner = Owner::of(&key.tags);
     let ProviderKey { id, name, availability, plans, replaced, .. } = key;

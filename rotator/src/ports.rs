@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use chrono::TimeDelta;
 use state::Time;
+use uuid::Uuid;
 
 /// Time, and waiting for it. Nothing here waits in any other way.
 #[async_trait]
@@ -122,6 +123,13 @@ pub struct Ports {
 }
 
 impl Ports {
+    /// A random id.
+    pub fn id(&self) -> Uuid {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
     /// The real world.
     pub fn real() -> Self {
         Self { clock: Arc::new(SystemClock), entropy: Arc::new(OsEntropy), wire: Wire::tls() }

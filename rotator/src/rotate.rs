@@ -597,11 +597,15 @@ async fn see_dead(
         }
         rest(engine, errand, "the retirement function has not suspended the old version; its log says why").await?;
     };
-    let document = patiently(&engine.ports, errand.deadline, async || match version.token() {
-        Some(carrier) => engine.secrets.value(name.as_str(), carrier).await,
-        None => Ok(None),
-    });
-    let document = document.await?;
+    let read = async |version: Option<&Version>| {
+        patiently(&engine.ports, errand.deadline, async || match version.and_then(Version::token) {
+            Some(carrier) => engine.secrets.value(name.as_str(), carrier).await,
+            None => Ok(None),
+        })
+        .await
+    };
+    let (credential, _) = look(engine, name, errand).await?;
+    let (document, control) = (read(Some(&version)).await?, read(credential.current()).await?);
     let kind = engine.kind(&version.policy.kind).map_err(Stopped::Input)?;
     loop {
         let refused = patiently(&engine.ports, errand.deadline, async || {
@@ -609,7 +613,7 @@ async fn see_dead(
             let now = engine.ports.clock.now();
             let policy = &version.policy;
             let case = Case { credential: &credential, version: Some(&version), incumbent: None, policy, now };
-            kind.is_refused(&case, document.as_ref()).await
+            kind.is_refused(&case, document.as_ref(), control.as_ref()).await
         });
         match refused.await? {
             None => {

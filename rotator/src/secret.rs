@@ -2,11 +2,25 @@
 
 use std::fmt;
 
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
+use state::credential::Commitment;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// A value that must never be seen: not printed, not stored, not cloned by accident, zeroed when dropped.
 pub struct SecretValue(Zeroizing<String>);
+
+/// What a value was drawn for: what is committed to for the one is nothing for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A key that is made ahead of its use, or what its provider is asked for.
+    Mint,
+    /// The value under a rotation's token.
+    Draft,
+}
 
 impl SecretValue {
     /// Takes a value out of sight.
@@ -26,6 +40,18 @@ impl SecretValue {
             Ok(Value::Object(members)) => Some(members),
             Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) | Err(_) => None,
         }
+    }
+
+    /// Fixes the value without telling it, under an id that was drawn with it, for one purpose.
+    pub fn commitment(&self, id: Uuid, purpose: Purpose) -> Commitment {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, id.as_bytes());
+        let mut signing = hmac::Context::with_key(&key);
+        signing.update(match purpose {
+            Purpose::Mint => b"mint ",
+            Purpose::Draft => b"draft ",
+        });
+        signing.update(self.0.as_bytes());
+        Commitment(STANDARD.encode(signing.sign()))
     }
 
     /// Whether both are the same, in time that does not depend on where they differ.
@@ -48,6 +74,16 @@ mod tests {
     #[test]
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Some(SecretValue::new("marked-value"))), "Some(SecretValue(..))");
+    }
+
+    #[test]
+    fn a_commitment_is_to_one_value_of_one_version() {
+        use Purpose::{Draft, Mint};
+        let (value, id) = (SecretValue::new("abc"), Uuid::from_u128(7));
+        assert_eq!(value.commitment(id, Draft), SecretValue::new("abc").commitment(id, Draft));
+        assert_ne!(value.commitment(id, Draft), SecretValue::new("abd").commitment(id, Draft));
+        assert_ne!(value.commitment(id, Draft), value.commitment(id, Mint));
+        assert_ne!(value.commitment(id, Draft), value.commitment(Uuid::from_u128(8), Draft));
     }
 
     #[test]

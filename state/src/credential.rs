@@ -2,7 +2,7 @@
 
 mod apply;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::policy::Policy;
 pub use apply::{Commit, Illegal, Stamp};
 
 /// The schema of the stored forms. Raised with every change that an older reader would misread.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// How long a key may take to be found after it was made: KMS shows a new key's tags within seconds, sometimes minutes.
 /// Until then, and until the time of whoever was making it is over, a look-up that finds nothing proves nothing.
@@ -96,8 +96,14 @@ pub struct Version {
     pub schema: u32,
     /// 1 for the first key of a credential.
     pub generation: u32,
-    /// Derived from the credential and the generation.
+    /// Drawn at random, and stated by the event that begins it: names and tags of what is made for it follow from it,
+    /// and nobody else can know them before. Derived from the credential and the generation where nothing is made: of
+    /// a key that was adopted, and in schema 3 and before.
     pub id: Uuid,
+    /// What was drawn for it, once for each try to make it, recorded before that was made. Whatever else is found is
+    /// somebody else's. Its id is that of the last one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drawn: Vec<Drawn>,
     /// The Secrets Manager versions that hold this key; a candidate's last is the token of its rotation. A standby has
     /// none, unless a rotation that chose it was given up.
     pub carriers: Vec<Token>,
@@ -197,6 +203,22 @@ pub struct Replaces {
     pub carrier: Option<Token>,
 }
 
+/// What was drawn for a version, before the intent that names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drawn {
+    /// The version's id from then on.
+    pub id: Uuid,
+    /// To its value, or to what the provider was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment: Option<Commitment>,
+}
+
+/// Fixes a value without telling it: HMAC-SHA-256 of the value, keyed with the id that was drawn with it, as base64. A
+/// secret value has more than 128 random bits, so nobody finds it by trying.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Commitment(pub String);
+
 /// What a test showed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
@@ -295,6 +317,16 @@ impl Version {
     /// The token of its rotation, while it is a candidate; later the last version that somebody put its key in.
     pub fn token(&self) -> Option<&Token> {
         self.carriers.last()
+    }
+
+    /// Whether one of its tries was to make what has that commitment under that id. Until schema 3 none was recorded.
+    pub fn expects(&self, commitment: impl Fn(Uuid) -> Commitment) -> bool {
+        self.drawn.is_empty() || self.drawn.iter().any(|drawn| drawn.commitment == Some(commitment(drawn.id)))
+    }
+
+    /// Its id, and those of earlier tries: what was made for it carries one of them.
+    pub fn ids(&self) -> BTreeSet<Uuid> {
+        self.drawn.iter().map(|drawn| drawn.id).chain([self.id]).collect()
     }
 
     /// Whether its owner wants evidence that nobody uses it before it is refused.
@@ -434,9 +466,9 @@ impl Credential {
     }
 
     /// The token of a rotation that a person begins now, for that purpose: derived from the end of the ledger, so that
-    /// repeating the request is the same request.
+    /// repeating the request is the same request, and nobody who can't read the ledger knows it before.
     pub fn next_token(&self, purpose: &str) -> Token {
-        let name = format!("{purpose} {} {}", self.head.arn, self.head.ledger.seq + 1);
+        let name = format!("{purpose} {} {}", self.head.arn, self.head.ledger.hash);
         Token::derived(&name)
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Time;
-use crate::credential::{Credential, Fingerprint, Proof, Replaces, Settlements, Version};
+use crate::credential::{Credential, Drawn, Fingerprint, Order, Proof, Replaces, Settlements, Version};
 use crate::drift::{Finding, Inventory, decide_mend};
 use crate::evidence::{Owed, Sighting};
 use crate::hold::{Hold, HoldReason};
@@ -82,9 +82,11 @@ pub struct Observed {
     pub stray: Option<StrayValue>,
     /// The owner's wishes can be met.
     pub checked: bool,
+    /// What the next intent may name.
+    pub drawn: Option<Drawn>,
     /// The provider made the key of that generation: its ids, and whether a look-up found it.
     pub minted: Option<(u32, BTreeMap<String, String>, bool)>,
-    /// A look-up found no key of that generation.
+    /// A look-up found nothing that had been made for that generation.
     pub missing: Option<u32>,
     /// The key of that generation is fit to be published: what verifiers are told, and what was carried over.
     pub equipped: Option<(u32, BTreeMap<String, String>)>,
@@ -249,13 +251,15 @@ pub enum Question {
 pub enum Action {
     /// See that the wishes can be met, for a candidate that would replace that: a standby, or a key yet to be drawn.
     Check(Replaces, Option<u32>),
+    /// Draw what that intent needs, before it is written: an id, and a value where it is ours to choose. In memory only.
+    Draw(Box<Change>),
     /// Make a key that is to be published ahead of its use. Not to be repeated when its answer is lost.
     Mint(u32),
     /// Look for the key that a lost answer may have left.
     Find(u32),
     /// Let signers use the key, and learn what verifiers are to be told.
     Equip(u32),
-    /// Put a value under the candidate's token, unless one is there.
+    /// Put the value that was drawn under the candidate's token, or see that it is there.
     Draft(u32),
     /// Let the provider accept the candidate wherever the incumbent is accepted.
     Admit(u32),
@@ -475,12 +479,17 @@ fn begin(token: &Token, credential: &Credential, secret: &Secret, observed: &Obs
     if !observed.checked {
         return Decision::Perform(Action::Check(replaces, standby));
     }
-    Decision::Commit(Change::Drafting {
-        generation: standby.unwrap_or_else(|| credential.next_generation()),
-        token: token.clone(),
-        policy: policy.clone(),
-        replaces,
-    })
+    let generation = standby.unwrap_or_else(|| credential.next_generation());
+    let (token, policy) = (token.clone(), policy.clone());
+    intend(Change::Drafting { generation, token, policy, replaces, drawn: None }, observed)
+}
+
+/// Writes an intent to make something, once it is drawn what that will be.
+pub(crate) fn intend(intent: Change, observed: &Observed) -> Decision {
+    match &observed.drawn {
+        Some(drawn) => Decision::Commit(intent.naming(drawn.clone())),
+        None => Decision::Perform(Action::Draw(Box::new(intent))),
+    }
 }
 
 pub(crate) fn too_many_live(credential: &Credential, policy: &Policy) -> Option<Hold> {
@@ -598,6 +607,13 @@ pub(crate) fn advance(
                 fingerprint: fingerprint.clone(),
                 also: *also,
             }),
+            // What was drawn for it is lost with whoever drew it.
+            None if observed.missing == Some(generation) => {
+                let (token, replaces) = (version.token().cloned(), version.replaces.clone());
+                let Some((token, replaces)) = token.zip(replaces) else { return Decision::Done };
+                let policy = version.policy.clone();
+                intend(Change::Drafting { generation, token, policy, replaces, drawn: None }, observed)
+            }
             None => Decision::Perform(Action::Draft(generation)),
         },
         Some(Phase::Admitting) if step < Step::Set => Decision::Done,
@@ -678,6 +694,13 @@ pub(crate) fn label_already_moved(credential: &Credential, secret: &Secret) -> O
         return None;
     }
     let generation = candidate.generation;
+    // An emergency replaces whatever consumers read: that nobody has proved it is no reason to wait.
+    let order = credential.head.order.as_ref().filter(|order| !order.promoted);
+    let is_replaced =
+        |order: &Order| credential.head.current.is_some_and(|current| order.compromised.contains(&current));
+    if candidate.phase != Some(Phase::Promoting) && order.is_some_and(is_replaced) {
+        return None;
+    }
     // Whoever rolls back by hand moves the label first; the rest follows.
     if candidate.is_coming_back() && candidate.phase != Some(Phase::Promoting) {
         return None;

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::Time;
 use crate::credential::{Credential, Version};
 use crate::decide::{AWSCURRENT, AWSPENDING, Secret};
+use crate::hold::HoldReason;
 use crate::lifecycle::{Phase, State};
 use crate::name::Token;
 
@@ -179,14 +180,14 @@ pub enum Finding {
     },
     /// `AWSCURRENT` is on another version than the records say, or on none.
     LabelMoved {
-        /// The version that should be current.
-        generation: u32,
+        /// The version that should be current. None of a credential whose first key is not proved yet.
+        generation: Option<u32>,
         /// The version whose key consumers read instead.
         instead: Option<u32>,
         /// Who has the label.
         carrier: Option<Token>,
-        /// Who should.
-        back_to: Token,
+        /// Who should. None if that version of the secret is gone.
+        back_to: Option<Token>,
     },
     /// `AWSPENDING` is on a version without a value: its function never ran, or ended before it did anything.
     PendingEmpty {
@@ -351,11 +352,10 @@ pub enum Finding {
 impl Finding {
     /// The version of the secret that is to be current again.
     fn back_to(&self) -> Option<&Token> {
-        if let Self::ValueWiped { back_to, .. }
-        | Self::ForeignValue { back_to, .. }
-        | Self::LabelMoved { back_to, .. } = self
-        {
+        if let Self::ValueWiped { back_to, .. } | Self::ForeignValue { back_to, .. } = self {
             Some(back_to)
+        } else if let Self::LabelMoved { back_to, .. } = self {
+            back_to.as_ref()
         } else {
             None
         }
@@ -403,16 +403,29 @@ fn current(credential: &Credential, secret: &Secret, inventory: &Inventory) -> O
     {
         return Some(Finding::PromotionUntold { generation: version.generation });
     }
-    // Of a credential without a key, the first rotation finds out what consumers read.
-    let version = credential.current()?;
+    let Some(version) = credential.current() else {
+        // What no record knows, the first rotation looks at.
+        let unproved = known?;
+        let replaced = unproved.replaces.as_ref().and_then(|replaces| replaces.carrier.clone());
+        return Some(Finding::LabelMoved {
+            generation: None,
+            instead: Some(unproved.generation),
+            carrier: holder.cloned(),
+            back_to: replaced.filter(|carrier| secret.labels.contains_key(carrier)),
+        });
+    };
     let generation = version.generation;
     if known.is_some_and(|known| known.generation == generation) {
         return None;
     }
     let still_there = version.carriers.iter().rev().find(|carrier| secret.labels.contains_key(carrier));
     let back_to = still_there.or(version.token())?.clone();
-    let moved =
-        |instead| Finding::LabelMoved { generation, instead, carrier: holder.cloned(), back_to: back_to.clone() };
+    let moved = |instead| Finding::LabelMoved {
+        generation: Some(generation),
+        instead,
+        carrier: holder.cloned(),
+        back_to: Some(back_to.clone()),
+    };
     if known.is_some() || holder.is_none() {
         return Some(moved(known.map(|known| known.generation)));
     }
@@ -567,13 +580,17 @@ fn is_coming_in(credential: &Credential, version: &Version) -> bool {
     version.state == State::PreActivation && credential.head.candidate == Some(version.generation)
 }
 
-/// Whether its key is to get through now, with nothing under way that would change it.
+/// Whether its key is to get through now, with nothing under way that would change it. A brownout whose key is gone does
+/// not end by itself.
 fn is_to_be_accepted(version: &Version) -> bool {
+    let is_gone = version.held.as_ref().is_some_and(|held| held.hold.reason == HoldReason::KeyVanished)
+        || !version.provider.contains_key("id");
+    let is_idle = version.phase.is_none() || version.phase == Some(Phase::BrowningOut) && is_gone;
     let is_live = match version.state {
         State::PreActivation | State::Active | State::Deactivated => true,
         State::Suspended | State::Destroyed => false,
     };
-    is_live && version.phase.is_none() && version.compromised.is_none()
+    is_live && is_idle && version.compromised.is_none()
 }
 
 #[cfg(test)]

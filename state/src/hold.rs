@@ -116,7 +116,8 @@ impl HoldReason {
             Self::JwksFull => "wait until an older key is withdrawn, or shorten rotator:overlap",
             Self::AlgorithmUnsupported => "choose a rotator:algorithm that KMS has in this Region",
             Self::KeyDisabled => {
-                "enable the key again; if it is not to be trusted, declare its generation compromised: another takes its place"
+                "find out who disabled the key and why; enable it again if that was a mistake; if it is not to be trusted, \
+                 declare its generation compromised: another takes its place"
             }
             Self::KeyPendingDeletion => {
                 "cancel the deletion and enable the key; if it is not to be trusted, declare its generation compromised"
@@ -131,7 +132,7 @@ impl HoldReason {
             Self::PlanNotAllowed => {
                 "let the plan's owner set its tag rotator:allow to a pattern that matches the credential"
             }
-            Self::PlanLost => "attach the key again, or start a new rotation",
+            Self::PlanLost => "attach the key again with `rotator reconcile`, or declare another plan for the stage",
             Self::ProbeForeign => "correct rotator:probe: its API and stage must be in a plan of the key",
             Self::MethodUnprotected => "set apiKeyRequired on the probe's method, or probe another one",
             Self::ProbeBlocked => "let the function reach the API: VPC endpoint, WAF, resource policy",

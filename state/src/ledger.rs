@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::Time;
-use crate::credential::{Fingerprint, Head, Proof, Replaces, Stamp};
+use crate::credential::{Drawn, Fingerprint, Head, Proof, Replaces, Stamp};
 use crate::evidence::{Ground, Settlement, Usage};
 use crate::hold::Hold;
 use crate::name::{CredentialName, Token};
@@ -20,7 +20,7 @@ use crate::period::Period;
 use crate::policy::Policy;
 
 /// The schema of an event. Stands in each event, and is hashed with it.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// The end of a chain: how long it is and the hash of its last event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,9 @@ pub enum Change {
         generation: u32,
         /// The wishes in force.
         policy: Policy,
+        /// What its key has to be. None in events of schema 3 and before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drawn: Option<Drawn>,
     },
     /// The key is made.
     Minted {
@@ -109,7 +112,7 @@ pub enum Change {
         /// What they are told, and what was carried over.
         provider: BTreeMap<String, String>,
     },
-    /// A rotation began: the value may be put from now on.
+    /// A rotation began: the value may be put from now on; again, when an earlier try put none.
     Drafting {
         /// Which version it makes, or which standby it chose.
         generation: u32,
@@ -119,6 +122,9 @@ pub enum Change {
         policy: Policy,
         /// What it replaces.
         replaces: Replaces,
+        /// What its value has to be. None in events of schema 3 and before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drawn: Option<Drawn>,
     },
     /// The value stands under its token; the provider may be told from now on.
     Drafted {
@@ -328,6 +334,15 @@ pub enum Change {
 }
 
 impl Change {
+    /// The same intent, naming what was drawn for it.
+    #[must_use]
+    pub fn naming(mut self, what: Drawn) -> Self {
+        if let Self::Minting { drawn, .. } | Self::Drafting { drawn, .. } = &mut self {
+            *drawn = Some(what);
+        }
+        self
+    }
+
     /// The word for it in histories and metrics.
     pub fn word(&self) -> &'static str {
         match self {

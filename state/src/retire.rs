@@ -90,7 +90,7 @@ pub(crate) fn decide_retire(credential: &Credential, observed: &Observed, now: T
                 // By the wishes that were checked when it was begun: later edits take effect at the next rotation.
                 return match too_many_live(credential, &version.policy) {
                     Some(hold) => Decision::Hold(Some(generation), hold),
-                    None => mint(credential, &version.policy, now),
+                    None => mint(credential, &version.policy, observed, now),
                 };
             }
             (State::PreActivation, Some(Phase::Drafting | Phase::Admitting | Phase::Proving | Phase::Promoting)) => {

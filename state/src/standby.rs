@@ -2,7 +2,7 @@
 
 use crate::Time;
 use crate::credential::{Credential, LOOK_UP_LAG, Replaces, Version};
-use crate::decide::{Action, Decision, Observed};
+use crate::decide::{Action, Decision, Observed, intend};
 use crate::hold::{Hold, HoldReason};
 use crate::ledger::{Abandonment, Change};
 use crate::lifecycle::Phase;
@@ -28,7 +28,7 @@ pub(crate) fn choose<'c>(
     Err(Box::new(match credential.being_made() {
         Some(version) => make(version, policy, observed, now),
         None if !observed.checked => Decision::Perform(Action::Check(replaces.clone(), None)),
-        None => mint(credential, policy, now),
+        None => mint(credential, policy, observed, now),
     }))
 }
 
@@ -59,13 +59,14 @@ pub fn too_young(credential: &Credential, policy: &Policy, now: Time) -> Option<
 }
 
 /// A key that is to be published ahead of its use, if there is room for it.
-pub(crate) fn mint(credential: &Credential, policy: &Policy, now: Time) -> Decision {
+pub(crate) fn mint(credential: &Credential, policy: &Policy, observed: &Observed, now: Time) -> Decision {
     let published = credential.published(now).count();
     if published + 1 > MOST_PUBLISHED {
         let detail = format!("{published} keys are published, and verifiers take no more than {MOST_PUBLISHED}");
         return Decision::Hold(credential.head.current, Hold::new(HoldReason::JwksFull, detail));
     }
-    Decision::Commit(Change::Minting { generation: credential.next_generation(), policy: policy.clone() })
+    let (generation, policy) = (credential.next_generation(), policy.clone());
+    intend(Change::Minting { generation, policy, drawn: None }, observed)
 }
 
 /// From an intent to make a key to a published one.
@@ -94,7 +95,7 @@ pub(crate) fn make(version: &Version, policy: &Policy, observed: &Observed, now:
         return Decision::WaitUntil(trusted);
     }
     if observed.missing == Some(generation) {
-        return Decision::Commit(Change::Minting { generation, policy: policy.clone() });
+        return intend(Change::Minting { generation, policy: policy.clone(), drawn: None }, observed);
     }
     Decision::Perform(Action::Find(generation))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use state::Time;
-use state::credential::{Credential, Fingerprint, Proof, Replaces, Settlements, Stamp};
+use state::credential::{Credential, Drawn, Fingerprint, Proof, Replaces, Settlements, Stamp};
 use state::decide::{
     AWSCURRENT, AWSPENDING, Action, CurrentValue, Decision, Drafted, Goal, Observed, Secret, Step, StrayValue, decide,
 };
@@ -270,7 +270,7 @@ fn change(credential: &Credential, publishes: bool, (kind, whose, variety): Dice
     let candidate = credential.head.candidate.unwrap_or(generation);
     let waiting = credential.head.standbys.first().copied();
     let provider = BTreeMap::from([("id".to_owned(), format!("k{variety}"))]);
-    let minting = |generation| Change::Minting { generation, policy: policy(true, variety) };
+    let minting = |generation| Change::Minting { generation, policy: policy(true, variety), drawn: None };
     match kind % 40 {
         0 if credential.head.current.is_none() => Change::Adopted {
             generation: credential.next_generation(),
@@ -344,7 +344,7 @@ fn change(credential: &Credential, publishes: bool, (kind, whose, variety): Dice
 }
 
 fn drafting(credential: &Credential, generation: u32, policy: Policy, token: Token) -> Change {
-    Change::Drafting { generation, token, policy, replaces: replaces(credential) }
+    Change::Drafting { generation, token, policy, replaces: replaces(credential), drawn: None }
 }
 
 fn replaces(credential: &Credential) -> Replaces {
@@ -493,6 +493,7 @@ impl Seen {
                 _ => None,
             },
             checked: flag(0),
+            drawn: flag(24).then(|| Drawn { id: uuid::Uuid::from_u128(u128::from(self.flags)), commitment: None }),
             minted: flag(10).then(|| (generation, facts.clone(), flag(11))),
             missing: flag(12).then_some(generation),
             equipped: flag(13).then(|| (generation, BTreeMap::new())),

@@ -210,7 +210,7 @@ fn every_impossible_way_back_is_refused_with_its_reason() {
 
     // A rotation that its process left, and that another took over.
     let world = &mut rotated(&[]);
-    world.dies_after = Some(3);
+    world.dies_after = Some(4);
     world.rotate(3);
     assert_eq!(world.credential.head.candidate, Some(3));
     assert_eq!(refused(world.roll_back(1)), NoWayBack::RotationPending(token(3).short().to_owned()));

@@ -267,7 +267,7 @@ fn a_standby_beyond_the_owners_wish_is_abandoned() {
     let world = &mut first_two(&[]);
     let policy = world.version(1).policy.clone();
     for change in [
-        Change::Minting { generation: 3, policy },
+        Change::Minting { generation: 3, policy, drawn: None },
         Change::Minted { generation: 3, provider: [("id".to_owned(), "key-3".to_owned())].into(), found: false },
         Change::Published { generation: 3, provider: [].into() },
     ] {

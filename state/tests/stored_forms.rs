@@ -13,22 +13,26 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use state::Time;
-use state::credential::{Credential, Fingerprint, Head, Proof, Replaces, SCHEMA, Stamp, Version};
+use state::credential::{Commitment, Credential, Drawn, Fingerprint, Head, Proof, Replaces, SCHEMA, Stamp, Version};
 use state::evidence::{Ground, Settlement, Usage};
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Abandonment, Actor, Change, Event, Link, Note, canonical, verify};
 use state::name::{CredentialName, Token};
 use state::period::Period;
 use state::policy::{KindWishes, Policy, Traces};
+use uuid::Uuid;
 
 /// The ends of the sample chains of each schema. None of them may ever change.
-const ENDS: [(&str, &str, &str); 6] = [
+const ENDS: [(&str, &str, &str); 9] = [
     ("v1", "partner/acme", "04cf4ecbb8510deaf19170eeac9035da618f2680781443024fc11bd23f3fb5cb"),
     ("v2", "partner/acme", "afb8770cff48a0e7d83793b0e64dc07dfaca1584024494d0ade72468ea51ebba"),
     ("v2", "issuer/acme", "6edfe557c5b4d1460777cbd54f16e58b3f2e5c5c64d081885476a279f126392a"),
     ("v3", "partner/acme", "4d0c7571b3b0fae862bbe7614de366a34ef2f120c977c065fffac3554ac7a2f3"),
     ("v3", "issuer/acme", "d56413273b8234af968bcd4319acec026b588cbeddff8180700af7b6ad910d67"),
     ("v3", "partner/watched", "a506aa92dfd9a9cfb5de684e0aa37ba0f9835f7f799a9e112190682c1d654a5d"),
+    ("v4", "partner/acme", "484edf12c60a6450af16adf1d35475659e4fcb1b63eba17a2735df794372f9fc"),
+    ("v4", "issuer/acme", "e16e1b36acfda3b057adbd408a7a01f637b975615766916f6f881a736b687a01"),
+    ("v4", "partner/watched", "42a786878d11d9de38e66ab1527e7ca0a814cc9533ddb348e28629a3b222d29a"),
 ];
 /// The first schema's note, as its event holds it.
 const V1_NOTE: &str = "799f7ac53e534f497eb5c55fc3c2bfc4ff10a23a6f7243cf7ad8491f10430ba9";
@@ -206,6 +210,11 @@ fn token(n: u8) -> Token {
     Token::parse(&format!("{n:08}-0000-4000-8000-000000000000")).expect("a token")
 }
 
+fn drawn(n: u8) -> Drawn {
+    let commitment = Commitment(format!("commitment {n}"));
+    Drawn { id: Uuid::from_u128(u128::from(n)), commitment: Some(commitment) }
+}
+
 fn facts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
@@ -228,6 +237,7 @@ fn api_key_changes() -> Vec<Told> {
         token: token(n),
         policy: policy.clone(),
         replaces: Replaces { generation: from, carrier },
+        drawn: Some(drawn(n)),
     };
     let (rotation, retirement, operator) = (Actor::Rotation, Actor::Retirement, Actor::Operator);
     vec![
@@ -350,6 +360,7 @@ fn watched_key_changes() -> Vec<Told> {
             token: token(2),
             policy: policy.clone(),
             replaces: Replaces { generation: Some(1), carrier: Some(token(1)) },
+            drawn: Some(drawn(2)),
         }),
         rotation(Change::Drafted { generation: 2, provider: facts(&[]), fingerprint: None, also: None }),
         rotation(Change::Admitted { generation: 2, provider: facts(&[("id", "k2")]), evidence: facts(&[]) }),
@@ -388,6 +399,7 @@ fn watched_key_changes() -> Vec<Told> {
         token: token(n),
         policy: policy.clone(),
         replaces: Replaces { generation: Some(1), carrier: Some(token(1)) },
+        drawn: Some(drawn(n)),
     };
     let recovered = Change::Recovered { generation: 3, provider: facts(&[("id", "k3")]) };
     let repaired = Change::Abandoned { generation: 3, why: Abandonment::Repaired };
@@ -408,7 +420,7 @@ fn watched_key_changes() -> Vec<Told> {
 fn signing_key_changes() -> Vec<Told> {
     let tags = facts(&[("rotator:kind", "kms-signing-key"), ("rotator:algorithm", "ES256"), ("rotator:standbys", "2")]);
     let policy = Policy::from_tags(&tags, &KINDS).expect("a policy");
-    let minting = |generation| Change::Minting { generation, policy: policy.clone() };
+    let minting = |generation| Change::Minting { generation, policy: policy.clone(), drawn: Some(drawn(100)) };
     let minted = |generation, found| Change::Minted {
         generation,
         provider: facts(&[("id", &format!("key-{generation}"))]),
@@ -421,6 +433,7 @@ fn signing_key_changes() -> Vec<Told> {
         token: token(n),
         policy: policy.clone(),
         replaces: Replaces { generation: (generation > 1).then_some(1), carrier: Some(token(n - 1)) },
+        drawn: Some(drawn(100)),
     };
     let drafted = |generation| Change::Drafted { generation, provider: BTreeMap::new(), fingerprint: None, also: None };
     let admitted = |generation| Change::Admitted { generation, provider: BTreeMap::new(), evidence: BTreeMap::new() };

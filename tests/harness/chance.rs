@@ -29,7 +29,8 @@ impl Entropy for Chance {
     fn fill(&self, bytes: &mut [u8]) {
         for block in bytes.chunks_mut(32) {
             let number = self.drawn.fetch_add(1, Ordering::Relaxed);
-            let input = [self.seed.to_be_bytes(), number.to_be_bytes()].concat();
+            // Not what the embedded AWS draws from the same numbers.
+            let input = [&b"service "[..], &self.seed.to_be_bytes(), &number.to_be_bytes()].concat();
             block.copy_from_slice(&digest(&SHA256, &input).as_ref()[..block.len()]);
         }
     }

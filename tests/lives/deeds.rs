@@ -184,7 +184,7 @@ impl Life {
         self.let_in_after().max(refused + TimeDelta::seconds(1))
     }
 
-    async fn at_the_console(&mut self, of: usize, deed: Deed) {
+    pub async fn at_the_console(&mut self, of: usize, deed: Deed) {
         let (arn, kind) = (self.credentials[of].arn.clone(), self.credentials[of].kind);
         match deed {
             Deed::DisableKey(generation) => self.turn(of, generation, kind, false).await,

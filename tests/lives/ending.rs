@@ -9,7 +9,7 @@ use state::credential::{Credential, Head, Version};
 use state::drift::{Finding, Remedy, Scope};
 use state::lifecycle::State;
 
-use super::acts::{Line, Seen};
+use super::acts::{Deed, Line, Seen};
 use super::beginning::Kind;
 use super::judge::Broken;
 use super::life::Life;
@@ -84,10 +84,14 @@ impl Life {
             self.trace.say(&format!("  found of {}: {words:?}", self.name(of)));
             let credential = self.credential(of).await;
             let remedy = |finding: &Finding| finding.remedy(credential.as_ref());
-            if found.iter().any(|finding| matches!(remedy(finding), Remedy::Service(_))) {
+            if let Finding::KeyDisabled { generation, .. } = first {
+                self.at_the_console(of, Deed::EnableKey(*generation)).await;
+            } else if found.iter().any(|finding| matches!(remedy(finding), Remedy::Service(_))) {
                 self.follow(of, line).await;
             } else if remedy(first).text().contains("--emergency") {
                 self.declare(of, first.word()).await?;
+            } else if remedy(first).text().contains("put a value without a key") {
+                self.at_the_console(of, Deed::WipeValue).await;
             } else {
                 let what = format!("{}: a person is told what nobody did: {first}", self.name(of));
                 return Err(Broken { of, what });

@@ -162,6 +162,16 @@ async fn operates_on_what_is_rare() -> BTreeSet<Asked> {
     operator.does(&["repair", ACME, "--yes"]).await;
     asked.extend(operator.asked());
 
+    // Its key signs nothing any more, and verifiers still accept what it signed.
+    let signed = Stage::new().await;
+    let arn = signed.signing(&Terms::kms()).await;
+    signed.rotate(&arn).await;
+    signed.pass(HOUR * 2).await;
+    assert!(signed.load(ACME).await.versions[&1].disabled.is_some(), "{}", signed.story(ACME).await);
+    let operator = Somebody::of(&signed, Person::Operator);
+    operator.does(&["rollback", ACME, "--reason", "signers were refused"]).await;
+    asked.extend(operator.asked());
+
     let declared = Stage::new().await;
     let terms = Terms { schedule: None, ..Terms::webhook() };
     declared.secret("hooks/orders", "{}", &terms).await;

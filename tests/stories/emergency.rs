@@ -11,7 +11,7 @@ use state::lifecycle::{Phase, State};
 use state::name::CredentialName;
 
 use crate::harness::faults::{Fault, When};
-use crate::harness::{ACME, FUNCTION_TIMEOUT, Stage, Terms, document};
+use crate::harness::{ACME, API, FUNCTION_TIMEOUT, Stage, Terms, document};
 
 fn settings() -> Settings {
     Settings { control_plane_limits: false, ..Settings::default() }
@@ -361,9 +361,9 @@ async fn an_emergency_whose_rotation_has_begun_goes_on_without_its_command() {
     assert!(done.is_none());
     stage.aws.settle().await;
     values.push(stage.current_value(&arn).await);
-    assert_only(&stage, &values, &[2], "nobody looked").await;
     // With the command this AWS stopped running, and a retirement with it. The next one completes what that was at.
     stage.pass(FUNCTION_TIMEOUT + TimeDelta::minutes(1)).await;
+    assert_only(&stage, &values, &[2], "nobody looked").await;
     // Declared again, it is another emergency: the key that is current now.
     let (rotated, _) = declare(&stage, Compromised::All).await;
     assert_eq!((rotated.generation, rotated.compromised), (4, vec![3]));
@@ -397,6 +397,44 @@ async fn a_label_on_an_older_version_does_not_hold_the_emergency_over_both() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_label_on_a_key_that_nothing_proved_does_not_hold_the_emergency_over_the_one_before() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default().with("max-live", "8"), 1).await;
+    stage.rotate_without(&arn, "apigateway:POST /usageplans/{plan}/keys").await;
+    let pending = stage.pending(&arn).await;
+    stage.move_label(&arn, "AWSCURRENT", Some(&pending)).await;
+    stage.move_label(&arn, "AWSPENDING", None).await;
+    stage.aws.on_label_event("retirement");
+    let (rotated, _) = declare(&stage, Compromised::All).await;
+    assert_eq!((rotated.generation, rotated.compromised), (4, vec![1, 2]));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "over").await;
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
+/// Whoever hears of a leak may delete the key first, or disable it, or take it out of its plans.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_deleted_disabled_or_detached_by_hand_does_not_hold_its_own_emergency() {
+    for by_hand in ["deleted", "disabled", "detached"] {
+        let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+        let id = stage.load(ACME).await.versions[&2].provider["id"].clone();
+        match by_hand {
+            "deleted" => stage.delete_key(&id).await,
+            "disabled" => stage.set_enabled(&id, false).await,
+            _ => stage.detach(&id, &stage.plan).await,
+        }
+        stage.aws.on_label_event("retirement");
+        let (rotated, _) = declare(&stage, Compromised::All).await;
+        assert_eq!((rotated.generation, rotated.compromised), (3, vec![1, 2]), "{by_hand}");
+        values.push(stage.current_value(&arn).await);
+        for (number, value) in values.iter().enumerate() {
+            assert_eq!(stage.gets_through(value).await, number == 2, "{by_hand}: value {number}");
+        }
+        let new = stage.load(ACME).await.versions[&3].provider["id"].clone();
+        assert_eq!(stage.api_key(&new).plans, std::slice::from_ref(&stage.plan), "{by_hand}: in the recorded plan");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_order_whose_token_secrets_manager_will_not_take_again_gets_another_token() {
     let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
     stage.aws.on_label_event("retirement");
@@ -415,6 +453,47 @@ async fn an_order_whose_token_secrets_manager_will_not_take_again_gets_another_t
     values.push(stage.current_value(&arn).await);
     assert_only(&stage, &values, &[2], "by the other token").await;
     assert_nothing_is_lost(&stage, &arn).await;
+}
+
+/// A WAF rule, private DNS and a resource policy refuse in API Gateway's own words.
+#[tokio::test(start_paused = true)]
+async fn a_firewall_says_nothing_about_the_old_key() {
+    let (stage, _, values) = prepared(settings(), &Terms::default(), 1).await;
+    let promoted = |milestone: &Milestone| matches!(milestone, Milestone::Promoted { .. });
+    declare_until(&stage, Compromised::All, promoted).await;
+    assert!(stage.aws.block(API, true));
+    for _ in 0..5 {
+        stage.pass(TimeDelta::minutes(10)).await;
+        let credential = stage.load(ACME).await;
+        let [first, second] = [1, 2].map(|generation| &credential.versions[&generation]);
+        assert!(first.suspended.is_some() && second.suspended.is_some(), "{}", stage.story(ACME).await);
+        assert_eq!((&first.refused, &second.refused), (&None, &None), "nobody can tell");
+    }
+    assert!(stage.aws.block(API, false));
+    stage.pass(TimeDelta::hours(2)).await;
+    let credential = stage.load(ACME).await;
+    for generation in [1, 2] {
+        let refused = credential.versions[&generation].refused.clone().expect("seen at last");
+        assert!(refused.after.is_some(), "{refused:?}");
+    }
+    for value in &values {
+        assert!(!stage.gets_through(value).await);
+    }
+}
+
+/// Its owner may give the answer to a key that is not let in another status.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_response_of_ones_own_is_a_refusal_as_well() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    assert!(stage.aws.put_invalid_key_status(API, 456));
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    values.push(stage.current_value(&arn).await);
+    stage.aws.on_label_event("retirement");
+    let (rotated, told) = declare(&stage, Compromised::All).await;
+    assert_eq!((rotated.generation, words(&told).pop()), (4, Some("refused")));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[3], "over").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -271,6 +271,70 @@ async fn key_not_ours() {
     stage.assert_sound(ACME, "at the end").await;
 }
 
+/// Who may write a version's value may read what it is to be, and be faster.
+#[tokio::test(start_paused = true)]
+async fn key_not_ours_because_somebody_else_put_the_value() {
+    let stage = Stage::new().await;
+    let (arn, value) = rotated(&stage, &Terms::default()).await;
+    stage.rotate_without(&arn, "secretsmanager:PutSecretValue").await;
+    let (pending, keys) = (stage.pending(&arn).await, stage.world().await.keys);
+    let theirs = document("krt1StrangersKeyStrangersKeyStrangersKey1234");
+    let put = stage.secrets_manager().put_secret_value().secret_id(&arn).client_request_token(&pending);
+    put.version_stages(AWSPENDING).secret_string(theirs).send().await.expect("put");
+
+    stage.again(&arn).await;
+    assert_names(&stage.failure(), HoldReason::KeyNotOurs, &pending);
+    assert_eq!(stage.world().await.keys, keys, "no key is made of it");
+    assert_published(&stage, &arn, &value).await;
+    stage.move_label(&arn, AWSPENDING, None).await;
+    goes_on(&stage, &arn).await;
+    stage.assert_sound(ACME, "by a value of our own").await;
+}
+
+/// A customer whose key was disabled on purpose stays cut off.
+#[tokio::test(start_paused = true)]
+async fn key_disabled() {
+    let stage = Stage::new().await;
+    let (arn, value) = rotated(&stage, &Terms::default()).await;
+    let id = stage.load(ACME).await.versions[&2].provider["id"].clone();
+    stage.set_enabled(&id, false).await;
+    let keys = stage.world().await.keys;
+    stage.rotate(&arn).await;
+    assert_names(&stage.failure(), HoldReason::KeyDisabled, &id);
+    assert_eq!((stage.world().await.keys, stage.current_value(&arn).await), (keys, value));
+    stage.set_enabled(&id, true).await;
+    goes_on(&stage, &arn).await;
+
+    // Of a secret that was declared by its tags, the first rotation finds it.
+    let made =
+        stage.api_gateway().create_api_key().name("cut-off").value("cutOffOnPurposeCutOffOnPurpose").enabled(false);
+    let id = made.send().await.expect("made").id.expect("an id");
+    let terms = Terms::default().with("usage-plans", &stage.plan);
+    let arn = stage.secret("partner/cut-off", &document("cutOffOnPurposeCutOffOnPurpose"), &terms).await;
+    let keys = stage.world().await.keys;
+    stage.rotate(&arn).await;
+    let failure = stage.failure();
+    assert_eq!(failure.error_type, "Held.KeyDisabled", "{}", failure.error_message);
+    assert!(failure.error_message.contains(&id));
+    assert_eq!(stage.world().await.keys, keys);
+}
+
+/// What the incumbent has lost, by a stack's update for instance, its successor does not lose for good.
+#[tokio::test(start_paused = true)]
+async fn plan_lost_by_the_incumbent() {
+    let stage = Stage::new().await;
+    let (arn, value) = rotated(&stage, &Terms::default()).await;
+    let id = stage.load(ACME).await.versions[&2].provider["id"].clone();
+    stage.detach(&id, &stage.plan).await;
+    stage.rotate(&arn).await;
+    assert_names(&stage.failure(), HoldReason::PlanLost, &stage.plan);
+    assert!(stage.failure().error_message.contains(&id));
+    assert_eq!(stage.current_value(&arn).await, value);
+    stage.attach(&id, &stage.plan).await;
+    goes_on(&stage, &arn).await;
+    stage.assert_sound(ACME, "attached again").await;
+}
+
 /// A hold over the owner's wishes: met before anything is begun, over when the tags are right.
 async fn over_wishes(stage: &Stage, reason: HoldReason, tag: (&str, &str), about: &str, right: &str) {
     let (arn, value) = rotated(stage, &Terms::default()).await;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use chrono::TimeDelta;
 use local_aws::{ApiKeyView, Function, FunctionError};
 use rotator::mend::{look_at_all, mend, overview};
@@ -170,6 +171,16 @@ async fn an_orphan_in_kms_is_disabled_and_its_deletion_is_scheduled() {
     assert_eq!(stage.kms_state(&standby.provider["id"]).as_deref(), Some("Enabled"), "its own key is left alone");
     assert_eq!(found(&stage).await, []);
     stage.assert_sound(ACME, "swept").await;
+    // Somebody copied the tag. That makes it nobody's to delete.
+    let policy = stage.kms_key(&standby.provider["id"]).policy.expect("a policy").replace(":root", ":user/mallory");
+    let copied = stage.kms().create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
+    let tag = |key: &str, value: &str| Tag::builder().tag_key(key).tag_value(value).build().expect("a tag");
+    let copied = copied.tags(tag(CREDENTIAL_TAG, ACME)).tags(tag(VERSION_TAG, &standby.id.to_string())).policy(policy);
+    let copied = copied.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN");
+    assert_eq!(words(&found(&stage).await), ["Orphan"]);
+    assert_eq!(reconciled(&stage, 10).await.0, []);
+    assert_eq!(stage.kms_state(&copied).as_deref(), Some("Enabled"));
+    assert_eq!(words(&found(&stage).await), ["Orphan"], "it is still told");
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,9 +219,9 @@ async fn a_signing_key_that_will_be_deleted_is_only_told() {
     assert!(said.contains(&format!("aws kms cancel-key-deletion --key-id {arn}")), "{said}");
     // What the commands do.
     stage.kms().cancel_key_deletion().key_id(&arn).send().await.expect("cancelled");
-    assert_eq!(words(&found(&stage).await), ["KeyDisabled"]);
-    assert_eq!(words(&reconciled(&stage, 10).await.0), ["KeyDisabled"]);
-    assert_eq!(stage.kms_state(&arn).as_deref(), Some("Enabled"));
+    let said = told(&stage, "KeyDisabled").await;
+    assert!(said.contains(&format!("aws kms enable-key --key-id {arn}")), "{said}");
+    stage.kms().enable_key().key_id(&arn).send().await.expect("enabled");
     assert_eq!(found(&stage).await, []);
 
     stage.kms().schedule_key_deletion().key_id(&arn).pending_window_in_days(7).send().await.expect("scheduled");
@@ -341,12 +352,24 @@ async fn what_no_credential_is_needs_no_right() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_live_key_that_somebody_disabled_is_enabled_again() {
+async fn a_live_key_that_somebody_disabled_is_only_told() {
     let (stage, arn) = Stage::two_rotated().await;
-    for generation in [1, 2] {
-        stage.set_enabled(&stage.id_of(generation).await, false).await;
+    let ids = [stage.id_of(1).await, stage.id_of(2).await];
+    for id in &ids {
+        stage.set_enabled(id, false).await;
     }
-    story(&stage, &["KeyDisabled", "KeyDisabled"]).await;
+    assert_eq!(words(&found(&stage).await), ["KeyDisabled", "KeyDisabled"]);
+    assert_eq!(reconciled(&stage, 10).await.0, [], "a customer may be cut off on purpose");
+    let credential = stage.load(ACME).await;
+    for (id, finding) in ids.iter().zip(found(&stage).await) {
+        let remedy = finding.remedy(Some(&credential));
+        let enable = format!(
+            "`aws apigateway update-api-key --api-key {id} --patch-operations op=replace,path=/enabled,value=true`"
+        );
+        assert!(matches!(&remedy, Remedy::Person(said) if said.contains(&enable)), "{remedy:?}");
+        stage.set_enabled(id, true).await;
+    }
+    assert_eq!(found(&stage).await, []);
     assert!(stage.gets_through(&stage.current_value(&arn).await).await);
     goes_on(&stage, &arn).await;
 }
@@ -499,11 +522,11 @@ async fn no_more_is_changed_than_the_cap_says() {
     stage.detach(&id, &stage.plan).await;
     stage.attach(&id, &gold).await;
     let first = stage.id_of(1).await;
-    stage.set_enabled(&first, false).await;
-    assert_eq!(words(&found(&stage).await), ["KeyDisabled", "PlanLost", "PlanAdded"]);
+    stage.detach(&first, &stage.plan).await;
+    assert_eq!(words(&found(&stage).await), ["PlanLost", "PlanLost", "PlanAdded"]);
     assert_eq!(reconciled(&stage, 0).await.0, []);
     let (cured, left) = reconciled(&stage, 2).await;
-    assert_eq!((words(&cured), left), (vec!["KeyDisabled", "PlanLost"], 0));
+    assert_eq!((words(&cured), left), (vec!["PlanLost", "PlanLost"], 0));
     assert_eq!(words(&found(&stage).await), ["PlanAdded"]);
     assert_eq!(words(&reconciled(&stage, 2).await.0), ["PlanAdded"]);
     assert_eq!(found(&stage).await, []);

@@ -276,6 +276,49 @@ async fn labels_that_were_moved_by_hand_are_moved_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_first_key_that_was_made_current_before_it_was_proved_goes_back() {
+    let stage = Stage::new().await;
+    let arn = stage.secret(ACME, "{}", &Terms::default().with("usage-plans", &stage.plan).with("max-live", "8")).await;
+    let (placeholder, attach) = (stage.current(&arn).await, "apigateway:POST /usageplans/{plan}/keys");
+    // Its rotation goes on.
+    stage.rotate_without(&arn, attach).await;
+    let pending = stage.pending(&arn).await;
+    stage.move_label(&arn, AWSCURRENT, Some(&pending)).await;
+    assert_eq!(words(&repaired(&stage).await.cured), ["LabelMoved", "HalfDone"]);
+    assert_eq!(stage.current(&arn).await, placeholder);
+    // Its rotation has lost its own label as well.
+    stage.rotate_without(&arn, attach).await;
+    let pending = stage.pending(&arn).await;
+    stage.move_label(&arn, AWSCURRENT, Some(&pending)).await;
+    stage.move_label(&arn, AWSPENDING, None).await;
+    stage.pass(TimeDelta::hours(1)).await;
+    assert_eq!(words(&planned(&stage).await), ["LabelMoved"]);
+    repaired(&stage).await;
+    stage.pass(TimeDelta::hours(1)).await;
+    repaired(&stage).await;
+    assert_eq!((planned(&stage).await, stage.current(&arn).await), (Vec::new(), placeholder));
+    // The version that was current before is gone. A person does what is said.
+    stage.rotate_without(&arn, attach).await;
+    let pending = stage.pending(&arn).await;
+    stage.move_label(&arn, AWSCURRENT, Some(&pending)).await;
+    stage.move_label(&arn, "AWSPREVIOUS", None).await;
+    let found = planned(&stage).await;
+    let remedy = found[0].remedy(Some(&stage.load(ACME).await));
+    let said = format!("aws secretsmanager put-secret-value --secret-id {ACME} --secret-string '{{}}'");
+    assert!(matches!(&remedy, Remedy::Person(text) if text.contains(&said)), "{remedy:?}");
+    stage.put(&arn, "{}").await;
+    repaired(&stage).await;
+    goes_on_from_nothing(&stage, &arn).await;
+}
+
+async fn goes_on_from_nothing(stage: &Stage, arn: &str) {
+    stage.rotate(arn).await;
+    stage.assert_rotated();
+    assert!(stage.gets_through(&stage.current_value(arn).await).await);
+    goes_on(stage, arn).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_value_that_a_stack_wrote_over_comes_back() {
     let (stage, arn) = Stage::two_rotated().await;
     let (good, value) = (stage.current(&arn).await, stage.current_value(&arn).await);

@@ -44,7 +44,7 @@ pub fn held() -> Credential {
     let replaces = Replaces { generation: Some(2), carrier: Some(token(2)) };
     let hold = Hold::new(HoldReason::PlanConflict, "plans p1 and \u{1b}[31mp2 both want a1b2c3/prod");
     let changes = [
-        Change::Drafting { generation: 3, token: token(3), policy, replaces },
+        Change::Drafting { generation: 3, token: token(3), policy, replaces, drawn: None },
         Change::Drafted { generation: 3, provider: names("globex"), fingerprint: None, also: None },
         Change::Held { generation: Some(3), hold },
     ];
@@ -224,7 +224,12 @@ fn story_with(name: &str, wishes: &[(&str, &str)]) -> (Credential, Vec<Commit>) 
                 fingerprint: None,
             },
         ),
-        (3_600, Actor::Rotation, None, Change::Drafting { generation: 2, token: token(2), policy, replaces }),
+        (
+            3_600,
+            Actor::Rotation,
+            None,
+            Change::Drafting { generation: 2, token: token(2), policy, replaces, drawn: None },
+        ),
         (
             3_601,
             Actor::Rotation,
@@ -255,7 +260,7 @@ fn signing_story() -> (Credential, Vec<Commit>) {
         let told = [("kid", kid), ("alg", "ES256".to_owned()), ("jwk", jwk)];
         told.map(|(name, value)| (name.to_owned(), value)).into()
     };
-    let minting = |generation| Change::Minting { generation, policy: policy.clone() };
+    let minting = |generation| Change::Minting { generation, policy: policy.clone(), drawn: None };
     let minted = |generation, found| Change::Minted { generation, provider: made(generation), found };
     let publish = |generation| Change::Published { generation, provider: published(generation) };
     let rotation = |generation: u32| {
@@ -264,7 +269,7 @@ fn signing_story() -> (Credential, Vec<Commit>) {
         let replaces = Replaces { generation: before, carrier: before.map(token) };
         let (provider, evidence) = (BTreeMap::new(), BTreeMap::from([("grants".to_owned(), "1".to_owned())]));
         [
-            Change::Drafting { generation, token: token(generation), policy: policy.clone(), replaces },
+            Change::Drafting { generation, token: token(generation), policy: policy.clone(), replaces, drawn: None },
             Change::Drafted { generation, provider: BTreeMap::new(), fingerprint: None, also: None },
             Change::Admitted { generation, provider, evidence },
             Change::Proved { generation, proof },

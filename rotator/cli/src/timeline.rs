@@ -302,6 +302,7 @@ partner/acme
             token: token.clone(),
             policy: policy.clone(),
             replaces: state::credential::Replaces { generation: Some(generation - 1), carrier: None },
+            drawn: None,
         };
         let adopted = Change::Adopted {
             generation: 1,

@@ -384,7 +384,7 @@ async fn unrecorded_key(engine: &Engine, kind: &dyn Kind, found: &Found) -> Resu
     if kind.key(&document)?.is_none() {
         return Ok(None);
     }
-    let sight = Sight { carrier, current: None, known: None };
+    let sight = Sight { carrier, current: None, known: None, is_ordered: false };
     let Some(facts) = kind.recognise(&document, &sight).await? else {
         return Err(Hold::new(HoldReason::KeyVanished, "the key in its value is not among the provider's keys").into());
     };

@@ -127,7 +127,8 @@ impl Prober {
 fn recognise(status: u16, error: &str) -> Recognition {
     match (status, error) {
         (200..=299, _) | (429, "LimitExceededException") => Recognition::Recognised,
-        (403, "ForbiddenException") => Recognition::Refused,
+        // An API may give its INVALID_API_KEY response another status; AWS's own example of a gateway response has 456.
+        (400..=499, "ForbiddenException") => Recognition::Refused,
         // The key got through to a back end that has an opinion of its own.
         (400 | 401 | 404 | 405 | 409 | 410 | 415 | 422, "") => Recognition::Recognised,
         (_, error) if error.ends_with("Exception") => {
@@ -176,6 +177,7 @@ mod tests {
     #[test]
     fn only_api_gateways_own_refusal_counts_as_one() {
         assert_eq!(recognise(403, "ForbiddenException"), Recognition::Refused);
+        assert_eq!(recognise(456, "ForbiddenException"), Recognition::Refused);
         for (status, error) in [(403, ""), (403, "MissingAuthenticationTokenException"), (403, "AccessDeniedException")]
         {
             assert!(matches!(recognise(status, error), Recognition::Inconclusive(_)), "{status} {error}");

@@ -6,7 +6,7 @@ use aws_config::SdkConfig;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::primitives::{Blob, DateTime};
 use aws_sdk_kms::types::{
-    GrantConstraints, GrantListEntry, GrantOperation, KeySpec, KeyState, KeyUsageType, MessageType,
+    GrantConstraints, GrantListEntry, GrantOperation, KeySpec, KeyState, KeyUsageType, MessageType, OriginType,
     SigningAlgorithmSpec, Tag,
 };
 
@@ -33,8 +33,8 @@ pub struct NewSigningKey<'a> {
     pub algorithm: Algorithm,
     /// RSA keys: the length of the modulus in bits.
     pub rsa_bits: u32,
-    /// The key policy; `None` for AWS's own default.
-    pub policy: Option<&'a str>,
+    /// The key policy.
+    pub policy: &'a str,
     /// For people.
     pub description: &'a str,
     /// Ownership, and what the incumbent has.
@@ -65,6 +65,22 @@ pub enum Availability {
     Unavailable,
 }
 
+/// How a key was made.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    at: Option<Time>,
+    spec: Option<KeySpec>,
+    is_of_kms: bool,
+}
+
+impl Origin {
+    /// Whether it may be the answer to a request for such a key that was sent at that time or later: made by KMS, from
+    /// nobody's own material.
+    pub fn fits(&self, algorithm: Algorithm, rsa_bits: u32, since: Time) -> bool {
+        self.is_of_kms && self.spec == Some(spec(algorithm, rsa_bits)) && self.at.is_some_and(|at| at >= since)
+    }
+}
+
 impl SigningKeys {
     /// With the ordinary configuration.
     pub fn new(config: &SdkConfig) -> Self {
@@ -83,7 +99,7 @@ impl SigningKeys {
             .key_spec(spec(new.algorithm, new.rsa_bits))
             .key_usage(KeyUsageType::SignVerify)
             .description(new.description)
-            .set_policy(new.policy.map(str::to_owned))
+            .policy(new.policy)
             .set_tags(Some(tags.collect()))
             .send()
             .await;
@@ -107,6 +123,18 @@ impl SigningKeys {
                 Some(KeyState::Disabled) => Availability::Disabled,
                 Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion) => Availability::PendingDeletion,
                 Some(_) | None => Availability::Unavailable,
+            })),
+            Err(error) => none_if_gone(failed("kms:DescribeKey", key, Answer::Open, error)),
+        }
+    }
+
+    /// How a key was made; `None` when there is no such key.
+    pub async fn origin(&self, key: &str) -> Result<Option<Origin>, CallFailed> {
+        match self.client.describe_key().key_id(key).send().await {
+            Ok(found) => Ok(found.key_metadata.map(|key| Origin {
+                at: key.creation_date.and_then(|at| Time::from_timestamp(at.secs(), at.subsec_nanos())),
+                spec: key.key_spec,
+                is_of_kms: key.origin == Some(OriginType::AwsKms) && key.multi_region != Some(true),
             })),
             Err(error) => none_if_gone(failed("kms:DescribeKey", key, Answer::Open, error)),
         }
@@ -227,18 +255,7 @@ impl SigningKeys {
         }
     }
 
-    /// The ARNs of all keys with that tag. KMS can't filter: every key of the account is looked at, so this is for
-    /// lost answers only.
-    pub async fn tagged(&self, tag: &str, value: &str) -> Result<Vec<String>, CallFailed> {
-        let keys = self.with_tag(tag).await?;
-        Ok(keys
-            .into_iter()
-            .filter(|(_, tags)| tags.get(tag).is_some_and(|found| found == value))
-            .map(|(key, _)| key)
-            .collect())
-    }
-
-    /// All keys that have that tag, with all their tags, by ARN. Every key of the account is looked at.
+    /// All keys that have that tag, with all their tags, by ARN. KMS can't filter: every key of the account is looked at.
     pub async fn with_tag(&self, tag: &str) -> Result<Vec<(String, BTreeMap<String, String>)>, CallFailed> {
         let (mut found, mut marker) = (Vec::new(), None);
         loop {

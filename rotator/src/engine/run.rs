@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use state::Time;
-use state::credential::{Credential, Version};
+use state::credential::{Credential, Drawn, Version};
 use state::decide::{Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, StrayValue, decide};
 use state::drift::Finding;
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Change, Note};
+use state::lifecycle::Phase;
 use state::name::{CredentialName, Token};
 use state::policy::{BadPolicy, Policy};
 use tracing::warn;
@@ -18,7 +19,7 @@ use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::kind::{Case, Facts, Kind, Sight};
 use crate::mend::{Breadth, inventory};
 use crate::patience::{Patience, is_over};
-use crate::secret::SecretValue;
+use crate::secret::{Purpose, SecretValue};
 
 use super::{Engine, Errand};
 
@@ -38,6 +39,8 @@ pub(super) struct Run<'a> {
     pub(super) patience: Patience,
     /// The version with which it is acting.
     pub(super) at: Option<u32>,
+    /// The value that was drawn for the next intent, or for the last one.
+    pub(super) drawn: Option<SecretValue>,
 }
 
 /// How a turn of the loop ended, when it did not fail.
@@ -99,6 +102,8 @@ impl Run<'_> {
         };
         let decision = decide(self.goal, &credential, &self.observed, self.engine.ports.clock.now());
         self.at = if let Decision::Perform(action) = &decision { about(action) } else { None };
+        // Of one that is only about to be begun nothing can be recorded.
+        self.at = self.at.filter(|generation| credential.versions.contains_key(generation));
         match decision {
             Decision::Done => Ok(Turn::Over),
             Decision::Refuse(refusal) => Err(Stopped::Refused(refusal)),
@@ -235,7 +240,8 @@ impl Run<'_> {
                             Some(token) => engine.secrets.value(arn, token).await?,
                             None => None,
                         };
-                        let sight = Sight { carrier: &carrier, current, known: known.as_ref() };
+                        let is_ordered = credential.head.order.as_ref().is_some_and(|order| !order.promoted);
+                        let sight = Sight { carrier: &carrier, current, known: known.as_ref(), is_ordered };
                         match kind.recognise(document, &sight).await? {
                             None => CurrentValue::Unknown,
                             Some(facts) => CurrentValue::Key(facts, engine.fingerprint(kind, document).await?),
@@ -292,12 +298,41 @@ impl Run<'_> {
                 let incumbent = incumbent.map(|version| &version.provider);
                 let standby = standby.map(|generation| version(credential, generation));
                 let case = Case { credential, version: standby, incumbent, policy, now };
-                engine.kind(&policy.kind)?.check(&case).await?;
+                let kind = engine.kind(&policy.kind)?;
+                kind.check(&case).await?;
+                kind.see_incumbent(&case).await?;
                 self.observed.checked = true;
+            }
+            Action::Draw(intent) => {
+                let generation = intent.generation().expect("only versions are drawn");
+                // What is made anew is made under another id: what an earlier try made can be told from it.
+                let known =
+                    credential.versions.get(&generation).filter(|version| version.phase != Some(Phase::Minting));
+                let id = known.map_or_else(|| engine.ports.id(), |version| version.id);
+                // Kinds see the records as they are about to be.
+                let named = intent.naming(Drawn { id, commitment: None });
+                let after = credential.apply(named, &engine.stamp(self.errand, None));
+                let after = after.expect("`decide` names only legal intents").credential;
+                let version = version(&after, generation);
+                let (kind, case) = self.case(&after, version, now)?;
+                let (purpose, value) = match &version.replaces {
+                    Some(replaces) => {
+                        let before = match &replaces.carrier {
+                            Some(carrier) => engine.secrets.value(arn, carrier).await?,
+                            None => None,
+                        };
+                        (Purpose::Draft, Some(kind.draft(&case, before.as_ref()).await?))
+                    }
+                    None => (Purpose::Mint, kind.draw(&case).await?),
+                };
+                let commitment = value.as_ref().map(|value| value.commitment(id, purpose));
+                self.drawn = value;
+                self.observed.drawn = Some(Drawn { id, commitment });
             }
             Action::Mint(generation) => {
                 let (kind, case) = self.case(credential, version(credential, generation), now)?;
-                let made = kind.mint(&case).await;
+                let is_its = |drawn: &&SecretValue| case.see_drawn(drawn, Purpose::Mint, "memory").is_ok();
+                let made = kind.mint(&case, self.drawn.as_ref().filter(is_its)).await;
                 if made.as_ref().is_err_and(may_have_happened) {
                     self.observed.ours.remove(&generation);
                 }
@@ -318,20 +353,23 @@ impl Run<'_> {
                 let version = version(credential, generation);
                 let (kind, case) = self.case(credential, version, now)?;
                 let token = token(version)?;
-                let document = match engine.secrets.value(arn, token).await? {
-                    Some(document) => document,
-                    None => {
-                        let before = match version.replaces.as_ref().and_then(|replaces| replaces.carrier.as_ref()) {
-                            Some(carrier) => engine.secrets.value(arn, carrier).await?,
-                            None => None,
-                        };
-                        let document = kind.draft(&case, before.as_ref()).await?;
-                        engine.secrets.put_pending(arn, token, &document, self.errand.rotation_token).await?;
-                        document
+                let found = engine.secrets.value(arn, token).await?;
+                let document = match (&found, &self.drawn) {
+                    (Some(found), _) => {
+                        case.see_drawn(found, Purpose::Draft, &format!("version {token}"))?;
+                        found
+                    }
+                    (None, Some(drawn)) if case.see_drawn(drawn, Purpose::Draft, "memory").is_ok() => {
+                        engine.secrets.put_pending(arn, token, drawn, self.errand.rotation_token).await?;
+                        drawn
+                    }
+                    (None, _) => {
+                        self.observed.missing = Some(generation);
+                        return Ok(());
                     }
                 };
-                let drafted = kind.christen(&case, &document)?;
-                let fingerprint = engine.fingerprint(kind, &document).await?;
+                let drafted = kind.christen(&case, document)?;
+                let fingerprint = engine.fingerprint(kind, document).await?;
                 self.observed.drafted = Some(Drafted { fingerprint, ..drafted });
             }
             Action::Admit(generation) => {
@@ -433,7 +471,11 @@ impl Run<'_> {
                 let version = version(credential, generation);
                 let (kind, case) = self.case(credential, version, now)?;
                 let document = self.document(credential, version).await?;
-                let seen = match kind.is_refused(&case, document.as_ref()).await? {
+                let control = match case.control() {
+                    Some(current) => self.document(credential, current).await?,
+                    None => None,
+                };
+                let seen = match kind.is_refused(&case, document.as_ref(), control.as_ref()).await? {
                     Some(true) => Ok(engine.ports.clock.now()),
                     Some(false) => {
                         let why = format!("requests with generation {generation} still get through");
@@ -565,6 +607,7 @@ fn about(action: &Action) -> Option<u32> {
     match action {
         Action::Preflight | Action::Unpend(_) | Action::MoveBack { .. } => None,
         Action::Check(_, standby) => *standby,
+        Action::Draw(intent) => intent.generation(),
         Action::Mint(generation)
         | Action::Witness(generation)
         | Action::Settle(generation, _)

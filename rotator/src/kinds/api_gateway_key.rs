@@ -94,6 +94,11 @@ fn checksum(text: &str) -> String {
     digits.iter().copied().map(char::from).collect()
 }
 
+fn disabled(id: &str) -> Failure {
+    let detail = format!("the incumbent's key {id} is disabled: its successor would get through");
+    Hold::new(HoldReason::KeyDisabled, detail).into()
+}
+
 /// What is recorded of a key that this service did not make.
 pub fn found(id: &str, name: &str, plans: &[String]) -> Facts {
     let facts = [("id", id), ("base", name), ("name", name), ("plans", &plans.join(" "))];
@@ -123,9 +128,12 @@ impl Kind for ApiGatewayKey {
         }
     }
 
-    async fn recognise(&self, document: &SecretValue, _: &Sight<'_>) -> Result<Option<Facts>, Failure> {
+    async fn recognise(&self, document: &SecretValue, sight: &Sight<'_>) -> Result<Option<Facts>, Failure> {
         let Some(key) = self.key(document)? else { return Ok(None) };
-        let Some(ApiKey { id, name, .. }) = self.keys.find("", &key).await? else { return Ok(None) };
+        let Some(ApiKey { id, name, enabled, .. }) = self.keys.find("", &key).await? else { return Ok(None) };
+        if !enabled && !sight.is_ordered {
+            return Err(disabled(&id));
+        }
         let plans: Vec<String> = self.keys.plans_of(&id).await?.into_iter().map(|plan| plan.id).collect();
         Ok(Some(found(&id, &name, &plans)))
     }
@@ -134,6 +142,15 @@ impl Kind for ApiGatewayKey {
         let wishes = Wishes::read(case)?;
         let plans = self.plans(case, &wishes).await?;
         wishes.probes_in(&plans).map(drop)
+    }
+
+    async fn see_incumbent(&self, case: &Case<'_>) -> Result<(), Failure> {
+        let incumbent = case.incumbent.and_then(|incumbent| incumbent.get("id"));
+        let Some(id) = incumbent.filter(|_| !case.is_ordered()) else { return Ok(()) };
+        match self.keys.get(id).await? {
+            Some(key) if !key.enabled => Err(disabled(id)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn draft(&self, case: &Case<'_>, incumbent: Option<&SecretValue>) -> Result<SecretValue, Failure> {
@@ -341,25 +358,47 @@ impl Kind for ApiGatewayKey {
         }
     }
 
-    /// One request with the old value, where the owner named a probe.
-    async fn is_refused(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Option<bool>, Failure> {
-        let key = document.map(|document| self.key(document)).transpose()?.flatten();
-        let wishes = Wishes::read(case)?;
-        let (Some(key), Some(probe)) = (key, wishes.probes.first()) else { return Ok(None) };
-        let id = case.version().provider.get("id").map_or("", String::as_str);
-        // The wishes of a key that was adopted may never have been checked, and no stranger is sent one.
-        if wishes.probes_in(&self.keys.plans_of(id).await?).is_err() {
-            return Ok(None);
+    /// One request with the old value, where the owner named a probe, and one with the current value.
+    async fn is_refused(
+        &self,
+        case: &Case<'_>,
+        document: Option<&SecretValue>,
+        control: Option<&SecretValue>,
+    ) -> Result<Option<bool>, Failure> {
+        let key = |document: Option<&SecretValue>| document.map(|document| self.key(document)).transpose();
+        let (Some(old), Some(current)) = (key(document)?.flatten(), key(control)?.flatten()) else { return Ok(None) };
+        let Some(probe) = self.shared_probe(case).await? else { return Ok(None) };
+        match self.prober.send(&probe, &old).await {
+            Recognition::Recognised => return Ok(Some(false)),
+            Recognition::Refused => {}
+            Recognition::Inconclusive(why) => return Err(Failure::NotYet(format!("{probe}: {why}"))),
         }
-        match self.prober.send(probe, &key).await {
-            Recognition::Refused => Ok(Some(true)),
-            Recognition::Recognised => Ok(Some(false)),
-            Recognition::Inconclusive(why) => Err(Failure::NotYet(format!("{probe}: {why}"))),
+        match self.prober.send(&probe, &current).await {
+            Recognition::Recognised => Ok(Some(true)),
+            Recognition::Refused => Err(Failure::NotYet(format!(
+                "{probe} refuses the current key as well, so it is not the key: a firewall, a policy or the network is in \
+                 the way"
+            ))),
+            Recognition::Inconclusive(why) => Err(Failure::NotYet(format!("{probe} with the current key: {why}"))),
         }
     }
 }
 
 impl ApiGatewayKey {
+    /// A probe of a stage that both a version's key and the current one are for: no stranger is sent a key.
+    async fn shared_probe(&self, case: &Case<'_>) -> Result<Option<Probe>, Failure> {
+        let (wishes, version) = (Wishes::read(case)?, case.version());
+        let (Some(id), Some(current)) = (version.provider.get("id"), case.control()) else { return Ok(None) };
+        let stages = |plans: Vec<Plan>| plans.into_iter().flat_map(|plan| plan.stages).collect::<BTreeSet<String>>();
+        let old = stages(self.keys.plans_of(id).await?);
+        let present = match current.provider.get("id") {
+            Some(id) => stages(self.keys.plans_of(id).await?),
+            None => BTreeSet::new(),
+        };
+        let is_shared = |probe: &&Probe| old.contains(&probe.stage_key()) && present.contains(&probe.stage_key());
+        Ok(wishes.probes.iter().find(is_shared).cloned())
+    }
+
     /// The recorded ones by id, and those whose names begin as rotated keys' do. A tagged key of another name is found by
     /// a survey alone.
     async fn look_for(&self, credential: &Credential) -> Result<Vec<ProviderKey>, Failure> {
@@ -420,20 +459,13 @@ impl ApiGatewayKey {
         Ok(replaced)
     }
 
-    /// The plans that the next key belongs in: the incumbent's and the declared ones, declared ones winning per stage.
+    /// The plans that the next key belongs in: the declared ones, and the incumbent's where none is declared for the stage.
     async fn plans(&self, case: &Case<'_>, wishes: &Wishes) -> Result<Vec<Plan>, Failure> {
         let incumbent = case.incumbent.and_then(|incumbent| incumbent.get("id"));
-        let inherited = match incumbent {
+        let mut inherited = match incumbent {
             Some(id) => self.keys.plans_of(id).await?,
             None => Vec::new(),
         };
-        if let Some(id) = incumbent
-            && inherited.is_empty()
-            && wishes.plans.is_empty()
-            && self.keys.get(id).await?.is_none()
-        {
-            return Err(Hold::new(HoldReason::KeyVanished, format!("the incumbent's key {id} is gone")).into());
-        }
         let mut plans: Vec<Plan> = Vec::new();
         for id in &wishes.plans {
             let known = inherited.iter().find(|plan| plan.id == *id).cloned();
@@ -457,6 +489,20 @@ impl ApiGatewayKey {
             plans.push(plan);
         }
         let declared: BTreeSet<String> = plans.iter().flat_map(|plan| plan.stages.iter().cloned()).collect();
+        if let Some(id) = incumbent {
+            let is_gone = inherited.is_empty() && self.keys.get(id).await?.is_none();
+            if is_gone && wishes.plans.is_empty() && !case.is_ordered() {
+                return Err(Hold::new(HoldReason::KeyVanished, format!("the incumbent's key {id} is gone")).into());
+            }
+            let lost = self.lost(case, &inherited).await?;
+            // What the incumbent has lost, its successor must not lose, too. An emergency puts that right on the way.
+            let missed = lost.iter().find(|plan| !plan.stages.is_subset(&declared));
+            if let Some(plan) = missed.filter(|_| !is_gone && !case.is_ordered()) {
+                let detail = format!("the record has the incumbent's key {id} in plan {}, and it is not", plan.id);
+                return Err(Hold::new(HoldReason::PlanLost, detail).into());
+            }
+            inherited.extend(lost);
+        }
         for plan in inherited {
             if plans.iter().any(|declared| declared.id == plan.id) {
                 continue;
@@ -470,6 +516,21 @@ impl ApiGatewayKey {
             }
         }
         Ok(plans)
+    }
+
+    /// The plans that the incumbent's record names, that are still there, and that its key is not in any more; but not where
+    /// somebody moved it to another plan of the same stage.
+    async fn lost(&self, case: &Case<'_>, present: &[Plan]) -> Result<Vec<Plan>, Failure> {
+        let recorded = case.incumbent.and_then(|incumbent| incumbent.get("plans")).map_or("", String::as_str);
+        let mut lost = Vec::new();
+        for id in recorded.split_whitespace().filter(|id| present.iter().all(|plan| plan.id != **id)) {
+            if let Some(plan) = self.keys.plan(id).await?
+                && present.iter().all(|other| other.stages.is_disjoint(&plan.stages))
+            {
+                lost.push(plan);
+            }
+        }
+        Ok(lost)
     }
 
     async fn adopt_or_create(&self, case: &Case<'_>, value: &SecretValue) -> Result<String, Failure> {

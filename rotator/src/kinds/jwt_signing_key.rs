@@ -1,8 +1,9 @@
 //! Keys that sign tokens, held in Secrets Manager as private JSON Web Keys: for signers that can't call KMS.
 //!
 //! Each key is made, and published, one generation before it signs. Until then no consumer may read it, so it rests in
-//! a secret of its own, whose name follows from the version. `CreateSecret` takes a token, and refuses a second value
-//! for the same name: so a key that a lost answer left behind is found, and is never made twice.
+//! a secret of its own, whose name follows from the version's id. `CreateSecret` takes a token, and refuses a second
+//! value for the same name: so a key that a lost answer left behind is found, and is never made twice. It counts only if
+//! it is the one to which the version committed itself: somebody else may have made that secret first.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,8 @@ use state::credential::Proof;
 use state::decide::Drafted;
 use state::hold::{Hold, HoldReason};
 use state::name::Token;
+use tracing::warn;
+use uuid::Uuid;
 
 use super::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
 use crate::aws::secrets::{NewSecret, Secrets};
@@ -19,7 +22,7 @@ use crate::failure::{BadInput, Failure, Fault};
 use crate::jose::{PrivateJwk, wished};
 use crate::key_sets::KeySets;
 use crate::kind::{Case, Facts, Kind, Sight};
-use crate::secret::SecretValue;
+use crate::secret::{Purpose, SecretValue};
 
 /// What the names of the secrets begin with in which standbys rest. Not with the credential's own name: a consumer's
 /// policy for `NAME-*` or `NAME/*` must not reach them.
@@ -76,16 +79,21 @@ impl Kind for JwtSigningKey {
         Ok(())
     }
 
-    async fn mint(&self, case: &Case<'_>) -> Result<Facts, Failure> {
+    async fn draw(&self, case: &Case<'_>) -> Result<Option<SecretValue>, Failure> {
         let (algorithm, bits) = wished(&case.policy.wishes)?;
-        let key = PrivateJwk::generate(algorithm, bits)?;
-        let rest = Rest::of(case);
+        Ok(Some(PrivateJwk::generate(algorithm, bits)?.to_json()))
+    }
+
+    async fn mint(&self, case: &Case<'_>, drawn: Option<&SecretValue>) -> Result<Facts, Failure> {
+        let document = drawn.ok_or_else(|| Failure::NotYet("no key is drawn yet".into()))?;
+        let key = PrivateJwk::parse(document)?;
+        let rest = Rest::of(case, case.version().id);
         let owner = case.credential.head.name.as_str();
         let new = NewSecret {
             name: &rest.name,
             token: &rest.token,
             description: &format!("A key of {owner} that does not sign yet"),
-            document: &key.to_json(),
+            document,
             tags: &BTreeMap::from([
                 (CREDENTIAL_TAG.into(), owner.chars().take(LONGEST_TAG).collect()),
                 (VERSION_TAG.into(), case.version().id.to_string()),
@@ -103,9 +111,7 @@ impl Kind for JwtSigningKey {
     }
 
     async fn find(&self, case: &Case<'_>) -> Result<Option<Facts>, Failure> {
-        let rest = Rest::of(case);
-        let value = self.secrets.value(&rest.name, &rest.token).await?;
-        Ok(value.as_ref().map(PrivateJwk::parse).transpose()?.map(|key| rest.facts(&key)))
+        Ok(self.rests(case).await?.map(|(rest, key)| rest.facts(&key)))
     }
 
     async fn equip(&self, case: &Case<'_>) -> Result<Facts, Failure> {
@@ -156,31 +162,60 @@ impl Kind for JwtSigningKey {
     /// Withdrawing the key from the key set is what makes verifiers refuse it, and follows from the record. What is
     /// done here is for a standby: its secret goes, so that nobody can sign with it.
     async fn suspend(&self, case: &Case<'_>) -> Result<Facts, Failure> {
-        self.secrets.delete(&Rest::of(case).name).await?;
+        self.clear(case).await?;
         Ok(Facts::new())
     }
 
     /// Secrets Manager can't destroy one version of a secret: a value that consumers had stays until a hundred newer
     /// ones are there. Nobody trusts its key any more.
     async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure> {
-        Ok(self.secrets.delete(&Rest::of(case).name).await?)
+        self.clear(case).await
     }
 
-    async fn is_refused(&self, case: &Case<'_>, _document: Option<&SecretValue>) -> Result<Option<bool>, Failure> {
+    async fn is_refused(
+        &self,
+        case: &Case<'_>,
+        _: Option<&SecretValue>,
+        _: Option<&SecretValue>,
+    ) -> Result<Option<bool>, Failure> {
         let Some(kid) = case.version().provider.get("kid") else { return Ok(None) };
-        let keys = self.key_sets.fetch(&case.credential.head.name).await?;
-        Ok(Some(keys.find(kid).is_none()))
+        Ok(Some(self.key_sets.is_withdrawn(case, kid).await?))
     }
 }
 
 impl JwtSigningKey {
+    /// The key that rests in a secret of the version's own, and where. One that was not drawn for it is a hold.
+    async fn rests(&self, case: &Case<'_>) -> Result<Option<(Rest, PrivateJwk)>, Failure> {
+        for id in case.version().ids() {
+            let rest = Rest::of(case, id);
+            if let Some(value) = self.secrets.value(&rest.name, &rest.token).await? {
+                case.see_drawn(&value, Purpose::Mint, &rest.name)?;
+                return Ok(Some((rest, PrivateJwk::parse(&value)?)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Deletes the secrets in which a version's keys rested; none that somebody else made under their names.
+    async fn clear(&self, case: &Case<'_>) -> Result<(), Failure> {
+        for id in case.version().ids() {
+            let rest = Rest::of(case, id);
+            let Some(value) = self.secrets.value(&rest.name, &rest.token).await? else { continue };
+            if case.see_drawn(&value, Purpose::Mint, &rest.name).is_ok() {
+                self.secrets.delete(&rest.name).await?;
+            } else {
+                warn!(secret = rest.name, "left alone: another value is in it than the one that was drawn");
+            }
+        }
+        Ok(())
+    }
+
     /// The key of a version that is no consumer's yet: in its own secret, or, where a rotation that chose it was given
     /// up, in the value of that.
     async fn standby(&self, case: &Case<'_>) -> Result<PrivateJwk, Failure> {
         let version = case.version();
-        let rest = Rest::of(case);
-        if let Some(value) = self.secrets.value(&rest.name, &rest.token).await? {
-            return Ok(PrivateJwk::parse(&value)?);
+        if let Some((_, key)) = self.rests(case).await? {
+            return Ok(key);
         }
         for carrier in version.carriers.iter().rev() {
             let Some(document) = self.secrets.value(&case.credential.head.arn, carrier).await? else { continue };
@@ -191,20 +226,21 @@ impl JwtSigningKey {
                 return Ok(key);
             }
         }
-        let detail = format!("the secret {} with the key of generation {} is gone", rest.name, version.generation);
+        let name = Rest::of(case, version.id).name;
+        let detail = format!("the secret {name} with the key of generation {} is gone", version.generation);
         Err(Hold::new(HoldReason::KeyVanished, detail).into())
     }
 }
 
-/// Where a standby's key rests. Both follow from the version, so that a repeated creation is the same creation.
+/// Where a standby's key rests. Both follow from the version's id, so that a repeated creation is the same creation.
 struct Rest {
     name: String,
     token: Token,
 }
 
 impl Rest {
-    fn of(case: &Case<'_>) -> Self {
-        let id = case.version().id.to_string();
+    fn of(case: &Case<'_>, id: Uuid) -> Self {
+        let id = id.to_string();
         // The id alone tells secrets apart; the name is for people, and may be cut.
         let room = LONGEST_NAME - STANDBY_PREFIX.len() - 1 - id.len();
         let name: String = case.credential.head.name.as_str().chars().take(room).collect();
@@ -274,7 +310,7 @@ mod tests {
         let policy = Policy::from_tags(&tags, &[known]).unwrap();
         let stamp = Stamp { at: now(), until: now(), actor: Actor::Retirement, note: None };
         let empty = Credential::empty(CredentialName::parse(name).unwrap(), "arn:1");
-        let minting = empty.apply(Change::Minting { generation: 1, policy }, &stamp).unwrap().credential;
+        let minting = empty.apply(Change::Minting { generation: 1, policy, drawn: None }, &stamp).unwrap().credential;
         let minted = Change::Minted { generation: 1, provider, found: false };
         minting.apply(minted, &stamp).unwrap().credential
     }
@@ -296,7 +332,7 @@ mod tests {
         let (kind, value) = (kind(None), document(jwk));
         assert!(kind.key(&value).unwrap().unwrap().same_as(made.secret()));
         let carrier = Token::derived("carrier");
-        let sight = Sight { carrier: &carrier, current: None, known: None };
+        let sight = Sight { carrier: &carrier, current: None, known: None, is_ordered: false };
         let facts = kind.recognise(&value, &sight).await.unwrap().unwrap();
         assert_eq!(facts["id"], made.public().thumbprint());
         assert_eq!((facts["kid"].as_str(), facts["alg"].as_str()), ("2026-a", "EdDSA"));
@@ -322,11 +358,11 @@ mod tests {
     fn a_standby_rests_where_no_policy_for_its_credential_reaches_and_its_name_fits() {
         for name in ["tokens/acme".to_owned(), "n".repeat(512)] {
             let credential = minting(&name, &[], Facts::new());
-            let rest = Rest::of(&case(&credential));
+            let rest = Rest::of(&case(&credential), credential.versions[&1].id);
             assert!(rest.name.starts_with(STANDBY_PREFIX) && !rest.name.starts_with(&name), "{}", rest.name);
             assert!(rest.name.ends_with(&credential.versions[&1].id.to_string()));
             assert!(CredentialName::parse(&rest.name).is_ok());
-            assert_eq!(rest.token, Rest::of(&case(&credential)).token);
+            assert_eq!(rest.token, Rest::of(&case(&credential), credential.versions[&1].id).token);
         }
     }
 

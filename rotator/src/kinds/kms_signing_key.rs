@@ -2,20 +2,25 @@
 //!
 //! The secret's value holds no key. It names the one that signs now (`signer`: ARN, `kid`, algorithm) and where
 //! verifiers find its public half. `CreateKey` takes no client token, so a key is made under an intent, tagged with the
-//! version that it is for, and looked for when an answer is lost. Keys are signed with by their ARN, never through an
+//! random id of its version, and looked for when an answer is lost. Anybody can copy a tag: what is found counts only if
+//! it is the only one, no older than its intent, made by KMS, and with the very policy that was asked for. Keys are signed with by their ARN, never through an
 //! alias: an alias that moves makes signer and `kid` disagree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
 use state::credential::{Credential, Proof};
 use state::decide::Drafted;
 use state::drift;
 use state::evidence::{Sighting, Told};
 use state::hold::{Hold, HoldReason};
+use state::ledger::canonical;
 use state::period::Period;
 use state::policy::Traces;
+use tracing::warn;
+use uuid::Uuid;
 
 use crate::aws::signing_keys::{Availability, Creation, GrantView, NewSigningKey, SigningKeys};
 use crate::failure::{BadInput, CallFailed, Failure, Fault};
@@ -23,7 +28,7 @@ use crate::jose::{Algorithm, PublicJwk, raw_signature, wished};
 use crate::key_sets::KeySets;
 use crate::kind::{Case, Facts, Kind, ProviderKey, Sight};
 use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
-use crate::secret::SecretValue;
+use crate::secret::{Purpose, SecretValue};
 
 /// The statement of a key policy that is ours to replace.
 const SIGNERS: &str = "RotatorSigners";
@@ -31,6 +36,8 @@ const SIGNERS: &str = "RotatorSigners";
 const MAY: [&str; 3] = ["kms:Sign", "kms:GetPublicKey", "kms:DescribeKey"];
 /// KMS's own waiting period before a key is gone for good: the longest, in which `CancelKeyDeletion` brings it back.
 const WAITING_DAYS: i32 = 30;
+/// How far KMS's clock may be behind ours.
+const SKEW: TimeDelta = TimeDelta::minutes(1);
 
 /// Signing keys in KMS.
 #[derive(Debug)]
@@ -109,11 +116,18 @@ impl Kind for KmsSigningKey {
         }
     }
 
-    async fn mint(&self, case: &Case<'_>) -> Result<Facts, Failure> {
+    /// The policy that the key is made with: KMS draws the rest.
+    async fn draw(&self, case: &Case<'_>) -> Result<Option<SecretValue>, Failure> {
+        let wanted = self.wanted_policy(case, &Wishes::read(case)?).await?;
+        let wanted = wanted.unwrap_or_else(|| default_policy(&case.credential.head.arn));
+        Ok(Some(SecretValue::new(canonical(&wanted))))
+    }
+
+    async fn mint(&self, case: &Case<'_>, drawn: Option<&SecretValue>) -> Result<Facts, Failure> {
+        let policy = drawn.ok_or_else(|| Failure::NotYet("no policy is drawn up yet".into()))?;
         let wishes = Wishes::read(case)?;
         let version = case.version();
         let incumbent = case.incumbent.and_then(|incumbent| incumbent.get("id"));
-        let policy = self.wanted_policy(case, &wishes).await.map_err(nothing_made)?;
         let mut tags = match incumbent {
             Some(key) => self.keys.tags(key).await.map_err(nothing_made)?,
             None => BTreeMap::new(),
@@ -125,7 +139,7 @@ impl Kind for KmsSigningKey {
         let new = NewSigningKey {
             algorithm: wishes.algorithm,
             rsa_bits: wishes.rsa_bits,
-            policy: policy.as_deref(),
+            policy: policy.expose(),
             description: &description,
             tags: &tags,
         };
@@ -140,8 +154,16 @@ impl Kind for KmsSigningKey {
     }
 
     async fn find(&self, case: &Case<'_>) -> Result<Option<Facts>, Failure> {
-        let found = self.keys.tagged(VERSION_TAG, &case.version().id.to_string()).await?;
-        Ok(found.into_iter().next().map(|arn| BTreeMap::from([("id".into(), arn)])))
+        let Tagged { ours, others } = self.tagged(case).await?;
+        if let Some(key) = others.first() {
+            let detail = format!(
+                "the KMS key {key} carries the tag of generation {}, and is not what was asked for",
+                case.version().generation
+            );
+            return Err(Hold::new(HoldReason::KeyNotOurs, detail).into());
+        }
+        // Of two tries that both made one after all, the sweep finds the other.
+        Ok(ours.into_iter().next().map(|key| BTreeMap::from([("id".into(), key)])))
     }
 
     async fn equip(&self, case: &Case<'_>) -> Result<Facts, Failure> {
@@ -165,16 +187,15 @@ impl Kind for KmsSigningKey {
     }
 
     async fn sweep(&self, case: &Case<'_>) -> Result<Vec<String>, Failure> {
-        let version = case.version();
-        let mut swept = Vec::new();
-        for key in self.keys.tagged(VERSION_TAG, &version.id.to_string()).await? {
-            if version.provider.get("id") != Some(&key) {
-                self.keys.disable(&key).await?;
-                self.keys.schedule_deletion(&key, WAITING_DAYS).await?;
-                swept.push(key);
-            }
+        let Tagged { ours, others } = self.tagged(case).await?;
+        for key in &others {
+            warn!(key, "left alone: it has our tag, and is not what was asked for");
         }
-        Ok(swept)
+        for key in &ours {
+            self.keys.disable(key).await?;
+            self.keys.schedule_deletion(key, WAITING_DAYS).await?;
+        }
+        Ok(ours)
     }
 
     async fn disable(&self, case: &Case<'_>) -> Result<(), Failure> {
@@ -206,8 +227,8 @@ impl Kind for KmsSigningKey {
         let key = id(&case.version().provider);
         if let Some(wanted) = self.wanted_policy(case, &wishes).await? {
             let present = self.keys.policy(key).await?.unwrap_or_default();
-            let same = serde_json::from_str::<Value>(&present).ok() == serde_json::from_str(&wanted).ok();
-            if !same && !self.keys.set_policy(key, &wanted).await? {
+            let is_same = serde_json::from_str::<Value>(&present).ok().as_ref() == Some(&wanted);
+            if !is_same && !self.keys.set_policy(key, &canonical(&wanted)).await? {
                 return Err(policy_refused("").into());
             }
         }
@@ -328,11 +349,16 @@ impl Kind for KmsSigningKey {
     }
 
     /// The key signs nothing, and verifiers don't find it any more.
-    async fn is_refused(&self, case: &Case<'_>, _: Option<&SecretValue>) -> Result<Option<bool>, Failure> {
+    async fn is_refused(
+        &self,
+        case: &Case<'_>,
+        _: Option<&SecretValue>,
+        _: Option<&SecretValue>,
+    ) -> Result<Option<bool>, Failure> {
         let facts = &case.version().provider;
         let signs = self.keys.availability(id(facts)).await? == Some(Availability::Enabled);
         let published = match facts.get("kid") {
-            Some(kid) => self.key_sets.fetch(&case.credential.head.name).await?.find(kid).is_some(),
+            Some(kid) => !self.key_sets.is_withdrawn(case, kid).await?,
             None => false,
         };
         Ok(Some(!signs && !published))
@@ -367,7 +393,7 @@ impl KmsSigningKey {
     }
 
     /// The policy that a key of this credential is to have; `None`: AWS's default is fine.
-    async fn wanted_policy(&self, case: &Case<'_>, wishes: &Wishes) -> Result<Option<String>, CallFailed> {
+    async fn wanted_policy(&self, case: &Case<'_>, wishes: &Wishes) -> Result<Option<Value>, CallFailed> {
         let incumbent = match case.incumbent.and_then(|incumbent| incumbent.get("id")) {
             Some(key) => self.keys.policy(key).await?,
             None => None,
@@ -389,7 +415,34 @@ impl KmsSigningKey {
                 "Resource": "*",
             }));
         }
-        Ok(Some(policy.to_string()))
+        Ok(Some(policy))
+    }
+
+    /// The unrecorded keys with the tag of a version: those that can be what was asked for, and all others.
+    async fn tagged(&self, case: &Case<'_>) -> Result<Tagged, Failure> {
+        let (version, wishes) = (case.version(), Wishes::read(case)?);
+        let ids: BTreeSet<String> = version.ids().iter().map(Uuid::to_string).collect();
+        let (mut ours, mut others) = (BTreeMap::new(), Vec::new());
+        let since = version.created - SKEW;
+        for (key, mut tags) in self.keys.with_tag(VERSION_TAG).await? {
+            let tag = tags.remove(VERSION_TAG).filter(|tag| ids.contains(tag));
+            let Some(tag) = tag.filter(|_| version.provider.get("id") != Some(&key)) else { continue };
+            let origin = self.keys.origin(&key).await?;
+            let fits = origin.is_some_and(|origin| origin.fits(wishes.algorithm, wishes.rsa_bits, since));
+            let policy = self.keys.policy(&key).await?.and_then(|policy| serde_json::from_str(&policy).ok());
+            let is_asked = |policy: &Value| {
+                case.see_drawn(&SecretValue::new(canonical(policy)), Purpose::Mint, "the key's policy").is_ok()
+            };
+            let is_ours = fits && policy.as_ref().is_some_and(is_asked) && self.keys.grants(&key).await?.is_empty();
+            // A try makes one key. Of two that could be its, nobody knows which.
+            match is_ours.then(|| ours.insert(tag, key.clone())) {
+                None => others.push(key),
+                Some(Some(twin)) => others.extend([key, twin]),
+                Some(None) => {}
+            }
+        }
+        ours.retain(|_, key| !others.contains(key));
+        Ok(Tagged { ours: ours.into_values().collect(), others })
     }
 
     /// Every declared signer is named where KMS looks: in the key's policy or in a grant. What IAM policies add can't
@@ -410,6 +463,14 @@ impl KmsSigningKey {
             }
         }
     }
+}
+
+/// Keys with the tag of a version that no record names.
+struct Tagged {
+    /// What was asked for, by everything that KMS tells.
+    ours: Vec<String>,
+    /// Whatever else has the tag.
+    others: Vec<String>,
 }
 
 /// The wishes that only this kind knows.

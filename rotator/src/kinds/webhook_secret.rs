@@ -165,7 +165,12 @@ impl Kind for WebhookSecret {
 
     /// By receivers who go by the current value: it does not name the secret, or the time is over for which it does.
     /// No receiver can be asked.
-    async fn is_refused(&self, case: &Case<'_>, _document: Option<&SecretValue>) -> Result<Option<bool>, Failure> {
+    async fn is_refused(
+        &self,
+        case: &Case<'_>,
+        _: Option<&SecretValue>,
+        _: Option<&SecretValue>,
+    ) -> Result<Option<bool>, Failure> {
         let version = case.version();
         let Some(current) = case.credential.current() else { return Ok(None) };
         if current.generation == version.generation {
@@ -441,6 +446,7 @@ mod tests {
             token: token('2'),
             policy: wishes.clone(),
             replaces: Replaces { generation: Some(1), carrier: Some(token('1')) },
+            drawn: None,
         };
         let empty = Credential::empty(CredentialName::parse("hooks/acme").unwrap(), "arn:1");
         empty.apply(adopted, &stamp).unwrap().credential.apply(drafting, &stamp).unwrap().credential
@@ -530,12 +536,12 @@ mod tests {
         let credential = rotating(&wishes, &wishes);
         let (kind, known) = (kind(), document(SECRET.into()));
         let (current, carrier) = (Some(&credential.versions[&1]), token('9'));
-        let sight = Sight { carrier: &carrier, current, known: Some(&known) };
+        let sight = Sight { carrier: &carrier, current, known: Some(&known), is_ordered: false };
         let same = SecretValue::new(json!({ "signing": SECRET, "note": "by hand" }).to_string());
         assert_eq!(kind.recognise(&same, &sight).await.unwrap().unwrap()["id"], token('1').as_str());
         let other = document("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into());
         assert_eq!(kind.recognise(&other, &sight).await.unwrap().unwrap()["id"], token('9').as_str());
-        let alone = Sight { carrier: &carrier, current: None, known: None };
+        let alone = Sight { carrier: &carrier, current: None, known: None, is_ordered: false };
         assert_eq!(kind.recognise(&same, &alone).await.unwrap().unwrap()["id"], token('9').as_str());
         assert!(kind.recognise(&document("".into()), &alone).await.unwrap().is_none());
     }
@@ -550,7 +556,7 @@ mod tests {
                 let policy = &credential.versions[&1].policy;
                 let version = Some(&credential.versions[&1]);
                 let case = Case { credential: &credential, version, incumbent: None, policy, now };
-                kind().is_refused(&case, None).await.unwrap()
+                kind().is_refused(&case, None, None).await.unwrap()
             }
         };
         assert_eq!(old(&credential, 9).await, Some(false), "it is current");

@@ -11,7 +11,7 @@ use crate::lifecycle::{Phase, Place, State, Transition, next};
 use crate::name::Token;
 use crate::policy::Policy;
 
-use super::{Credential, Order, Refusal, SCHEMA, Version};
+use super::{Credential, Drawn, Order, Refusal, SCHEMA, Version};
 
 /// How long whoever puts a key right has for it. An emergency of the same key may have to wait for that.
 const CURE: TimeDelta = TimeDelta::minutes(2);
@@ -80,6 +80,11 @@ impl Version {
         self.held = None;
         Ok(())
     }
+
+    fn take(&mut self, drawn: Option<&Drawn>) {
+        self.id = drawn.map_or(self.id, |drawn| drawn.id);
+        self.drawn.extend(drawn.cloned());
+    }
 }
 
 impl Credential {
@@ -138,11 +143,15 @@ impl Credential {
                 }
                 Ok(compromised.clone())
             }
-            Change::Drafting { generation, token, policy, replaces } => {
+            Change::Drafting { generation, token, policy, replaces, drawn } => {
                 if let Some(open) = self.head.candidate {
-                    return Err(Illegal::CandidateOpen(open));
-                }
-                if self.head.standbys.contains(generation) {
+                    let version = self.version(open)?;
+                    if open != *generation || version.phase != Some(Phase::Drafting) || version.token() != Some(token) {
+                        return Err(Illegal::CandidateOpen(open));
+                    }
+                    version.open_until = Some(stamp.until);
+                    version.held = None;
+                } else if self.head.standbys.contains(generation) {
                     let version = self.version(*generation)?;
                     version.step(Transition::Drafting, stamp)?;
                     version.carriers.push(token.clone());
@@ -155,12 +164,14 @@ impl Credential {
                     version.open_until = Some(stamp.until);
                     self.versions.insert(*generation, version);
                 }
-                self.version(*generation)?.replaces = Some(replaces.clone());
+                let version = self.version(*generation)?;
+                version.replaces = Some(replaces.clone());
+                version.take(drawn.as_ref());
                 self.head.candidate = Some(*generation);
                 self.head.held = None;
                 Ok(vec![*generation])
             }
-            Change::Minting { generation, policy } => {
+            Change::Minting { generation, policy, drawn } => {
                 if let Some(version) = self.versions.get_mut(generation) {
                     let place = Place(State::PreActivation, Some(Phase::Minting));
                     if version.place() != place {
@@ -183,6 +194,7 @@ impl Credential {
                     self.versions.insert(*generation, version);
                     self.head.standbys.push(*generation);
                 }
+                self.version(*generation)?.take(drawn.as_ref());
                 let mut touched = vec![*generation];
                 if let Some(current) = self.head.current {
                     self.version(current)?.held = None;
@@ -497,6 +509,7 @@ impl Credential {
             schema: SCHEMA,
             generation,
             id: self.head.name.version_id(&self.head.arn, generation),
+            drawn: Vec::new(),
             carriers: carrier.into_iter().collect(),
             state: State::PreActivation,
             phase: None,

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Time;
 use crate::credential::{Credential, Version};
-use crate::decide::{AWSCURRENT, AWSPENDING, Action, Decision, Observed, Question, Secret, wrong_secret};
+use crate::decide::{AWSCURRENT, AWSPENDING, Action, Decision, Observed, Question, Secret, hold, wrong_secret};
+use crate::hold::HoldReason;
 use crate::ledger::{Abandonment, Change};
 use crate::lifecycle::{Phase, State};
 use crate::name::Token;
@@ -33,6 +34,14 @@ impl Finding {
 
 /// The next decision towards a finding's cure; `Done` when it is cured, or was never there.
 pub(crate) fn decide_mend(finding: &Finding, credential: &Credential, observed: &Observed, now: Time) -> Decision {
+    // Somebody copied the tag: that makes it nobody's to delete.
+    if let (Finding::Orphan { generation, id }, Some((done, swept))) = (finding, &observed.swept)
+        && done == generation
+        && swept.is_empty()
+    {
+        let detail = format!("key {id} carries the tag of generation {generation}, and is not what was asked for");
+        return hold(Some(*generation), HoldReason::KeyNotOurs, detail);
+    }
     // What was done at Secrets Manager or at the provider is told before anything else is looked at.
     if let Some(change) = told(finding, observed) {
         // A credential of which nothing is recorded yet has no history to tell it in.
@@ -69,9 +78,9 @@ fn begin(finding: &Finding, credential: &Credential, inventory: &Inventory) -> D
         Finding::ValueWiped { carrier, back_to, .. } => {
             Decision::Perform(Action::MoveBack { from: Some(carrier.clone()), to: back_to.clone() })
         }
-        Finding::LabelMoved { carrier, back_to, .. } => {
-            Decision::Perform(Action::MoveBack { from: carrier.clone(), to: back_to.clone() })
-        }
+        Finding::LabelMoved { carrier, back_to, .. } => back_to
+            .clone()
+            .map_or(Decision::Done, |to| Decision::Perform(Action::MoveBack { from: carrier.clone(), to })),
         Finding::PendingEmpty { token, .. }
         | Finding::PendingForeign { token, .. }
         | Finding::PendingStale { token, .. } => Decision::Perform(Action::Unpend(token.clone())),
@@ -80,9 +89,9 @@ fn begin(finding: &Finding, credential: &Credential, inventory: &Inventory) -> D
         Finding::KeyVanished { generation, id: Some(_) } => {
             Decision::Commit(Change::Vanished { generation: *generation })
         }
-        Finding::KeyVanished { generation, id: None }
-        | Finding::KeyDisabled { generation, .. }
-        | Finding::PlanLost { generation, .. } => Decision::Perform(Action::Restore(*generation)),
+        Finding::KeyVanished { generation, id: None } | Finding::PlanLost { generation, .. } => {
+            Decision::Perform(Action::Restore(*generation))
+        }
         Finding::KeyEnabled { generation, .. } => Decision::Perform(Action::Suspend(*generation)),
         Finding::PlanAdded { generation, id, .. } => {
             let keys = inventory.keys.iter().flatten().filter(|key| key.id == *id);
@@ -109,6 +118,7 @@ fn begin(finding: &Finding, credential: &Credential, inventory: &Inventory) -> D
         | Finding::SecretDeleted { .. }
         | Finding::ForeignValue { .. }
         | Finding::KeyPendingDeletion { .. }
+        | Finding::KeyDisabled { .. }
         | Finding::Stranger { .. }
         | Finding::StackOwned { .. }
         | Finding::KidMissing { .. }
@@ -152,7 +162,7 @@ fn told(finding: &Finding, observed: &Observed) -> Option<Change> {
             mended(None)
         }
         Finding::KeyEnabled { generation, .. } if observed.suspended.is_some() => mended(Some(*generation)),
-        Finding::KeyVanished { .. } | Finding::KeyDisabled { .. } | Finding::PlanLost { .. } => {
+        Finding::KeyVanished { .. } | Finding::PlanLost { .. } => {
             let (generation, provider) = observed.restored.clone()?;
             Some(Change::Restored { generation, provider })
         }
@@ -175,6 +185,7 @@ fn told(finding: &Finding, observed: &Observed) -> Option<Change> {
         | Finding::PendingLost { .. }
         | Finding::CleanUpOpen { .. }
         | Finding::KeyPendingDeletion { .. }
+        | Finding::KeyDisabled { .. }
         | Finding::PlanReplaced { .. }
         | Finding::PlanAdded { .. }
         | Finding::Stranger { .. }

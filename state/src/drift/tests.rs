@@ -58,7 +58,7 @@ impl World {
         let replaces = Replaces { generation: Some(before), carrier: Some(token(before)) };
         let id = format!("k{generation}");
         [
-            Change::Drafting { generation, token: token(generation), policy, replaces },
+            Change::Drafting { generation, token: token(generation), policy, replaces, drawn: None },
             Change::Drafted { generation, provider: BTreeMap::new(), fingerprint: None, also: None },
             Change::Admitted { generation, provider: facts(&id), evidence: BTreeMap::new() },
             Change::Proved { generation, proof: Proof { proven: vec!["x".into()], unproven: Vec::new() } },
@@ -154,7 +154,7 @@ fn nothing_is_found_where_nothing_is_wrong() {
 #[test]
 fn a_key_is_put_right_by_one_at_a_time() {
     let mut world = World::new();
-    world.key("k2").availability = Availability::Disabled;
+    world.key("k2").plans = Some(BTreeSet::new());
     let finding = world.only();
     let mend = |world: &World, ours: BTreeSet<u32>| {
         let (secret, inventory) = (Some(world.secret.clone()), Some(world.inventory.clone()));
@@ -192,6 +192,28 @@ fn every_place_of_the_label_that_consumers_read() {
     world.commit(ordered);
     world.stray(AWSCURRENT, 9, Holds::NoKey);
     assert!(matches!(world.only().remedy(Some(&world.credential)), Remedy::Person(_)), "never back to a leaked key");
+}
+
+#[test]
+fn a_first_key_that_consumers_read_before_it_is_proved() {
+    let mut world = World::new();
+    let first = Replaces { generation: None, carrier: Some(token(9)) };
+    let policy = world.secret.wishes.clone().unwrap();
+    world.credential = Credential::empty(CredentialName::parse("partner/acme").unwrap(), ARN);
+    world.commit(Change::Drafting { generation: 1, token: token(1), policy, replaces: first, drawn: None });
+    world.secret.labels.clear();
+    world.inventory.keys = None;
+    world.label("AWSPREVIOUS", 9);
+    world.label(AWSCURRENT, 1);
+    let finding = world.only();
+    let back = Action::MoveBack { from: Some(token(1)), to: token(9) };
+    assert_eq!(world.next(&finding, Observed::default()), Decision::Perform(back));
+    assert!(finding.remedy(Some(&world.credential)).text().contains("before the first rotation"));
+    world.label("AWSPREVIOUS", 8);
+    world.secret.labels.retain(|_, labels| !labels.is_empty());
+    let finding = world.only();
+    assert_eq!(world.next(&finding, Observed::default()), Decision::Done, "there is nothing to go back to");
+    assert!(finding.remedy(Some(&world.credential)).text().contains("put-secret-value"));
 }
 
 #[test]
@@ -259,7 +281,7 @@ fn keys_that_are_not_as_recorded() {
     let mut world = World::new();
     world.key("k2").availability = Availability::Disabled;
     assert_eq!(world.words(), ["KeyDisabled"]);
-    assert_eq!(world.next(&world.only(), Observed::default()), Decision::Perform(Action::Restore(2)));
+    assert_eq!(world.next(&world.only(), Observed::default()), Decision::Done, "its owner may be cut off on purpose");
     world.commit(Change::Ordered { token: token(7), compromised: vec![2] });
     assert_eq!(world.words(), [""; 0], "a compromised key is never brought back");
 
@@ -294,7 +316,7 @@ fn a_suspended_key_stays_suspended_and_an_orphan_is_retired_like_any_other() {
     let mut world = World::new();
     let policy = world.secret.wishes.clone().unwrap();
     let replaces = Replaces { generation: Some(2), carrier: Some(token(2)) };
-    world.commit(Change::Drafting { generation: 3, token: token(3), policy, replaces });
+    world.commit(Change::Drafting { generation: 3, token: token(3), policy, replaces, drawn: None });
     world.commit(Change::Abandoned { generation: 3, why: Abandonment::LostPending });
     world.commit(Change::Suspended { generation: 3, provider: BTreeMap::new() });
     assert_eq!(world.words(), [""; 0]);
@@ -344,7 +366,7 @@ fn a_look_at_the_keys_is_only_taken_for_findings_about_keys() {
     let world = World::new();
     let observed = Observed { secret: Some(world.secret.clone()), ..Observed::default() };
     for (finding, keys) in [
-        (Finding::LabelMoved { generation: 2, instead: None, carrier: None, back_to: token(2) }, false),
+        (Finding::LabelMoved { generation: Some(2), instead: None, carrier: None, back_to: Some(token(2)) }, false),
         (Finding::KeyVanished { generation: 2, id: Some("k2".into()) }, true),
     ] {
         let decision = decide(&Goal::Mend(finding), &world.credential, &observed, world.now);

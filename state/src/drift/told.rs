@@ -200,21 +200,31 @@ impl Finding {
             Self::NewCarrier { generation, .. } => {
                 service(format!("record the version as a carrier of generation {generation}"))
             }
-            Self::ValueWiped { generation: g, back_to, .. } | Self::LabelMoved { generation: g, back_to, .. }
-                if !is_compromised(*g) =>
+            Self::ValueWiped { generation: g, .. } | Self::LabelMoved { generation: Some(g), .. }
+                if is_compromised(*g) =>
             {
-                let hint = if let Self::LabelMoved { instead: Some(older), .. } = self {
-                    format!(
-                        "; if generation {older} is wanted, run `rotator rollback {name} --to {older} --reason TEXT` instead"
-                    )
-                } else {
-                    String::new()
-                };
-                service(format!("move {AWSCURRENT} back to version {back_to}, which holds generation {g}{hint}"))
+                person(format!(
+                    "generation {g} is compromised, so nothing is moved back to it: run `rotator rotate {name} \
+                     --emergency --reason TEXT`"
+                ))
             }
-            Self::ValueWiped { generation, .. } | Self::LabelMoved { generation, .. } => person(format!(
-                "generation {generation} is compromised, so nothing is moved back to it: run `rotator rotate {name} \
-                 --emergency --reason TEXT`"
+            Self::ValueWiped { generation: g, back_to, .. } => {
+                service(format!("move {AWSCURRENT} back to version {back_to}, which holds generation {g}"))
+            }
+            Self::LabelMoved { generation, instead, back_to: Some(back_to), .. } => {
+                let hint = match (generation, instead) {
+                    (Some(generation), Some(older)) => format!(
+                        "which holds generation {generation}; if generation {older} is wanted, run `rotator rollback \
+                         {name} --to {older} --reason TEXT` instead"
+                    ),
+                    (Some(generation), None) => format!("which holds generation {generation}"),
+                    (None, _) => "where it was before the first rotation, which then goes on".into(),
+                };
+                service(format!("move {AWSCURRENT} back to version {back_to}, {hint}"))
+            }
+            Self::LabelMoved { back_to: None, .. } => person(format!(
+                "put a value without a key, `aws secretsmanager put-secret-value --secret-id {name} --secret-string \
+                 '{{}}'`, then run `rotator rotate {name}`"
             )),
             Self::ForeignValue { carrier, back_to, .. } => {
                 person(format!("find out who put it; then `{}`", move_label(name, carrier, back_to)))
@@ -245,10 +255,20 @@ impl Finding {
                 "`aws kms cancel-key-deletion --key-id {id}`, then `aws kms enable-key --key-id {id}`; if it is not to be \
                  trusted, `rotator rotate {name} --emergency --compromised {generation} --reason TEXT`"
             )),
-            Self::KeyDisabled { .. } => service(format!(
-                "enable it; if it was disabled because a stranger has it, run `rotator rotate {name} --emergency --reason \
-                 TEXT` instead"
-            )),
+            Self::KeyDisabled { generation, id } => {
+                let enable = if publishes(*generation) {
+                    format!("aws kms enable-key --key-id {id}")
+                } else {
+                    format!(
+                        "aws apigateway update-api-key --api-key {id} --patch-operations \
+                         op=replace,path=/enabled,value=true"
+                    )
+                };
+                person(format!(
+                    "find out who disabled it and why, because its owner may be cut off on purpose; if it was a mistake, \
+                     `{enable}`; if a stranger has it, `rotator rotate {name} --emergency --reason TEXT`"
+                ))
+            }
             Self::KeyEnabled { state: State::Destroyed, id, .. } => person(format!(
                 "it was destroyed here and somebody brought it back: disable or delete key {id} by hand, once nobody \
                  needs it"
@@ -311,14 +331,18 @@ impl fmt::Display for Finding {
             Self::ForeignValue { generation, carrier, .. } => {
                 write!(f, "version {carrier} is current and holds another key than generation {generation}")
             }
-            Self::LabelMoved { generation, instead, carrier, .. } => match (instead, carrier) {
-                (Some(instead), Some(carrier)) => write!(
-                    f,
-                    "{AWSCURRENT} is on version {carrier}, with generation {instead}; generation {generation} should be \
-                     current"
-                ),
-                _ => write!(f, "{AWSCURRENT} is on no version; generation {generation} should be current"),
-            },
+            Self::LabelMoved { generation, instead, carrier, .. } => {
+                match (instead, carrier) {
+                    (Some(instead), Some(carrier)) => {
+                        write!(f, "{AWSCURRENT} is on version {carrier}, with generation {instead}; ")?;
+                    }
+                    _ => write!(f, "{AWSCURRENT} is on no version; ")?,
+                }
+                match generation {
+                    Some(generation) => write!(f, "generation {generation} should be current"),
+                    None => f.write_str("no generation should be current yet"),
+                }
+            }
             Self::PendingEmpty { token, .. } => {
                 write!(
                     f,

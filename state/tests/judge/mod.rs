@@ -62,6 +62,9 @@ pub fn records(credential: &Credential, now: Time) {
 }
 
 fn commit(credential: &Credential, observed: &Observed, change: &Change, now: Time) {
+    if let Change::Drafting { drawn, .. } | Change::Minting { drawn, .. } = change {
+        assert!(drawn.is_some(), "nothing is made under a name that somebody else can derive");
+    }
     match change {
         Change::Drafting { generation, policy, .. } => {
             let Some(publication) = &policy.publication else { return };
@@ -173,6 +176,9 @@ fn perform(credential: &Credential, observed: &Observed, action: &Action, now: T
         assert!(version.phase.is_some() || observed.ours.contains(&generation), "somebody else is putting it right");
     }
     match action {
+        Action::Draw(intent) => {
+            assert!(matches!(**intent, Change::Drafting { .. } | Change::Minting { .. }), "only what is made is drawn");
+        }
         Action::Mint(generation) => {
             let version = &credential.versions[generation];
             assert_eq!(version.phase, Some(Phase::Minting), "the intent comes first");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{NaiveDate, TimeDelta};
 use state::Time;
-use state::credential::{Credential, Proof, Settlements, Stamp, Version};
+use state::credential::{Credential, Drawn, Proof, Settlements, Stamp, Version};
 use state::decide::{
     AWSCURRENT, AWSPENDING, Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, Step,
     StrayValue, decide,
@@ -18,6 +18,7 @@ use state::ledger::{Actor, Change, Event};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
 use state::policy::{KindWishes, Policy, Schedule, Traces};
+use uuid::Uuid;
 
 use crate::judge;
 
@@ -210,9 +211,11 @@ impl World {
         self.commit(Change::Ordered { token, compromised: compromised.to_vec() });
     }
 
-    /// What was performed since the last time.
+    /// What was performed since the last time. What is drawn touches nothing.
     pub fn acts(&mut self) -> Vec<Action> {
-        std::mem::take(&mut self.done)
+        let mut done = std::mem::take(&mut self.done);
+        done.retain(|action| !matches!(action, Action::Draw(_)));
+        done
     }
 
     pub fn version(&self, generation: u32) -> &Version {
@@ -345,6 +348,12 @@ impl World {
         let nothing = BTreeMap::new();
         match action {
             Action::Check(..) => observed.checked = true,
+            Action::Draw(intent) => {
+                let known = intent.generation().and_then(|generation| self.credential.versions.get(&generation));
+                let fresh = Uuid::from_u128(self.history.len() as u128);
+                let id = known.map_or(fresh, |version| version.id);
+                observed.drawn = Some(Drawn { id, commitment: None });
+            }
             Action::Mint(generation) => {
                 let id = format!("key-{generation}-{}", self.history.len());
                 let lost = self.lost.take();

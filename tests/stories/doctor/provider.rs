@@ -28,7 +28,14 @@ async fn holds_plans_and_keys() {
     let current = stage.load(ACME).await.head.current.expect("current");
     let id = stage.load(ACME).await.versions[&current].provider["id"].clone();
     stage.detach(&id, &stage.plan).await;
-    says(&stage, Area::Provider, Broken, "ProbeForeign", "under ProbeForeign").await;
+    says(
+        &stage,
+        Area::Provider,
+        Broken,
+        &format!("PlanLost: the record has the incumbent's key {id}"),
+        "under PlanLost",
+    )
+    .await;
     stage.attach(&id, &stage.plan).await;
 
     assert!(stage.aws.own_by_stack(&id, "shop", "Key"));
@@ -44,7 +51,6 @@ async fn holds_plans_and_keys() {
     engine.api_keys.set_enabled(&id, false).await.expect("disabled");
     let fix = format!("aws apigateway update-api-key --api-key {id}");
     says(&stage, Area::Provider, Broken, "that consumers read is disabled", &fix).await;
-    says(&stage, Area::Probe, Broken, "the present key does not get through", "under ProbeBlocked").await;
     engine.api_keys.delete(&id).await.expect("deleted");
     let said = format!("KeyVanished: the API key {id} that consumers read is not there");
     says(&stage, Area::Provider, Broken, &said, "under KeyVanished").await;

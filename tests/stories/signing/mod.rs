@@ -4,6 +4,7 @@ mod emergency;
 mod key_sets;
 mod lost_answers;
 mod schedule;
+mod strangers;
 mod trouble;
 
 use std::collections::BTreeSet;

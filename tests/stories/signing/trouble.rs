@@ -32,7 +32,7 @@ impl Stage {
         }
     }
 
-    fn kms_key(&self, arn: &str) -> local_aws::KmsKeyView {
+    pub fn kms_key(&self, arn: &str) -> local_aws::KmsKeyView {
         self.aws.inspect_kms_keys().into_iter().find(|key| key.arn == arn).expect("it is there")
     }
 
@@ -374,9 +374,11 @@ async fn a_token_that_is_too_long_for_ed25519_in_kms_is_refused_before_it_is_sen
     let stage = Stage::new().await;
     let keys = SigningKeys::new(&rotator::aws::plain(stage.observer.config.clone()));
     let message = vec![b'x'; 4_097];
+    let all = json!({"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"});
+    let policy = json!({"Version": "2012-10-17", "Statement": [all]}).to_string();
     for algorithm in Algorithm::ALL {
         let tags = BTreeMap::new();
-        let new = NewSigningKey { algorithm, rsa_bits: 2_048, policy: None, description: "", tags: &tags };
+        let new = NewSigningKey { algorithm, rsa_bits: 2_048, policy: &policy, description: "", tags: &tags };
         let Creation::Made(arn) = keys.create(&new).await.expect("answered") else { panic!("no key for {algorithm}") };
         let signed = keys.sign(&arn, algorithm, &message).await;
         if algorithm == Algorithm::EdDsa {

@@ -17,7 +17,7 @@ impl Doctor<'_> {
         let Some(key) = current.and_then(key_of) else { return checks };
         let engine = &self.context.engine;
         match kind {
-            "api-gateway-key" => match asked(engine, async || self.api_key(key).await).await {
+            "api-gateway-key" => match asked(engine, async || self.api_key(key, current).await).await {
                 Ok(found) => checks.extend(found),
                 Err(stopped) => checks.push(refused(Area::Provider, &format!("the API key {key}"), &stopped)),
             },
@@ -31,7 +31,7 @@ impl Doctor<'_> {
         checks
     }
 
-    async fn api_key(&self, id: &str) -> Result<Vec<Check>, Failure> {
+    async fn api_key(&self, id: &str, version: Option<&Version>) -> Result<Vec<Check>, Failure> {
         let engine = &self.context.engine;
         let Some(key) = engine.api_keys.get(id).await? else {
             let gone = HoldReason::KeyVanished;
@@ -41,9 +41,16 @@ impl Doctor<'_> {
         };
         let mut checks = Vec::new();
         if !key.enabled {
-            let fix = format!(
-                "aws apigateway update-api-key --api-key {id} --patch-operations op=replace,path=/enabled,value=true"
-            );
+            let fix = if version.is_some_and(|version| version.compromised.is_some()) {
+                "its key is compromised: leave it disabled, and run `rotator rotate NAME --emergency --reason TEXT`"
+                    .into()
+            } else {
+                format!(
+                    "find out who disabled it and why: its owner may be cut off on purpose, or a stranger may have the key; \
+                     only if it was a mistake, `aws apigateway update-api-key --api-key {id} --patch-operations \
+                     op=replace,path=/enabled,value=true`"
+                )
+            };
             let what = format!("the API key {id} that consumers read is disabled");
             checks.push(Check::broken(Area::Provider, what, fix));
         }

@@ -1,0 +1,127 @@
+//! Strangers of the same account who make a thing before the service does, under the name or tag that it will have.
+
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
+use chrono::TimeDelta;
+use local_aws::Settings;
+use rotator::jose::{Algorithm, PrivateJwk};
+use rotator::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
+use state::credential::Version;
+use state::hold::HoldReason;
+use state::name::{CredentialName, Token};
+
+use super::key_of;
+use crate::harness::signing::Traffic;
+use crate::harness::{ACME, Stage, Terms};
+
+/// The secret in which that version's key will rest, with a key of a stranger's.
+async fn take_its_place(stage: &Stage, id: &str) -> String {
+    let theirs = PrivateJwk::generate(Algorithm::EdDsa, 0).expect("a key");
+    let token = Token::derived(&format!("standby {id}"));
+    let made = stage.secrets_manager().create_secret().name(format!("rotator-standby/{ACME}/{id}"));
+    let made = made.client_request_token(token.as_str()).secret_string(theirs.to_json().expose());
+    made.send().await.expect("made");
+    theirs.public().kid().to_owned()
+}
+
+async fn standby(stage: &Stage) -> Version {
+    stage.load(ACME).await.versions[&2].clone()
+}
+
+async fn first_of(terms: &Terms) -> Stage {
+    let stage = Stage::with(Settings { control_plane_limits: false, ..Settings::default() }).await;
+    let arn = stage.secret(ACME, "{}", terms).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_can_derive_the_name_of_a_standbys_secret() {
+    let stage = first_of(&Terms::jwt()).await;
+    let arn = stage.arn_of(ACME).await;
+    let derived = CredentialName::parse(ACME).expect("a name").version_id(&arn, 2);
+    let theirs = take_its_place(&stage, &derived.to_string()).await;
+    stage.tick().await;
+    let kids = stage.key_set(ACME).await.kids();
+    assert!(kids.len() == 2 && !kids.contains(&theirs), "{kids:?}");
+    assert_ne!(standby(&stage).await.id, derived);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standbys_secret_that_a_reader_of_the_records_made_first_is_not_published() {
+    let stage = first_of(&Terms::jwt()).await;
+    stage.faults.deny("secretsmanager:CreateSecret");
+    stage.tick().await;
+    stage.faults.allow("secretsmanager:CreateSecret");
+    let id = standby(&stage).await.id.to_string();
+    let theirs = take_its_place(&stage, &id).await;
+    for _ in 0..4 {
+        stage.pass(TimeDelta::minutes(20)).await;
+    }
+    assert!(!stage.key_set(ACME).await.kids().contains(&theirs));
+    let held = standby(&stage).await.held.expect("held").hold;
+    assert_eq!(held.reason, HoldReason::KeyNotOurs, "{held:?}");
+    assert!(held.detail.contains(&id), "{held:?}");
+    // Whoever finds out whose it is takes it away.
+    let gone = stage.secrets_manager().delete_secret().secret_id(format!("rotator-standby/{ACME}/{id}"));
+    gone.force_delete_without_recovery(true).send().await.expect("deleted");
+    for _ in 0..4 {
+        stage.pass(TimeDelta::minutes(20)).await;
+    }
+    let kids = stage.key_set(ACME).await.kids();
+    assert!(kids.len() == 2 && !kids.contains(&theirs), "{kids:?}");
+    stage.assert_sound(ACME, "made at last").await;
+    stage.pass(TimeDelta::hours(25)).await;
+    stage.rotate(&stage.arn_of(ACME).await).await;
+    stage.assert_rotated();
+    Traffic::usual().goes_on(&stage, TimeDelta::hours(1), "after").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standbys_secret_with_another_value_is_not_deleted() {
+    let stage = first_of(&Terms::jwt()).await;
+    stage.faults.deny("secretsmanager:CreateSecret");
+    stage.tick().await;
+    let version = standby(&stage).await;
+    take_its_place(&stage, &version.id.to_string()).await;
+    // Its intent goes: nobody wants a standby any more.
+    stage.retag(&stage.arn_of(ACME).await, "standbys", "0").await;
+    for _ in 0..4 {
+        stage.pass(TimeDelta::hours(7)).await;
+    }
+    let name = format!("rotator-standby/{ACME}/{}", version.id);
+    assert!(stage.secrets_manager().describe_secret().secret_id(name).send().await.is_ok(), "it is not ours to delete");
+}
+
+/// A key of a stranger's with the tags that a version's key will have. Its ARN.
+pub async fn same_tags(stage: &Stage, id: &str, policy: Option<String>) -> String {
+    let tag = |key: &str, value: &str| Tag::builder().tag_key(key).tag_value(value).build().expect("a tag");
+    let made = stage.kms().create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
+    let made = made.tags(tag(CREDENTIAL_TAG, ACME)).tags(tag(VERSION_TAG, id)).set_policy(policy);
+    made.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kms_key_with_our_tag_and_another_policy_is_not_taken_for_the_one_that_was_made() {
+    let stage = first_of(&Terms::kms()).await;
+    stage.faults.deny("TrentService:CreateKey");
+    stage.tick().await;
+    stage.faults.allow("TrentService:CreateKey");
+    let id = standby(&stage).await.id.to_string();
+    let policy = stage.kms_key(&key_of(&stage, 1).await).policy.expect("a policy");
+    let theirs = same_tags(&stage, &id, Some(policy.replace(":root", ":user/mallory"))).await;
+    for _ in 0..4 {
+        stage.pass(TimeDelta::minutes(20)).await;
+    }
+    let version = standby(&stage).await;
+    let held = version.held.expect("held").hold;
+    assert!(held.reason == HoldReason::KeyNotOurs && held.detail.contains(&theirs), "{held:?}");
+    assert_eq!(version.provider.get("id"), None);
+    // Somebody schedules its deletion, once it is known whose it is.
+    stage.kms().untag_resource().key_id(&theirs).tag_keys(VERSION_TAG).send().await.expect("untagged");
+    for _ in 0..4 {
+        stage.pass(TimeDelta::minutes(20)).await;
+    }
+    assert_ne!(key_of(&stage, 2).await, theirs);
+    stage.assert_sound(ACME, "made at last").await;
+}
