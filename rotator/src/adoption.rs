@@ -325,7 +325,10 @@ async fn take(
         let rule = format!("the secret {name} exists and holds something else: choose another --secret-prefix");
         return Err(BadInput::Argument { what: "the secret's name", rule }.into());
     }
-    if engine.records.load(&item.secret).await?.is_none() {
+    // A try to rotate it may have left a hold, and nothing else.
+    let recorded = engine.records.load(&item.secret).await?;
+    let recorded = recorded.unwrap_or_else(|| Credential::empty(item.secret.clone(), &secret.arn));
+    if recorded.versions.is_empty() {
         let change = Change::Adopted {
             generation: 1,
             carrier,
@@ -333,8 +336,7 @@ async fn take(
             policy: wishes,
             fingerprint,
         };
-        let commit =
-            Credential::empty(item.secret.clone(), &secret.arn).apply(change, &engine.stamp(errand, note.cloned()));
+        let commit = recorded.apply(change, &engine.stamp(errand, note.cloned()));
         engine.store(commit.expect("the first generation of a credential without any")).await?;
     }
     if !secret.rotation_enabled {

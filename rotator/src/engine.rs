@@ -205,7 +205,12 @@ impl Engine {
         let (observed, patience) = (Observed::default(), Patience::default());
         let mut run = run::Run { engine: self, name, arn, goal, errand, observed, patience, at: None, drawn: None };
         // Boxed: the loop holds the futures of every adapter, and its callers should not.
-        Box::pin(run.finish()).await
+        let done = Box::pin(run.finish()).await;
+        match (done, goal) {
+            // Nobody but the function would know.
+            (Err(stopped), Goal::Step(step, token)) => Err(Box::pin(run.reject(*step, token, stopped)).await),
+            (done, _) => done,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use state::decide::Refusal;
 use state::hold::{Hold, HoldReason};
 
 /// What happened. It says nothing of what to do.
@@ -165,6 +166,23 @@ pub enum Stopped {
 }
 
 impl Stopped {
+    /// The end of a try as a hold, if the next try would end like it: only a person can change that.
+    pub fn as_rejection(&self) -> Option<Hold> {
+        let is_for_good = match self {
+            Self::Refused(Refusal::Policy(_)) => true,
+            Self::Input(BadInput::Value(_) | BadInput::Tag { .. } | BadInput::Argument { .. }) => true,
+            Self::Failed(Failure::Call(call)) => call.fault.disposition() == Disposition::Fail,
+            Self::Refused(_)
+            | Self::Input(BadInput::Event { .. } | BadInput::NoTable(_) | BadInput::NoSecret(_))
+            | Self::Failed(_)
+            | Self::Held(_)
+            | Self::OutOfTime(_)
+            | Self::Illegal(_) => false,
+        };
+        let causes = std::iter::successors(std::error::Error::source(self), |error| error.source()).next().map(chain);
+        causes.filter(|_| is_for_good).map(|detail| Hold::new(HoldReason::Rejected, detail))
+    }
+
     /// The error type towards Secrets Manager and in metrics: `Held.<Reason>`, `Refused`, `OutOfTime`, `Failed`.
     pub fn kind(&self) -> String {
         match self {

@@ -9,8 +9,8 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use state::Time;
 use state::credential::{Credential, Order, Version};
-use state::decide::{AWSCURRENT, AWSPENDING, Refusal, Secret};
-use state::hold::Hold;
+use state::decide::{AWSCURRENT, AWSPENDING, Refusal, Secret, too_many_live};
+use state::hold::{Held, Hold};
 use state::ledger::{Abandonment, Change, Note};
 use state::lifecycle::{Phase, State};
 use state::name::{CredentialName, Token};
@@ -23,6 +23,8 @@ use crate::patience::patiently;
 
 /// Between two looks at the records.
 const LOOK: TimeDelta = TimeDelta::seconds(2);
+/// How long a hold may stand while nothing moves, before whoever waits is told.
+const STILL: TimeDelta = TimeDelta::seconds(45);
 /// How long a pending rotation may show no sign of life before it counts as stuck: longer than its function may run.
 const SILENCE: TimeDelta = TimeDelta::minutes(15);
 
@@ -203,8 +205,17 @@ async fn find_or_begin(
     errand: &Errand<'_>,
     tell: Tell<'_>,
 ) -> Result<Token, Stopped> {
-    let (mut told, mut rejected) = (None, false);
+    let (mut told, mut rejected) = (None::<Token>, false);
+    let before = credential.head.current;
+    let mut standing = Standing::default();
     loop {
+        // What was pending a moment ago, ours or another's, may be over: that was the rotation.
+        if let Some(current) = credential.current().filter(|_| told.is_some() || rejected)
+            && credential.head.current != before
+            && let Some(token) = current.token()
+        {
+            return Ok(token.clone());
+        }
         if let Some(token) = pending(&secret).cloned() {
             if told.as_ref() != Some(&token) {
                 tell(Milestone::Pending { token: token.clone() });
@@ -215,6 +226,7 @@ async fn find_or_begin(
             if credential.by_carrier(&token).is_some() {
                 return Ok(token);
             }
+            standing.see(credential.head.held.as_ref(), &credential, engine.ports.clock.now())?;
         } else {
             match begin(engine, &credential, &credential.next_token("on demand"), errand).await {
                 Ok(token) => {
@@ -317,21 +329,28 @@ async fn check(engine: &Engine, credential: &Credential, secret: &Secret, errand
     policy
         .check_schedule(&secret.schedule, engine.ports.clock.now())
         .map_err(|bad| Stopped::Refused(Refusal::Policy(bad)))?;
-    if let Some(hold) = too_young(credential, policy, engine.ports.clock.now()) {
+    let now = engine.ports.clock.now();
+    // What is pending counts already; a standby is one of them, too.
+    let is_new = credential.candidate().is_none() && policy.publication.is_none();
+    let too_many = too_many_live(credential, policy).filter(|_| is_new);
+    if let Some(hold) = too_young(credential, policy, now).or(too_many) {
         return Err(Stopped::Held(hold));
     }
     let kind = engine.kind(&policy.kind).map_err(Stopped::Input)?;
     let incumbent = credential.current().map(|version| &version.provider);
     patiently(&engine.ports, errand.deadline, async || {
+        let case = Case { credential, version: None, incumbent, policy, now };
         if incumbent.is_some() {
-            let case = Case { credential, version: None, incumbent, policy, now: engine.ports.clock.now() };
             return kind.check(&case).await;
         }
         // Nobody knows yet in which plans the key is: the rotation finds out. But a value that it could not read would
         // be refused where nobody sees it.
         let Some(carrier) = secret.holder(AWSCURRENT) else { return Ok(()) };
         match engine.secrets.value(&secret.arn, carrier).await {
-            Ok(Some(document)) => kind.key(&document).map(drop).map_err(Failure::from),
+            Ok(Some(document)) => match kind.key(&document)? {
+                Some(_) => Ok(()),
+                None => kind.check(&case).await,
+            },
             Ok(None) => Ok(()),
             // Whoever may start a rotation need not be allowed to read values.
             Err(Failure::Call(call)) if call.fault == Fault::Denied => Ok(()),
@@ -392,10 +411,10 @@ async fn follow(
     errand: &Errand<'_>,
     tell: Tell<'_>,
 ) -> Result<Version, Stopped> {
-    let (mut place, mut since) = (None, None);
+    let mut place = None;
+    let mut standing = Standing::default();
     loop {
         let (credential, secret) = look(engine, name, errand).await?;
-        let since = *since.get_or_insert(credential.head.revision);
         let version = credential.by_carrier(token);
         // Secrets Manager may have come back with another token: whatever it makes is what was asked for.
         let version = version.filter(|version| !is_lost(version)).or_else(|| {
@@ -413,11 +432,8 @@ async fn follow(
                 place = Some(now);
             }
         }
-        // A hold from before may be over by now; one that is met again is recorded again.
         let held = version.and_then(|version| version.held.as_ref()).or(credential.head.held.as_ref());
-        if let Some(held) = held.filter(|_| credential.head.revision > since) {
-            return Err(Stopped::Held(held.hold.clone()));
-        }
+        standing.see(held, &credential, engine.ports.clock.now())?;
         if version.is_none() && secret.holder(AWSPENDING) != Some(token) {
             return Err(Stopped::Failed(Failure::NotYet(format!(
                 "the rotation {} was given up by Secrets Manager; the rotation function's log says why",
@@ -425,6 +441,29 @@ async fn follow(
             ))));
         }
         rest(engine, errand, "the rotation function has not finished; its log says why").await?;
+    }
+}
+
+/// A hold that a person looks at: it counts when it was met again, or when nothing has moved under it for a while.
+#[derive(Default)]
+struct Standing {
+    /// The hold that was there at the first look.
+    first: Option<Option<Held>>,
+    /// The last revision that was seen, and since when.
+    still: Option<(u64, Time)>,
+}
+
+impl Standing {
+    fn see(&mut self, held: Option<&Held>, credential: &Credential, now: Time) -> Result<(), Stopped> {
+        let first = self.first.get_or_insert_with(|| held.cloned());
+        let revision = credential.head.revision;
+        let (_, since) =
+            *self.still.insert(self.still.filter(|(seen, _)| *seen == revision).unwrap_or((revision, now)));
+        match held {
+            // A hold from before may be over by now; one that is met again is recorded again.
+            Some(held) if first.as_ref() != Some(held) || since + STILL <= now => Err(Stopped::Held(held.hold.clone())),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -522,7 +561,8 @@ async fn order(
 ) -> Result<(Token, Vec<u32>), Stopped> {
     let ordered = patiently(&engine.ports, errand.deadline, async || {
         let secret = engine.describe(name.as_str()).await?;
-        let credential = engine.records.load(name).await?.ok_or_else(|| not_recorded(name))?;
+        let credential = engine.records.load(name).await?.filter(|credential| !credential.versions.is_empty());
+        let credential = credential.ok_or_else(|| not_recorded(name))?;
         if let Some(order) = &credential.head.order
             && covers(order, wanted)
             && refused != Some(&order.token)

@@ -339,8 +339,8 @@ impl Version {
         self.place() == Place(State::PreActivation, None)
     }
 
-    /// Whether its key is to be in the key set now. At its deadline it is not, even if nobody has recorded so; unless
-    /// something holds its retirement, because then it may be in use, or nobody has disabled it whose evidence that takes.
+    /// Whether its key is to be in the key set now: until its deadline, and then until somebody has recorded that it may
+    /// go. A compromised one goes at its deadline, whether or not anybody has recorded so.
     pub fn is_published(&self, now: Time) -> bool {
         if self.published.is_none() {
             return false;
@@ -349,13 +349,14 @@ impl Version {
             (State::PreActivation, phase) => phase != Some(Phase::Suspending),
             (State::Active, _) => true,
             (State::Deactivated, _) => {
-                // A compromised one is disabled first, so that its signers see an error before verifiers do; but
-                // nobody waits long for that.
-                let grace = if self.compromised.is_some() { DISABLED_FIRST } else { TimeDelta::zero() };
-                // What can still sign, or is to sign again, must be known.
-                let may_sign = self.disabled.is_none() && self.is_gated() || self.is_coming_back();
-                let is_kept = (self.held.is_some() || may_sign) && self.compromised.is_none();
-                is_kept || self.suspend_at.is_none_or(|at| now < at + grace)
+                if self.compromised.is_some() {
+                    // It is disabled first, so that its signers see an error before verifiers do; but nobody waits long
+                    // for that.
+                    return self.suspend_at.is_none_or(|at| now < at + DISABLED_FIRST);
+                }
+                // Whoever withdraws it sees first that nobody signs with it: a label may have moved back to it.
+                let is_kept = self.phase != Some(Phase::Suspending) || self.held.is_some();
+                is_kept || self.suspend_at.is_none_or(|at| now < at)
             }
             (State::Suspended | State::Destroyed, _) => false,
         }

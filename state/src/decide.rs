@@ -492,7 +492,8 @@ pub(crate) fn intend(intent: Change, observed: &Observed) -> Decision {
     }
 }
 
-pub(crate) fn too_many_live(credential: &Credential, policy: &Policy) -> Option<Hold> {
+/// Why another version would be one too many, if it would.
+pub fn too_many_live(credential: &Credential, policy: &Policy) -> Option<Hold> {
     let live = credential.live();
     (live + 1 > policy.max_live as usize).then(|| {
         let detail = format!("{live} versions are alive already and rotator:max-live is {}", policy.max_live);

@@ -64,11 +64,13 @@ pub enum HoldReason {
     ReplicaBehind,
     /// AWS says that we may not.
     Denied,
+    /// Tags or a value that can't be used, or a request that AWS refuses: the next try would end like the last.
+    Rejected,
 }
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::SecretReplaced,
         Self::SecretDeleted,
         Self::ValueWiped,
@@ -96,6 +98,7 @@ impl HoldReason {
         Self::StillAccepted,
         Self::ReplicaBehind,
         Self::Denied,
+        Self::Rejected,
     ];
 
     /// What a person does first. The runbook has the rest under the same name.
@@ -145,6 +148,7 @@ impl HoldReason {
             Self::StillAccepted => "see whether somebody enabled the key again: `rotator reconcile` shows it",
             Self::ReplicaBehind => "look at the secret's replication status; retirement goes on by itself",
             Self::Denied => "grant the action to the role that is named",
+            Self::Rejected => "correct what the detail says; `rotator doctor` looks at everything at once",
         }
     }
 
@@ -178,6 +182,7 @@ impl HoldReason {
             Self::StillAccepted => "StillAccepted",
             Self::ReplicaBehind => "ReplicaBehind",
             Self::Denied => "Denied",
+            Self::Rejected => "Rejected",
         }
     }
 }

@@ -238,7 +238,6 @@ fn every_impossible_way_back_is_refused_with_its_reason() {
     world.later(TimeDelta::hours(25));
     done(world.rotate(2));
     world.later(TimeDelta::hours(5));
-    assert_eq!(refused(world.roll_back(1)), NoWayBack::Withdrawn(1), "its time in the key set is over");
     pass(world, HOUR, MINUTE, |_| {});
     assert_eq!(world.version(1).state, State::Suspended);
     assert_eq!(refused(world.roll_back(1)), NoWayBack::Withdrawn(1));

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use proptest::prelude::*;
 use state::credential::LOOK_UP_LAG;
-use state::decide::{Action, Decision, Refusal};
+use state::decide::{AWSCURRENT, Action, Decision, Refusal};
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Abandonment, Change};
 use state::lifecycle::{Phase, Place, State};
@@ -324,14 +324,26 @@ fn the_old_key_stops_signing_then_is_withdrawn_then_destroyed_each_at_its_time()
 }
 
 #[test]
-fn an_old_key_leaves_the_key_set_at_its_deadline_even_if_nobody_comes() {
+fn an_old_key_leaves_the_key_set_when_it_was_seen_that_nobody_signs_with_it() {
     let world = &mut first_two(&[]);
     world.later(LEAD);
     done(world.rotate(2));
     world.later(OVERLAP - TimeDelta::seconds(1));
     assert_eq!(world.published(), [1, 2]);
-    world.later(TimeDelta::seconds(1));
-    assert_eq!(world.published(), [2]);
+    world.later(TimeDelta::hours(1));
+    assert_eq!(world.published(), [1, 2], "nobody has looked yet");
+    // Somebody moved the label back to it: its signers are consumers again.
+    world.unlabel(AWSCURRENT);
+    let first = world.version(1).token().expect("a carrier").clone();
+    world.secret.labels.entry(first).or_default().insert(AWSCURRENT.to_owned());
+    world.retire();
+    assert_eq!(world.published()[..2], [1, 2]);
+    world.unlabel(AWSCURRENT);
+    let second = world.version(2).token().expect("a carrier").clone();
+    world.secret.labels.entry(second).or_default().insert(AWSCURRENT.to_owned());
+    world.later(TimeDelta::hours(1));
+    done(world.retire());
+    assert!(!world.published().contains(&1), "{:?}", world.told(1));
 }
 
 #[test]

@@ -84,8 +84,12 @@ impl Life {
             self.trace.say(&format!("  found of {}: {words:?}", self.name(of)));
             let credential = self.credential(of).await;
             let remedy = |finding: &Finding| finding.remedy(credential.as_ref());
-            if let Finding::KeyDisabled { generation, .. } = first {
-                self.at_the_console(of, Deed::EnableKey(*generation)).await;
+            let disabled = found.iter().find_map(|finding| match finding {
+                Finding::KeyDisabled { generation, .. } => Some(*generation),
+                _ => None,
+            });
+            if let Some(generation) = disabled {
+                self.at_the_console(of, Deed::EnableKey(generation)).await;
             } else if found.iter().any(|finding| matches!(remedy(finding), Remedy::Service(_))) {
                 self.follow(of, line).await;
             } else if remedy(first).text().contains("--emergency") {

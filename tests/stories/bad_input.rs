@@ -29,15 +29,19 @@ async fn by_command(stage: &Stage) -> String {
     chain(&stopped)
 }
 
-/// A rotation that Secrets Manager begins: all that it leaves is Secrets Manager's own empty placeholder.
+/// A rotation that Secrets Manager begins: all that it leaves is Secrets Manager's own empty placeholder, and in the
+/// records the hold.
 async fn by_rotation(stage: &Stage, arn: &str, error_type: &str) -> String {
     stage.secrets_manager().rotate_secret().secret_id(arn).send().await.expect("begun");
     let before = stage.world().await;
     stage.aws.settle().await;
     let failure = stage.failure();
     assert_eq!(failure.error_type, error_type, "{}", failure.error_message);
-    assert_eq!(stage.world().await, before, "{}", failure.error_message);
-    assert_says(&failure.error_message, &["createSecret of partner/acme"]);
+    let after = stage.world().await;
+    assert_eq!((after.secrets, after.keys, after.kms_keys), (before.secrets, before.keys, before.kms_keys));
+    let held = stage.load(ACME).await.head.held.expect("recorded").hold;
+    assert_eq!(format!("Held.{}", held.reason), error_type);
+    assert_says(&failure.error_message, &["createSecret of partner/acme", &held.detail]);
     failure.error_message
 }
 
@@ -127,7 +131,7 @@ async fn wishes_that_contradict_one_another_or_mean_nothing() {
         stage.rotate(&arn).await;
         stage.retag(&arn, tag, value).await;
         assert_says(&by_command(&stage).await, said);
-        assert_says(&by_rotation(&stage, &arn, "Refused").await, said);
+        assert_says(&by_rotation(&stage, &arn, "Held.Rejected").await, said);
         // And nobody need wait for a rotation to hear of it.
         assert_says(&by_configuring(&Terms::default().with(tag, value), None, "Refused").await, said);
     }
@@ -147,7 +151,7 @@ async fn a_secret_without_a_kind_and_a_schedule_that_does_not_fit() {
         let terms = Terms { schedule: Some(schedule.into()), ..wide };
         let (arn, ..) = stage.credential(ACME, &terms).await;
         assert_says(&by_command(&stage).await, said);
-        assert_says(&by_rotation(&stage, &arn, "Refused").await, said);
+        assert_says(&by_rotation(&stage, &arn, "Held.Rejected").await, said);
     }
 }
 
@@ -162,7 +166,7 @@ async fn a_value_that_has_no_place_for_a_key() {
         let stage = Stage::new().await;
         let arn = stage.secret(ACME, "{}", &Terms::default().with("usage-plans", &stage.plan)).await;
         stage.put(&arn, value).await;
-        let message = by_rotation(&stage, &arn, "Refused").await;
+        let message = by_rotation(&stage, &arn, "Held.Rejected").await;
         assert_says(&message, &["the secret's value", said]);
         assert!(!message.contains("marked"), "{message}");
         assert!(!by_configuring(&Terms::default(), Some(value), "Refused").await.contains("marked"));
@@ -171,7 +175,7 @@ async fn a_value_that_has_no_place_for_a_key() {
     let arn = stage.secret(ACME, "{}", &Terms::default().with("usage-plans", &stage.plan)).await;
     let binary = Blob::new(b"marked-value".as_slice());
     stage.secrets_manager().put_secret_value().secret_id(&arn).secret_binary(binary).send().await.expect("put");
-    let message = by_rotation(&stage, &arn, "Refused").await;
+    let message = by_rotation(&stage, &arn, "Held.Rejected").await;
     assert_says(&message, &["the secret's value is binary", "JSON text"]);
     assert!(!message.contains("marked") && !message.contains("bWFya2Vk"), "{message}");
 }

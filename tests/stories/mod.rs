@@ -14,6 +14,7 @@ mod rollback;
 mod rotation;
 mod settlement;
 mod signing;
+mod waiting;
 mod webhooks;
 
 use std::collections::BTreeMap;

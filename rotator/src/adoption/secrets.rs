@@ -114,7 +114,8 @@ async fn take(
     let Prospect { policy, key } = prospect;
     if let (Some(Key { carrier, facts, fingerprint }), None) = (key, &found.records) {
         let change = Change::Adopted { generation: 1, carrier, provider: facts, policy, fingerprint };
-        let commit = Credential::empty(name.clone(), &secret.arn).apply(change, &engine.stamp(errand, note.cloned()));
+        let empty = found.tried.clone().unwrap_or_else(|| Credential::empty(name.clone(), &secret.arn));
+        let commit = empty.apply(change, &engine.stamp(errand, note.cloned()));
         engine.store(commit.expect("the first generation of a credential without any")).await?;
     }
     if !secret.rotation_enabled {
@@ -172,11 +173,17 @@ struct Found {
     /// All tags of the secret.
     tags: BTreeMap<String, String>,
     records: Option<Credential>,
+    /// The head of a credential without a version, to which the first commit must be made.
+    tried: Option<Credential>,
 }
 
 impl Found {
     async fn look(engine: &Engine, name: &CredentialName, terms: &Terms) -> Result<Self, Failure> {
-        let records = engine.records.load(name).await?;
+        // A try to rotate it may have left a hold, and nothing else.
+        let (records, tried) = match engine.records.load(name).await? {
+            Some(found) if found.versions.is_empty() => (None, Some(found)),
+            found => (found, None),
+        };
         let tags = OnceLock::new();
         let read = |found: &BTreeMap<String, String>| {
             let tags = tags.get_or_init(|| found.clone());
@@ -188,7 +195,7 @@ impl Found {
             Err(Failure::Input(BadInput::NoSecret(_))) => None,
             Err(failure) => return Err(failure),
         };
-        Ok(Self { secret, tags: tags.into_inner().unwrap_or_default(), records })
+        Ok(Self { secret, tags: tags.into_inner().unwrap_or_default(), records, tried })
     }
 
     fn rotates(&self) -> bool {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use state::Time;
 use state::credential::{Credential, Drawn, Version};
-use state::decide::{Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, StrayValue, decide};
+use state::decide::{
+    Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, Step, StrayValue, decide,
+};
 use state::drift::Finding;
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Change, Note};
@@ -88,6 +90,23 @@ impl Run<'_> {
                 }
                 Err(stopped) => return Err(stopped),
             }
+        }
+    }
+
+    /// Records why a rotation can't go on until a person has changed something.
+    pub(super) async fn reject(&mut self, step: Step, token: &Token, stopped: Stopped) -> Stopped {
+        // A test of the configuration leaves no trace.
+        let Some(hold) = stopped.as_rejection().filter(|_| step != Step::Test) else { return stopped };
+        let credential = match (self.engine.records.load(self.name).await, self.arn) {
+            (Ok(Some(credential)), _) => credential,
+            (Ok(None), Some(arn)) => Credential::empty(self.name.clone(), arn),
+            (Ok(None), None) | (Err(_), _) => return stopped,
+        };
+        let candidate = credential.candidate().filter(|version| version.carriers.contains(token));
+        let generation = candidate.map(|version| version.generation);
+        match self.hold(&mut None, credential, generation, hold).await {
+            Err(held) => held,
+            Ok(_) => stopped,
         }
     }
 
@@ -188,8 +207,9 @@ impl Run<'_> {
         let stuck = generation.filter(|_| retiring && !is_news);
         metrics::counter!("Holds", "reason" => hold.reason.word()).increment(1);
         warn!(credential = %self.name, generation, hold = %hold.reason, detail = hold.detail, remedy = hold.reason.remedy(), "held");
-        // A credential of which nothing is recorded yet has no history to tell it in.
-        if is_news && credential.head.revision > 0 {
+        // Of a rotation's first try this may be all that is recorded.
+        let begins = matches!(self.goal, Goal::Step(step, _) if *step != Step::Test);
+        if is_news && (credential.head.revision > 0 || begins) {
             let change = Change::Held { generation, hold: hold.clone() };
             let stamp = self.engine.stamp(self.errand, None);
             if let Some(generation) = generation {

@@ -141,6 +141,8 @@ impl Credential {
                         version.suspend_at.or(Some(stamp.at)).filter(|_| waits).map(|at| at.min(stamp.at));
                     version.held = None;
                 }
+                // What held a rotation may not hold an emergency. What does is met again.
+                self.head.held = None;
                 Ok(compromised.clone())
             }
             Change::Drafting { generation, token, policy, replaces, drawn } => {

@@ -559,7 +559,7 @@ impl World {
         }
     }
 
-    fn unlabel(&mut self, label: &str) {
+    pub fn unlabel(&mut self, label: &str) {
         for labels in self.secret.labels.values_mut() {
             labels.remove(label);
         }

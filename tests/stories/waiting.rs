@@ -1,0 +1,121 @@
+//! What a person is told who waits for a rotation, and when.
+
+use chrono::TimeDelta;
+use rotator::failure::Stopped;
+use rotator::rotate::{Milestone, Rotated, on_demand};
+use state::credential::Credential;
+use state::hold::HoldReason;
+use state::name::CredentialName;
+
+use crate::harness::{ACME, Stage, Terms, document};
+
+/// `rotator rotate`, while AWS does what AWS does. With how long it took.
+async fn rotates(stage: &Stage) -> (Result<Rotated, Stopped>, Vec<Milestone>, TimeDelta) {
+    let (engine, begun) = (stage.engine_unhurt(), stage.clock.now());
+    let (name, errand) = (CredentialName::parse(ACME).expect("a name"), stage.errand());
+    let mut told = Vec::new();
+    let mut tell = |milestone: Milestone| told.push(milestone);
+    let done = tokio::select! {
+        biased;
+        done = on_demand(&engine, &name, &errand, &mut tell) => done,
+        () = stage.aws.run() => unreachable!("it never ends"),
+    };
+    (done, told, stage.clock.now() - begun)
+}
+
+/// The hold that ended the command within a minute.
+async fn held(stage: &Stage) -> (HoldReason, String) {
+    let (done, told, took) = rotates(stage).await;
+    assert!(took < TimeDelta::minutes(1), "{took}: {told:?}");
+    match done {
+        Err(Stopped::Held(hold)) => (hold.reason, hold.detail),
+        other => panic!("{other:?} after {told:?}"),
+    }
+}
+
+async fn declared(stage: &Stage, value: &str, terms: &Terms) -> String {
+    let arn = stage.secret(ACME, value, &Terms { schedule: None, ..terms.clone() }).await;
+    let configure = stage.secrets_manager().rotate_secret().secret_id(&arn).rotate_immediately(false);
+    let function = stage.settings.function_arn.clone().expect("registered");
+    configure.rotation_lambda_arn(function).send().await.expect("configured");
+    stage.aws.settle().await;
+    arn
+}
+
+async fn recorded(stage: &Stage) -> Option<Credential> {
+    let name = CredentialName::parse(ACME).expect("a name");
+    stage.engine_unhurt().records.load(&name).await.expect("readable")
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_hold_the_first_rotation_is_found_before_it_begins() {
+    for (tag, value, reason) in
+        [("usage-plans", "gold", HoldReason::PlanMissing), ("probe", "abcdef1234/prod/ping", HoldReason::ProbeForeign)]
+    {
+        let stage = Stage::new().await;
+        let arn = declared(&stage, "{}", &Terms::default().with(tag, value)).await;
+        assert_eq!(held(&stage).await.0, reason);
+        assert_eq!(stage.holder(&arn, "AWSPENDING").await, None, "nothing was begun");
+        assert!(recorded(&stage).await.is_none(), "and nothing recorded");
+    }
+}
+
+/// What only the function meets stands on the head of a credential that has nothing else yet.
+#[tokio::test(start_paused = true)]
+async fn a_first_rotation_that_aws_refuses_each_time_says_so_within_a_minute() {
+    let stage = Stage::new().await;
+    let (_, key) = stage.key("acme").await;
+    let long = "x".repeat(65_400);
+    let value = format!(r#"{{"apiKey": "{key}", "note": "{long}"}}"#);
+    let arn = declared(&stage, &value, &Terms::default()).await;
+    let (reason, detail) = held(&stage).await;
+    assert!(reason == HoldReason::Rejected && detail.contains("PutSecretValue"), "{reason}: {detail}");
+    let said = recorded(&stage).await.expect("recorded").versions[&2].held.clone().map(|held| held.hold.reason);
+    assert_eq!(said, Some(HoldReason::Rejected));
+    // Its owner makes room, gives the try up, and it goes.
+    let pending = stage.pending(&arn).await;
+    stage.move_label(&arn, "AWSPENDING", None).await;
+    assert_ne!(stage.current(&arn).await, pending);
+    stage.put(&arn, &document(&key)).await;
+    let (done, told, _) = rotates(&stage).await;
+    assert!(done.is_ok(), "{done:?} {told:?}");
+    stage.assert_sound(ACME, "at last").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_can_not_be_used_is_told_by_the_records_as_well() {
+    let stage = Stage::new().await;
+    let (_, key) = stage.key("acme").await;
+    let arn = declared(&stage, &document(&key), &Terms::default().with("overlap", "a week")).await;
+    stage.rotate(&arn).await;
+    let hold = recorded(&stage).await.expect("recorded").head.held.expect("held").hold;
+    assert!(hold.reason == HoldReason::Rejected && hold.detail.contains("rotator:overlap"), "{hold:?}");
+    stage.retag(&arn, "overlap", "P1D").await;
+    stage.again(&arn).await;
+    stage.assert_rotated();
+    assert_eq!(recorded(&stage).await.expect("recorded").head.held, None);
+    stage.assert_sound(ACME, "rotated").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_is_held_ends_the_command_within_a_minute() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    stage.rotate_without(&arn, "apigateway:POST /apikeys").await;
+    stage.faults.deny("apigateway:POST /apikeys");
+    assert_eq!(held(&stage).await.0, HoldReason::Denied);
+    // Secrets Manager may take longer than that to try again: then nothing moves.
+    assert_eq!(held(&stage).await.0, HoldReason::Denied);
+    stage.faults.allow("apigateway:POST /apikeys");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_version_too_many_is_found_before_the_rotation_begins() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default().with("max-live", "2")).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    let before = stage.world().await;
+    assert_eq!(held(&stage).await.0, HoldReason::TooManyLive);
+    assert_eq!(stage.world().await, before, "no AWSPENDING is left");
+}
