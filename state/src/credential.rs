@@ -25,6 +25,9 @@ pub const SCHEMA: u32 = 4;
 /// How long a key may take to be found after it was made: KMS shows a new key's tags within seconds, sometimes minutes.
 /// Until then, and until the time of whoever was making it is over, a look-up that finds nothing proves nothing.
 pub const LOOK_UP_LAG: TimeDelta = TimeDelta::minutes(5);
+/// How long a key may be so young that its provider does not know it everywhere: until then, not found and not allowed are
+/// answers for now. KMS's tags take up to five minutes to count in authorization.
+pub const YOUTH: TimeDelta = TimeDelta::minutes(5);
 /// How long the provider may take to refuse a key everywhere, while nobody has seen how long it takes.
 const UNSEEN_REFUSAL: TimeDelta = TimeDelta::minutes(5);
 /// The longest time that a refusal is believed to take: what was seen later than that, nobody had looked at before.
@@ -135,6 +138,9 @@ pub struct Version {
     pub held: Option<Held>,
     /// When it was begun, or taken under management.
     pub created: Time,
+    /// When its key was made ahead of its use, or found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Time>,
     /// Since when verifiers can know its key.
     #[serde(default)]
     pub published: Option<Time>,
@@ -332,6 +338,11 @@ impl Version {
     /// Whether its owner wants evidence that nobody uses it before it is refused.
     pub fn is_gated(&self) -> bool {
         self.policy.watch.is_some() && !self.policy.idle_before_suspend.delta().is_zero()
+    }
+
+    /// Whether its key was made so lately that its provider may not know it everywhere.
+    pub fn is_young(&self, now: Time) -> bool {
+        self.made.is_some_and(|at| now < at + YOUTH)
     }
 
     /// Whether it waits, published, for a rotation.

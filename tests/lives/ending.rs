@@ -84,9 +84,8 @@ impl Life {
             self.trace.say(&format!("  found of {}: {words:?}", self.name(of)));
             let credential = self.credential(of).await;
             let remedy = |finding: &Finding| finding.remedy(credential.as_ref());
-            let disabled = found.iter().find_map(|finding| match finding {
-                Finding::KeyDisabled { generation, .. } => Some(*generation),
-                _ => None,
+            let disabled = found.iter().find_map(|finding| {
+                if let Finding::KeyDisabled { generation, .. } = finding { Some(*generation) } else { None }
             });
             if let Some(generation) = disabled {
                 self.at_the_console(of, Deed::EnableKey(generation)).await;

@@ -1,6 +1,6 @@
 //! The switches: where AWS leaves room, or does not say, each side of it can be tried.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -49,6 +49,13 @@ pub struct Settings {
     /// For this long after `CreateKey`, KMS's `ListKeys` does not list the key. AWS calls its API
     /// eventually consistent; calls that name the key see it at once here.
     pub kms_lag: Duration,
+    /// For how long after `CreateKey` an operation, by its name, for instance `GetPublicKey`, answers
+    /// `NotFoundException` for the key. AWS's CloudFormation provider waits for 15 s after it has made
+    /// a key; users report up to a minute, and each operation by itself.
+    pub kms_unseen: BTreeMap<String, Duration>,
+    /// For this long after `CreateKey`, the key's tags count in no condition of a policy. AWS's
+    /// documentation of tags in authorization: up to five minutes.
+    pub kms_tag_lag: Duration,
     /// Key specs that the Region lacks, by AWS's names, for instance `ECC_NIST_EDWARDS25519`:
     /// `CreateKey` refuses them with `UnsupportedOperationException`.
     pub kms_specs_missing: Vec<String>,
@@ -95,6 +102,8 @@ impl Default for Settings {
             control_plane_limits: true,
             stale_index: Duration::ZERO,
             kms_lag: Duration::ZERO,
+            kms_unseen: BTreeMap::new(),
+            kms_tag_lag: Duration::ZERO,
             kms_specs_missing: Vec::new(),
             kms_usage_lag: Duration::from_secs(3600),
             kms_usage_tracked_from: None,

@@ -164,10 +164,27 @@ impl Run<'_> {
             Decision::Perform(action) => {
                 let generation = self.at;
                 let done = self.act(&credential, action).await;
+                let done = done.map_err(|failure| self.or_not_yet(&credential, failure));
                 // The world is another one now.
                 self.observed.inventory = None;
                 self.done(known, credential, generation, done).await
             }
+        }
+    }
+
+    /// Of a key that is minutes old, what is not found or not allowed is so for now.
+    fn or_not_yet(&self, credential: &Credential, failure: Failure) -> Failure {
+        let version = self.at.and_then(|generation| credential.versions.get(&generation));
+        let is_young = version.is_some_and(|version| version.is_young(self.engine.ports.clock.now()));
+        let is_for_now = match &failure {
+            Failure::Call(call) => matches!(call.fault, Fault::NotFound | Fault::Denied),
+            Failure::Held(hold) => hold.reason == HoldReason::KeyVanished,
+            Failure::NotYet(_) | Failure::Input(_) => false,
+        };
+        if is_young && is_for_now {
+            Failure::NotYet(format!("{}; but the key is only minutes old", chain(&failure)))
+        } else {
+            failure
         }
     }
 

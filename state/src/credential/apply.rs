@@ -208,6 +208,7 @@ impl Credential {
             Change::Minted { generation, provider, found } => {
                 let version = self.version(*generation)?;
                 version.step(Transition::Minted, stamp)?;
+                version.made = Some(stamp.at);
                 version.provider.extend(provider.clone());
                 if *found {
                     version.sweep_at = Some(stamp.at + SWEEP_AFTER);
@@ -526,6 +527,7 @@ impl Credential {
             compromised: None,
             held: None,
             created: stamp.at,
+            made: None,
             published: None,
             activated: None,
             standby_due: None,

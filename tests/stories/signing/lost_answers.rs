@@ -110,6 +110,35 @@ async fn the_first_key_too_waits_for_the_look_up_and_is_made_once() {
     stage.assert_sound(ACME, "minted").await;
 }
 
+/// KMS makes a key known operation by operation, and its tags count in authorization minutes later.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_kms_does_not_know_everywhere_yet_is_waited_for_without_a_hold() {
+    let unseen = [("GetPublicKey", 60), ("DescribeKey", 45), ("GetKeyPolicy", 30), ("Sign", 20), ("ListGrants", 50)];
+    let unseen = unseen.map(|(operation, seconds)| (operation.to_owned(), Duration::from_secs(seconds)));
+    for tag_lag in [0, 300] {
+        let stage = Stage::with(Settings {
+            kms_unseen: unseen.clone().into(),
+            kms_tag_lag: Duration::from_secs(tag_lag),
+            ..settings(0)
+        })
+        .await;
+        let arn = stage.secret(ACME, "{}", &Terms::kms()).await;
+        stage.rotate(&arn).await;
+        for _ in 0..4 {
+            stage.wait(TimeDelta::minutes(2)).await;
+            stage.aws.settle().await;
+        }
+        stage.assert_rotated();
+        for _ in 0..4 {
+            stage.pass(TimeDelta::minutes(2)).await;
+        }
+        assert_eq!(stage.key_set(ACME).await.kids().len(), 2, "{}", stage.story(ACME).await);
+        let is_held = |change: &Change| matches!(change, Change::Held { .. });
+        assert!(!changes(&stage).await.iter().any(is_held), "{tag_lag}: {}", stage.story(ACME).await);
+        stage.assert_sound(ACME, "made").await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_standby_in_secrets_manager_is_made_once_whatever_becomes_of_the_answer() {
     let stage = Stage::with(settings(0)).await;

@@ -7,6 +7,7 @@ mod material;
 mod view;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -171,6 +172,13 @@ struct UntagKey {
     tag_keys: Vec<String>,
 }
 
+impl Key {
+    fn is_younger(&self, cx: &Context<'_>, lag: Duration) -> bool {
+        let lag = TimeDelta::from_std(lag).unwrap_or(TimeDelta::MAX);
+        cx.now - self.created < lag
+    }
+}
+
 impl Kms {
     /// Answers one call.
     pub(crate) fn handle(
@@ -180,6 +188,9 @@ impl Kms {
         input: &Value,
     ) -> Result<Value, ServiceError> {
         self.delete_what_is_due(cx.now);
+        if let Some(name) = input["KeyId"].as_str() {
+            self.see(cx, operation, name)?;
+        }
         match operation {
             "CreateKey" => self.create_key(cx, parse(input)?),
             "DescribeKey" => self.describe_key(cx, &parse(input)?),
@@ -438,6 +449,15 @@ impl Kms {
         self.keys.get(id).ok_or_else(|| no_such_key(cx, id))
     }
 
+    /// Whether that operation does not know the key yet.
+    fn see(&self, cx: &Context<'_>, operation: &str, name: &str) -> Result<(), ServiceError> {
+        let lag = cx.settings.kms_unseen.get(operation).copied().unwrap_or_default();
+        match self.key(cx, name) {
+            Ok(key) if key.is_younger(cx, lag) => Err(no_such_key(cx, &key.id)),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     fn key_mut(&mut self, cx: &Context<'_>, name: &str) -> Result<&mut Key, ServiceError> {
         let id = self.key(cx, name)?.id.clone();
         self.keys.get_mut(&id).ok_or_else(|| no_such_key(cx, &id))
@@ -459,7 +479,7 @@ impl Kms {
         let named = |value: Value| value.as_str().map(str::to_owned).unwrap_or_default();
         Some(About {
             arn: key_arn(cx, &key.id),
-            tags: key.tags.clone(),
+            tags: if key.is_younger(cx, cx.settings.kms_tag_lag) { BTreeMap::new() } else { key.tags.clone() },
             spec: named(json!(key.spec)),
             usage: named(json!(key.spec.usage())),
         })
