@@ -19,7 +19,7 @@ use state::name::{CredentialName, Token};
 use state::policy::{PREFIX, Policy, Schedule};
 use uuid::Uuid;
 
-use crate::aws::api_keys::ApiKey;
+use crate::aws::api_keys::{ApiKey, SECRET_ID};
 use crate::aws::probe::Probe;
 use crate::aws::secrets::NewSecret;
 use crate::engine::{Engine, Errand};
@@ -109,7 +109,21 @@ pub async fn plan(
         taken.insert(item.secret.clone());
         items.push(item);
     }
+    let is_used = |probe: &str| items.iter().any(|item| item.probes().any(|used| used == probe));
+    if let Some(unused) = probes(terms).find(|probe| !items.is_empty() && !is_used(probe)) {
+        let rule =
+            "none of the keys is in a usage plan with that API and stage: their new keys would go into use unproven";
+        return Err(Stopped::Input(BadInput::Tag { tag: "probe", found: unused.to_owned(), rule }));
+    }
     Ok(items)
+}
+
+impl Item {
+    /// The probes that will try its new keys. Without any, they go into use unproven.
+    pub fn probes(&self) -> impl Iterator<Item = &str> {
+        let probes = self.tags.get("rotator:probe").map_or("", String::as_str);
+        probes.split_whitespace().filter(|probe| *probe != "none")
+    }
 }
 
 /// Does what was planned for one key. Repeating it is fine, after a crash as well.
@@ -155,6 +169,14 @@ async fn consider(
     terms: &Terms,
     taken: &BTreeSet<CredentialName>,
 ) -> Result<Item, Failure> {
+    if key.id == SECRET_ID {
+        let verdict = Verdict::Refused {
+            why: "its id is as long as a value, and may be one: it would be shown and recorded".into(),
+            remedy: "make another key for its owner, and delete this one".into(),
+        };
+        let secret = secret_name(&terms.secret_prefix, &key.name, None);
+        return Ok(Item { key: key.clone(), secret, plans: Vec::new(), tags: prefixed(&terms.tags), verdict });
+    }
     let claim = claim(engine, key).await?;
     let (secret, managed) = match &claim {
         Some((name, true)) => (name.clone(), true),
@@ -169,7 +191,15 @@ async fn consider(
     wishes.insert("probe".into(), if mine.is_empty() { "none".into() } else { mine.join(" ") });
     let refused = |why: String, remedy: &str| Verdict::Refused { why, remedy: remedy.to_owned() };
     let verdict = if managed {
-        Verdict::Managed
+        // A record stands for work that is done: it rotates by itself.
+        match engine.describe(secret.as_str()).await {
+            Ok(found) if !found.rotation_enabled && !found.deleted => Verdict::Adopt,
+            Ok(_) => Verdict::Managed,
+            Err(Failure::Input(bad @ BadInput::NoSecret(_))) => {
+                refused(bad.to_string(), "restore the secret, or let its keys be retired: SecretDeleted in the runbook")
+            }
+            Err(failure) => return Err(failure),
+        }
     } else if let Some((name, _)) = claim {
         refused(
             format!("its tag {CREDENTIAL_TAG} says that it belongs to {name}, whose records do not know it"),
@@ -284,6 +314,31 @@ async fn take(
     errand: &Errand<'_>,
     note: Option<&Note>,
 ) -> Result<(), Failure> {
+    let recorded = engine.records.load(&item.secret).await?;
+    // A try to rotate it may have left a hold, and nothing else.
+    let is_managed = recorded.as_ref().is_some_and(|credential| !credential.versions.is_empty());
+    if !is_managed {
+        record(engine, item, recorded, errand, note).await?;
+    }
+    // What is recorded and does not rotate is not under management yet, or not any more.
+    let secret = engine.describe(item.secret.as_str()).await?;
+    if !secret.rotation_enabled {
+        let credential = engine.records.load(&item.secret).await?;
+        let credential = credential.unwrap_or_else(|| Credential::empty(item.secret.clone(), &secret.arn));
+        let token = credential.next_token("schedule");
+        engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, &terms.schedule).await?;
+    }
+    Ok(())
+}
+
+/// The secret, and the first record of it.
+async fn record(
+    engine: &Engine,
+    item: &Item,
+    recorded: Option<Credential>,
+    errand: &Errand<'_>,
+    note: Option<&Note>,
+) -> Result<(), Failure> {
     let vanished = || Hold::new(HoldReason::KeyVanished, format!("key {} was deleted", item.key.id));
     let value = engine.api_keys.value(&item.key.id).await?.ok_or_else(vanished)?;
     let wishes =
@@ -316,36 +371,63 @@ async fn take(
     let new = NewSecret { name, token: &carrier, description: &description, document: &document, tags: &item.tags };
     match engine.secrets.create(&new).await {
         Ok(_) => {}
-        // Ours from before a crash, or somebody else's: its current version tells.
         Err(failed) if failed.fault == Fault::Conflict => {}
         Err(failed) => return Err(failed.into()),
     }
+    // New, ours from before a crash, or somebody else's: the same name, token and value are no conflict.
+    see_ours(engine, &new).await?;
     let secret = engine.describe(name).await?;
     if secret.holder(AWSCURRENT) != Some(&carrier) {
         let rule = format!("the secret {name} exists and holds something else: choose another --secret-prefix");
         return Err(BadInput::Argument { what: "the secret's name", rule }.into());
     }
-    // A try to rotate it may have left a hold, and nothing else.
-    let recorded = engine.records.load(&item.secret).await?;
-    let recorded = recorded.unwrap_or_else(|| Credential::empty(item.secret.clone(), &secret.arn));
-    if recorded.versions.is_empty() {
-        let change = Change::Adopted {
-            generation: 1,
-            carrier,
-            provider: found(&item.key.id, &item.key.name, &item.plans),
-            policy: wishes,
-            fingerprint,
-        };
-        let commit = recorded.apply(change, &engine.stamp(errand, note.cloned()));
-        engine.store(commit.expect("the first generation of a credential without any")).await?;
-    }
-    if !secret.rotation_enabled {
-        engine
-            .secrets
-            .schedule(&secret.arn, &derived(&item.key.id, "schedule"), &terms.function_arn, &terms.schedule)
-            .await?;
-    }
+    let change = Change::Adopted {
+        generation: 1,
+        carrier,
+        provider: found(&item.key.id, &item.key.name, &item.plans),
+        policy: wishes,
+        fingerprint,
+    };
+    let credential = recorded.unwrap_or_else(|| Credential::empty(item.secret.clone(), &secret.arn));
+    let commit = credential.apply(change, &engine.stamp(errand, note.cloned()));
+    engine.store(commit.expect("the first generation of a credential without any")).await?;
     Ok(())
+}
+
+/// Sees that a secret that is there already is in everything what this command would have made: its name proves nothing,
+/// and consumers and rotations go by all the rest.
+async fn see_ours(engine: &Engine, new: &NewSecret<'_>) -> Result<(), Failure> {
+    let found = engine.secrets.particulars(new.name).await?;
+    let ours = |tags: &BTreeMap<String, String>| -> BTreeMap<String, String> {
+        tags.iter()
+            .filter(|(tag, _)| tag.starts_with(PREFIX))
+            .map(|(tag, value)| (tag.clone(), value.clone()))
+            .collect()
+    };
+    let (asked, present) = (ours(new.tags), ours(&found.tags));
+    let tags: BTreeSet<&String> = asked.keys().chain(present.keys()).collect();
+    let mut differs: Vec<String> = tags
+        .into_iter()
+        .filter(|tag| asked.get(*tag) != present.get(*tag))
+        .map(|tag| format!("the tag {tag}"))
+        .collect();
+    let value = engine.secrets.value(new.name, new.token).await?;
+    if !value.is_some_and(|value| value.same_as(new.document)) {
+        differs.push("the value".into());
+    }
+    if let Some(key) = found.encrypted_by {
+        differs.push(format!("the encryption key {key}"));
+    }
+    if differs.is_empty() {
+        return Ok(());
+    }
+    let rule = format!(
+        "the secret {} exists, and is not what this would make: {} differ. Find out who made it; if it is left from an \
+         earlier try with other terms, repeat those or delete it; otherwise choose another --secret-prefix",
+        new.name,
+        differs.join(", ")
+    );
+    Err(BadInput::Argument { what: "the secret's name", rule }.into())
 }
 
 fn derived(key: &str, what: &str) -> Token {

@@ -186,6 +186,9 @@ pub async fn on_demand(
 ) -> Result<Rotated, Stopped> {
     let (credential, secret) = look(engine, name, errand).await?;
     usable(&credential, &secret)?;
+    if !secret.rotation_enabled {
+        return Err(Stopped::Refused(Refusal::RotationDisabled));
+    }
     let secret = tidy(engine, &credential, secret, errand).await?;
     check(engine, &credential, &secret, errand).await?;
     let held = credential.head.held.iter().chain(credential.candidate().and_then(|version| version.held.as_ref()));
@@ -193,7 +196,7 @@ pub async fn on_demand(
         tell(Milestone::Holding { hold: held.hold.clone() });
     }
     let token = find_or_begin(engine, credential, secret, errand, tell).await?;
-    let version = follow(engine, name, &token, errand, tell).await?;
+    let version = follow(engine, name, &token, STILL, errand, tell).await?;
     Ok(Rotated { credential: name.clone(), generation: version.generation, token, compromised: Vec::new() })
 }
 
@@ -207,7 +210,7 @@ async fn find_or_begin(
 ) -> Result<Token, Stopped> {
     let (mut told, mut rejected) = (None::<Token>, false);
     let before = credential.head.current;
-    let mut standing = Standing::default();
+    let mut standing = Standing::new(STILL);
     loop {
         // What was pending a moment ago, ours or another's, may be over: that was the rotation.
         if let Some(current) = credential.current().filter(|_| told.is_some() || rejected)
@@ -265,10 +268,8 @@ pub async fn emergency(
             break (token, compromised);
         }
         if pending(&secret) == Some(&token) {
-            // It waited for what an emergency does not wait for.
-            if credential.by_carrier(&token).is_none() {
-                nudge(engine, &credential, errand).await?;
-            }
+            // It waited for what an emergency does not wait for, or for the next try.
+            nudge(engine, &credential, errand).await?;
             break (token, compromised);
         }
         match begin(engine, &credential, &token, errand).await {
@@ -285,7 +286,8 @@ pub async fn emergency(
         }
     };
     tell(Milestone::Begun { token: token.clone() });
-    let version = follow(engine, name, &token, errand, tell).await?;
+    // Whatever held the old key's rotation may be over: an emergency waits for the next try.
+    let version = follow(engine, name, &token, SILENCE, errand, tell).await?;
     if let Some(until) = version.strange_until().filter(|until| *until > engine.ports.clock.now()) {
         let published = version.published.unwrap_or(version.created);
         tell(Milestone::Strange { generation: version.generation, published, until });
@@ -316,9 +318,6 @@ fn usable(credential: &Credential, secret: &Secret) -> Result<(), Stopped> {
             state::hold::HoldReason::SecretDeleted,
             "the secret is scheduled for deletion",
         )));
-    }
-    if !secret.rotation_enabled {
-        return Err(Stopped::Refused(Refusal::RotationDisabled));
     }
     Ok(())
 }
@@ -408,11 +407,12 @@ async fn follow(
     engine: &Engine,
     name: &CredentialName,
     token: &Token,
+    still: TimeDelta,
     errand: &Errand<'_>,
     tell: Tell<'_>,
 ) -> Result<Version, Stopped> {
     let mut place = None;
-    let mut standing = Standing::default();
+    let mut standing = Standing::new(still);
     loop {
         let (credential, secret) = look(engine, name, errand).await?;
         let version = credential.by_carrier(token);
@@ -445,23 +445,29 @@ async fn follow(
 }
 
 /// A hold that a person looks at: it counts when it was met again, or when nothing has moved under it for a while.
-#[derive(Default)]
 struct Standing {
+    /// How long nothing may move.
+    still: TimeDelta,
     /// The hold that was there at the first look.
     first: Option<Option<Held>>,
     /// The last revision that was seen, and since when.
-    still: Option<(u64, Time)>,
+    last: Option<(u64, Time)>,
 }
 
 impl Standing {
+    fn new(still: TimeDelta) -> Self {
+        Self { still, first: None, last: None }
+    }
+
     fn see(&mut self, held: Option<&Held>, credential: &Credential, now: Time) -> Result<(), Stopped> {
         let first = self.first.get_or_insert_with(|| held.cloned());
         let revision = credential.head.revision;
-        let (_, since) =
-            *self.still.insert(self.still.filter(|(seen, _)| *seen == revision).unwrap_or((revision, now)));
+        let (_, since) = *self.last.insert(self.last.filter(|(seen, _)| *seen == revision).unwrap_or((revision, now)));
         match held {
             // A hold from before may be over by now; one that is met again is recorded again.
-            Some(held) if first.as_ref() != Some(held) || since + STILL <= now => Err(Stopped::Held(held.hold.clone())),
+            Some(held) if first.as_ref() != Some(held) || since + self.still <= now => {
+                Err(Stopped::Held(held.hold.clone()))
+            }
             Some(_) | None => Ok(()),
         }
     }

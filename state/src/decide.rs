@@ -323,7 +323,10 @@ impl Action {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Rotation is off.
-    #[error("rotation is not enabled for this secret: configure it with RotateSecret, or `rotator adopt`")]
+    #[error(
+        "rotation is switched off for this secret: `aws secretsmanager rotate-secret --no-rotate-immediately --secret-id` \
+         and its name switches it on again; an emergency does that by itself"
+    )]
     RotationDisabled,
     /// Secrets Manager does not know the token.
     #[error(

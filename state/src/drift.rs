@@ -148,6 +148,8 @@ pub enum Finding {
         /// Generations whose keys are not destroyed.
         live: Vec<u32>,
     },
+    /// Its rotation is switched off: it does not rotate by itself, and no rotation can be begun.
+    RotationOff,
     /// Consumers read a proved candidate, and the records don't say so.
     PromotionUntold {
         /// Which version.
@@ -377,9 +379,12 @@ pub fn examine(credential: &Credential, secret: &Secret, inventory: &Inventory, 
         return if live.is_empty() { Vec::new() } else { vec![Finding::SecretDeleted { live }] };
     }
     let mut found = Vec::new();
+    if !secret.rotation_enabled && !credential.versions.is_empty() {
+        found.push(Finding::RotationOff);
+    }
     found.extend(current(credential, secret, inventory));
     // The label of a rotation that is over stays on its version and blocks nothing, as long as that one is current.
-    let comes_back = found.first().and_then(Finding::back_to).cloned();
+    let comes_back = found.last().and_then(Finding::back_to).cloned();
     let pending = pending(credential, secret, inventory);
     found.extend(pending.filter(|_| comes_back.is_none() || comes_back.as_ref() != secret.holder(AWSPENDING)));
     found.extend(left_behind(credential, secret, now));

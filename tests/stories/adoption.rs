@@ -1,9 +1,13 @@
 //! Keys that were there before this service are taken under management.
 
+use aws_sdk_secretsmanager::types::Tag;
 use rotator::adoption::{self, Item, Selection, Verdict};
 use rotator::failure::chain;
+use rotator::mend::look;
 use rotator::rotate::{Milestone, on_demand};
+use state::drift::{Finding, Scope};
 use state::lifecycle::State;
+use state::name::{CredentialName, Token};
 
 use crate::harness::{ACME, API, Stage};
 
@@ -201,8 +205,10 @@ async fn a_probe_is_kept_for_the_keys_that_are_in_its_stage() {
     let (id, _) = stage.key("acme").await;
     stage.detach(&id, &stage.plan).await;
     stage.attach(&id, &beta).await;
-    let items = take(&stage, &Selection::Id(id)).await;
-    assert_eq!(items[0].tags["rotator:probe"], "none");
+    stage.key("globex").await;
+    let items = take(&stage, &Selection::All).await;
+    let acme = items.iter().find(|item| item.key.id == id).expect("planned");
+    assert_eq!(acme.tags["rotator:probe"], "none");
     stage.rotate(ACME).await;
     stage.assert_rotated();
     assert!(stage.load(ACME).await.versions[&2].is_unproven(), "shown as such for good");
@@ -240,4 +246,114 @@ async fn a_key_under_management_is_not_adopted_again_under_another_name() {
     let stopped = adoption::adopt(&engine, &items[0], &terms, &stage.errand(), None).await.expect_err("refused");
     assert!(chain(&stopped).contains("is under management already, as partner/acme"), "{}", chain(&stopped));
     assert_eq!(stage.world().await, before, "nothing was changed");
+}
+
+/// The secret that adoption would make, made first: with other tags, with another value beside the key, under another
+/// encryption key. Its version carries the very token that adoption derives.
+async fn made_first(stage: &Stage, id: &str, value: &str, tags: &[(&str, &str)], key: Option<String>) {
+    let token = Token::derived(&format!("adopt api key {id}"));
+    let made = stage.secrets_manager().create_secret().name(ACME).client_request_token(token.as_str());
+    let tags = tags.iter().map(|(tag, value)| Tag::builder().key(*tag).value(*value).build()).collect();
+    made.secret_string(value).set_tags(Some(tags)).set_kms_key_id(key).send().await.expect("made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_somebody_made_first_is_adopted_only_if_it_is_the_same_in_everything() {
+    const TAGS: [(&str, &str); 4] = [
+        ("rotator:kind", "api-gateway-key"),
+        ("rotator:overlap", "P1D"),
+        ("rotator:soak", "P1D"),
+        ("rotator:probe", "a1b2c3/prod/ping"),
+    ];
+    let theirs = [("rotator:kind", "api-gateway-key"), ("rotator:overlap", "PT0S"), ("rotator:probe", "none")];
+    let ours = |value: &str, endpoint: &str| {
+        format!(r#"{{"apiKey":"{value}","endpoint":"https://{endpoint}/prod","provider":"api-gateway"}}"#)
+    };
+    let host = format!("{API}.execute-api.eu-west-1.amazonaws.com");
+    for (endpoint, tags, encrypted, said) in [
+        ("mallory.example", &TAGS[..], false, "the value"),
+        (host.as_str(), &theirs[..], false, "the tag rotator:overlap, the tag rotator:probe, the tag rotator:soak"),
+        (host.as_str(), &TAGS[..], true, "the encryption key"),
+    ] {
+        let stage = Stage::new().await;
+        let (id, value) = stage.key("acme").await;
+        let key = match encrypted {
+            true => stage.kms().create_key().send().await.expect("made").key_metadata.and_then(|key| key.arn),
+            false => None,
+        };
+        made_first(&stage, &id, &ours(&value, endpoint), tags, key).await;
+        let (engine, terms, errand) = (stage.engine_unhurt(), terms(&stage), stage.errand());
+        let items = plan(&stage, &Selection::Id(id)).await;
+        let before = stage.world().await;
+        let refused = adoption::adopt(&engine, &items[0], &terms, &errand, None).await.expect_err("a stranger's");
+        assert!(chain(&refused).contains(said), "{}", chain(&refused));
+        assert!(!chain(&refused).contains(&value));
+        assert_eq!(stage.world().await, before, "nothing is recorded of it, and nothing is scheduled");
+    }
+    // Left from a try that did not come to its end.
+    let stage = Stage::new().await;
+    let (id, value) = stage.key("acme").await;
+    made_first(&stage, &id, &ours(&value, &host), &TAGS, None).await;
+    take(&stage, &Selection::Id(id)).await;
+    stage.rotate(ACME).await;
+    stage.assert_rotated();
+}
+
+/// A record stands for work that is done: what does not rotate by itself is not under management.
+#[tokio::test(start_paused = true)]
+async fn adoption_goes_on_where_rotation_was_not_switched_on_or_is_off_again() {
+    let stage = Stage::new().await;
+    let (id, _) = stage.key("acme").await;
+    // A wrong function ARN is the commonest first mistake.
+    let (engine, errand) = (stage.engine_unhurt(), stage.errand());
+    let wrong = adoption::Terms {
+        function_arn: "arn:aws:lambda:eu-west-1:123456789012:function:rotatoin".into(),
+        ..terms(&stage)
+    };
+    let items = plan(&stage, &Selection::Id(id.clone())).await;
+    adoption::adopt(&engine, &items[0], &wrong, &errand, None).await.expect_err("there is no such function");
+    for how in ["never switched on", "switched off"] {
+        let found = look(&engine, &CredentialName::parse(ACME).expect("a name"), Scope::All, None, &errand).await;
+        let found: Vec<&str> = found.expect("examined").findings.iter().map(Finding::word).collect();
+        assert_eq!(found, ["RotationOff"], "{how}");
+        let items = take(&stage, &Selection::Id(id.clone())).await;
+        assert_eq!(items[0].verdict, Verdict::Adopt, "{how}: it goes on");
+        assert_eq!(plan(&stage, &Selection::Id(id.clone())).await[0].verdict, Verdict::Managed, "{how}");
+        stage.rotate(ACME).await;
+        stage.assert_rotated();
+        stage.secrets_manager().cancel_rotate_secret().secret_id(ACME).send().await.expect("cancelled");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_id_may_be_its_value_is_refused_and_never_shown() {
+    let stage = Stage::new().await;
+    let made = stage.api_gateway().create_api_key().name("old").value("keyOf2016keyOf2016keyOf2016").enabled(true);
+    let value = made.generate_distinct_id(false).send().await.expect("made").id.expect("an id");
+    assert_eq!(value, "keyOf2016keyOf2016keyOf2016");
+    let items = plan(&stage, &Selection::All).await;
+    assert!(matches!(&items[0].verdict, Verdict::Refused { why, .. } if why.contains("may be one")), "{items:?}");
+    assert!(!format!("{items:?}").contains(&value), "{items:?}");
+    let said = stage.command(&["adopt", "--all"]).await;
+    assert!(!format!("{said:?}").contains(&value), "{said:?}");
+    let said = stage.command(&["reconcile"]).await;
+    assert!(!format!("{said:?}").contains(&value), "{said:?}");
+    // In a secret that was declared by its tags, the first rotation meets it.
+    let arn = stage.secret(ACME, &crate::harness::document(&value), &crate::harness::Terms::default()).await;
+    stage.rotate(&arn).await;
+    let failure = stage.failure();
+    assert_eq!(failure.error_type, "Held.Rejected");
+    assert!(!failure.error_message.contains(&value), "{}", failure.error_message);
+    assert!(!stage.story(ACME).await.contains(&value));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_fits_no_key_is_refused() {
+    let stage = Stage::new().await;
+    stage.key("acme").await;
+    let mut terms = terms(&stage);
+    terms.tags.insert("probe".into(), format!("{API}/prdo/ping"));
+    let refused = adoption::plan(&stage.engine_unhurt(), &Selection::All, &terms, &stage.errand()).await;
+    let said = chain(&refused.expect_err("it fits nothing"));
+    assert!(said.contains("prdo") && said.contains("unproven"), "{said}");
 }

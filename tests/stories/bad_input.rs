@@ -231,7 +231,7 @@ async fn rotation_that_is_not_enabled() {
     let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
     stage.rotate(&arn).await;
     stage.secrets_manager().cancel_rotate_secret().secret_id(&arn).send().await.expect("cancelled");
-    let said = ["rotation is not enabled", "configure it with RotateSecret, or `rotator adopt`"];
+    let said = ["rotation is switched off", "aws secretsmanager rotate-secret --no-rotate-immediately"];
     assert_says(&by_command(&stage).await, &said);
     let before = stage.world().await;
     let error = stage.step("createSecret", &arn, NOBODY).await.expect_err("refused");

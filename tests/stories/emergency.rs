@@ -435,6 +435,17 @@ async fn a_key_that_was_deleted_disabled_or_detached_by_hand_does_not_hold_its_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_emergency_switches_rotation_on_again() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    stage.secrets_manager().cancel_rotate_secret().secret_id(&arn).send().await.expect("cancelled");
+    stage.aws.on_label_event("retirement");
+    let (rotated, _) = declare(&stage, Compromised::All).await;
+    assert_eq!((rotated.generation, rotated.compromised), (3, vec![1, 2]));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[2], "over").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_order_whose_token_secrets_manager_will_not_take_again_gets_another_token() {
     let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
     stage.aws.on_label_event("retirement");

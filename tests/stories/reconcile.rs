@@ -393,6 +393,11 @@ async fn a_secret_that_is_deleted_while_its_keys_live_is_only_told() {
     let said = told(&stage, "SecretDeleted").await;
     assert!(said.contains(&format!("aws secretsmanager restore-secret --secret-id {ACME}")), "{said}");
     client.restore_secret().secret_id(&arn).send().await.expect("restored");
+    let said = told(&stage, "RotationOff").await;
+    let command = format!("aws secretsmanager rotate-secret --secret-id {ACME} --no-rotate-immediately");
+    assert!(said.contains(&command), "{said}");
+    client.rotate_secret().secret_id(&arn).rotate_immediately(false).send().await.expect("switched on");
+    stage.aws.settle().await;
     assert_eq!(found(&stage).await, []);
     client.delete_secret().secret_id(&arn).force_delete_without_recovery(true).send().await.expect("deleted");
     told(&stage, "SecretDeleted").await;

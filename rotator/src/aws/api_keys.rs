@@ -27,10 +27,21 @@ pub struct ApiKeys {
     pace: Option<(TimeDelta, Mutex<Time>)>,
 }
 
+/// What stands for an id that may be its key's value: of a key that was made with `generateDistinctId=false`, or in 2016.
+/// AWS's own examples show ids of 40 characters; all others have ten.
+pub const SECRET_ID: &str = "(an id that may be the key itself)";
+/// API Gateway's ids are ten characters, its values at least twenty: an id that long is taken for a value.
+const SHORTEST_VALUE: usize = 20;
+
+/// What may be told of an id.
+fn told(id: &str) -> &str {
+    if id.len() >= SHORTEST_VALUE { SECRET_ID } else { id }
+}
+
 /// A key, without its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiKey {
-    /// API Gateway's id.
+    /// API Gateway's id; [`SECRET_ID`] if nobody may see that.
     pub id: String,
     /// Its name; many keys may have the same.
     pub name: String,
@@ -71,9 +82,6 @@ pub struct NewKey<'a> {
 /// What keys used in a plan, day by day.
 pub type Use = BTreeMap<String, BTreeMap<NaiveDate, KeyUse>>;
 
-/// API Gateway's ids are ten characters, its values at least twenty.
-const SHORTEST_VALUE: usize = 20;
-
 impl ApiKeys {
     /// At full speed.
     pub fn new(config: &SdkConfig, ports: Ports) -> Self {
@@ -92,14 +100,16 @@ impl ApiKeys {
         self.turn().await;
         match self.client.get_api_key().api_key(id).include_value(false).send().await {
             Ok(found) => Ok(Some(ApiKey {
-                id: found.id.unwrap_or_default(),
+                id: told(&found.id.unwrap_or_default()).to_owned(),
                 name: found.name.unwrap_or_default(),
                 description: found.description,
                 customer_id: found.customer_id,
                 enabled: found.enabled,
                 tags: found.tags.unwrap_or_default().into_iter().collect(),
             })),
-            Err(error) => none_if_missing(failed("apigateway:GET", &format!("/apikeys/{id}"), Answer::Open, error)),
+            Err(error) => {
+                none_if_missing(failed("apigateway:GET", &format!("/apikeys/{}", told(id)), Answer::Open, error))
+            }
         }
     }
 
@@ -108,7 +118,9 @@ impl ApiKeys {
         self.turn().await;
         match self.client.get_api_key().api_key(id).include_value(true).send().await {
             Ok(found) => Ok(found.value.map(SecretValue::new)),
-            Err(error) => none_if_missing(failed("apigateway:GET", &format!("/apikeys/{id}"), Answer::Veiled, error)),
+            Err(error) => {
+                none_if_missing(failed("apigateway:GET", &format!("/apikeys/{}", told(id)), Answer::Veiled, error))
+            }
         }
     }
 
@@ -165,7 +177,7 @@ impl ApiKeys {
             keys.extend(page.items.unwrap_or_default().into_iter().map(|key| {
                 let value = key.value.map(SecretValue::new);
                 let key = ApiKey {
-                    id: key.id.unwrap_or_default(),
+                    id: told(&key.id.unwrap_or_default()).to_owned(),
                     name: key.name.unwrap_or_default(),
                     description: key.description,
                     customer_id: key.customer_id,
@@ -187,8 +199,10 @@ impl ApiKeys {
         let patch = PatchOperation::builder().op(Op::Replace).path("/enabled").value(enabled.to_string()).build();
         match self.client.update_api_key().api_key(id).patch_operations(patch).send().await {
             Ok(_) => Ok(true),
-            Err(error) => none_if_missing(failed("apigateway:PATCH", &format!("/apikeys/{id}"), Answer::Open, error))
-                .map(|found: Option<()>| found.is_some()),
+            Err(error) => {
+                none_if_missing(failed("apigateway:PATCH", &format!("/apikeys/{}", told(id)), Answer::Open, error))
+                    .map(|found: Option<()>| found.is_some())
+            }
         }
     }
 
@@ -197,8 +211,10 @@ impl ApiKeys {
         self.turn().await;
         match self.client.delete_api_key().api_key(id).send().await {
             Ok(_) => Ok(()),
-            Err(error) => none_if_missing(failed("apigateway:DELETE", &format!("/apikeys/{id}"), Answer::Open, error))
-                .map(|_: Option<()>| ()),
+            Err(error) => {
+                none_if_missing(failed("apigateway:DELETE", &format!("/apikeys/{}", told(id)), Answer::Open, error))
+                    .map(|_: Option<()>| ())
+            }
         }
     }
 

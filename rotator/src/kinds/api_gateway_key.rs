@@ -19,7 +19,7 @@ use state::hold::{Hold, HoldReason};
 use state::name::Token;
 use state::policy::Traces;
 
-use crate::aws::api_keys::{ApiKey, ApiKeys, NewKey, Plan};
+use crate::aws::api_keys::{ApiKey, ApiKeys, NewKey, Plan, SECRET_ID};
 use crate::aws::probe::{Probe, Prober, Recognition};
 use crate::failure::{BadInput, Failure, Fault};
 use crate::kind::{Case, Facts, Kind, ProviderKey, Sight};
@@ -131,6 +131,10 @@ impl Kind for ApiGatewayKey {
     async fn recognise(&self, document: &SecretValue, sight: &Sight<'_>) -> Result<Option<Facts>, Failure> {
         let Some(key) = self.key(document)? else { return Ok(None) };
         let Some(ApiKey { id, name, enabled, .. }) = self.keys.find("", &key).await? else { return Ok(None) };
+        if id == SECRET_ID {
+            let detail = "the key in the value has an id that may be the key itself: make another one for its owner";
+            return Err(Hold::new(HoldReason::Rejected, detail).into());
+        }
         if !enabled && !sight.is_ordered {
             return Err(disabled(&id));
         }

@@ -116,6 +116,7 @@ fn begin(finding: &Finding, credential: &Credential, inventory: &Inventory) -> D
         Finding::CleanUpOpen { .. }
         | Finding::SecretReplaced { .. }
         | Finding::SecretDeleted { .. }
+        | Finding::RotationOff
         | Finding::ForeignValue { .. }
         | Finding::KeyPendingDeletion { .. }
         | Finding::KeyDisabled { .. }
@@ -179,6 +180,7 @@ fn told(finding: &Finding, observed: &Observed) -> Option<Change> {
         | Finding::KeyEnabled { .. }
         | Finding::SecretReplaced { .. }
         | Finding::SecretDeleted { .. }
+        | Finding::RotationOff
         | Finding::PromotionUntold { .. }
         | Finding::NewCarrier { .. }
         | Finding::ForeignValue { .. }

@@ -30,9 +30,10 @@ impl Remedy {
 
 impl Finding {
     /// Every name, in the order in which findings are dealt with.
-    pub const WORDS: [&str; 27] = [
+    pub const WORDS: [&str; 28] = [
         "SecretReplaced",
         "SecretDeleted",
+        "RotationOff",
         "PromotionUntold",
         "NewCarrier",
         "ValueWiped",
@@ -65,6 +66,7 @@ impl Finding {
         match self {
             Self::SecretReplaced { .. } => "SecretReplaced",
             Self::SecretDeleted { .. } => "SecretDeleted",
+            Self::RotationOff => "RotationOff",
             Self::PromotionUntold { .. } => "PromotionUntold",
             Self::NewCarrier { .. } => "NewCarrier",
             Self::ValueWiped { .. } => "ValueWiped",
@@ -99,7 +101,7 @@ impl Finding {
         let generation = |generation: &u32| format!("generation {generation}");
         match self {
             Self::SecretReplaced { found } => found.clone(),
-            Self::SecretDeleted { .. } => "the secret".into(),
+            Self::SecretDeleted { .. } | Self::RotationOff => "the secret".into(),
             Self::NewCarrier { carrier, .. }
             | Self::ValueWiped { carrier, .. }
             | Self::ForeignValue { carrier, .. } => {
@@ -147,6 +149,7 @@ impl Finding {
             self,
             Self::SecretReplaced { .. }
                 | Self::SecretDeleted { .. }
+                | Self::RotationOff
                 | Self::PromotionUntold { .. }
                 | Self::NewCarrier { .. }
                 | Self::ValueWiped { .. }
@@ -191,6 +194,10 @@ impl Finding {
             Self::SecretReplaced { .. } => {
                 person("adopt the new secret under another name, or restore the old one".into())
             }
+            Self::RotationOff => person(format!(
+                "if that was a mistake, `aws secretsmanager rotate-secret --secret-id {name} --no-rotate-immediately`: its \
+                 function and its schedule are those from before"
+            )),
             Self::SecretDeleted { .. } => person(format!(
                 "if that was a mistake, `aws secretsmanager restore-secret --secret-id {name}`, while it can be restored"
             )),
@@ -314,6 +321,9 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SecretReplaced { found } => write!(f, "the secret of that name is another one now: {found}"),
+            Self::RotationOff => f.write_str(
+                "rotation is switched off: it does not rotate by itself, and nobody can begin a rotation of it",
+            ),
             Self::SecretDeleted { live } => {
                 write!(f, "the secret is deleted or scheduled to be, and the keys of generations {live:?} live")
             }

@@ -43,7 +43,7 @@ struct CreateApiKey {
     enabled: bool,
     value: Option<String>,
     customer_id: Option<String>,
-    /// Deprecated: `false` would make the id the value.
+    /// Deprecated: `false` makes the id the value.
     generate_distinct_id: Option<bool>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
@@ -52,16 +52,14 @@ struct CreateApiKey {
 impl ApiGateway {
     pub(super) fn create_api_key(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
         let input: CreateApiKey = call.body()?;
-        if input.generate_distinct_id == Some(false) {
-            return Err(bad_request("generateDistinctId=false is not modelled by the embedded AWS"));
-        }
         check_name(input.name.as_deref())?;
         check_tags(&input.tags)?;
         let value = match input.value {
             Some(value) => checked_value(value)?,
             None => draw_value(cx),
         };
-        let id = self.insert_key(cx, value)?;
+        let id = if input.generate_distinct_id == Some(false) { value.clone() } else { cx.short_id(10) };
+        self.insert_key(cx, &id, value)?;
         let key = self.keys.get_mut(&id).ok_or_else(no_such_key)?;
         key.name = input.name;
         key.description = input.description;
@@ -162,7 +160,11 @@ impl ApiGateway {
         }
         let id = match self.values.get(&row.value) {
             Some(id) => id.clone(),
-            None => self.insert_key(cx, row.value.clone())?,
+            None => {
+                let id = cx.short_id(10);
+                self.insert_key(cx, &id, row.value.clone())?;
+                id
+            }
         };
         let key = self.keys.get_mut(&id).ok_or_else(no_such_key)?;
         key.name = Some(row.name.clone());
@@ -178,19 +180,18 @@ impl ApiGateway {
     }
 
     /// A new key with that value and nothing else.
-    fn insert_key(&mut self, cx: &mut Context<'_>, value: String) -> Result<String, ServiceError> {
+    fn insert_key(&mut self, cx: &Context<'_>, id: &str, value: String) -> Result<(), ServiceError> {
         if self.values.contains_key(&value) {
             return Err(conflict("API Key already exists"));
         }
         if self.keys.len() >= MOST_KEYS {
             return Err(limit_exceeded(format!("an account can have {MOST_KEYS} API keys in a Region")));
         }
-        let id = cx.short_id(10);
-        self.values.insert(value.clone(), id.clone());
+        self.values.insert(value.clone(), id.to_owned());
         self.keys.insert(
-            id.clone(),
+            id.to_owned(),
             ApiKey {
-                id: id.clone(),
+                id: id.to_owned(),
                 name: None,
                 value,
                 description: None,
@@ -202,7 +203,7 @@ impl ApiGateway {
                 plans: BTreeSet::new(),
             },
         );
-        Ok(id)
+        Ok(())
     }
 
     /// Sends the data plane what is now true of a key.

@@ -11,7 +11,7 @@ use state::name::CredentialName;
 use state::policy::PREFIX;
 
 use crate::context::Context;
-use crate::output::{Look, Out, View, harmless, listed, table};
+use crate::output::{Look, Out, View, counted, harmless, listed, table};
 use crate::trouble::{ErrorBody, Outcome, Trouble};
 
 /// Take API keys, signing keys and webhook secrets under management
@@ -284,6 +284,15 @@ impl View for AdoptView {
         }
         let count = |word| self.keys.iter().filter(|key| key.word() == word).count();
         let (refused, managed) = (count("refused"), count("managed"));
+        let is_unproven = |key: &&KeyView| {
+            ["adopt", "adopted"].contains(&key.word())
+                && key.tags.get("rotator:probe").is_some_and(|probe| probe == "none")
+        };
+        let unproven = self.keys.iter().filter(is_unproven).count();
+        if unproven > 0 {
+            let keys = counted(unproven, "key");
+            page.push_str(&format!("{keys} without a probe: the new keys will go into use unproven\n"));
+        }
         page.push_str(&if self.applied {
             let (failed, left) = (count("failed"), count("adopt"));
             let left = if left > 0 { format!(", {left} not begun: run the same command again") } else { String::new() };
