@@ -535,8 +535,11 @@ async fn clear_the_way(
             let change = give_up(&credential, version, Abandonment::Fenced);
             match engine.commit(&credential, change, &engine.stamp(errand, Some(note.clone()))).await {
                 Ok(_) => {}
-                // It moved after all.
-                Err(Stopped::Failed(_)) => continue,
+                // It moved after all, or the records can't be reached.
+                Err(Stopped::Failed(_)) => {
+                    rest(engine, errand, "the pending rotation could not be fenced off yet").await?;
+                    continue;
+                }
                 Err(stopped) => return Err(stopped),
             }
         }

@@ -13,6 +13,9 @@ use state::name::CredentialName;
 use crate::harness::faults::{Fault, Hurt, Onlooker};
 use crate::harness::{PausedClock, Which};
 
+/// In bytes. A life's trace is some hundred kilobytes; somebody goes round in circles whose is that much longer.
+const LONGEST: usize = 20_000_000;
+
 /// Every act, every call of a function or a command, and what the records say after each step.
 ///
 /// Nothing stands in it that is drawn outside the seed: no token that the SDK made up, no name of a key that follows
@@ -31,7 +34,13 @@ impl Trace {
     /// One line, with the time before it.
     pub fn say(&self, line: &str) {
         let at = self.clock.now().format("%m-%d %H:%M:%S%.3f");
-        writeln!(lock(&self.lines), "{at}  {line}").expect("text takes any text");
+        let mut lines = lock(&self.lines);
+        writeln!(lines, "{at}  {line}").expect("text takes any text");
+        if lines.len() > LONGEST {
+            let end: Vec<&str> = lines.lines().rev().take(80).collect();
+            let end: Vec<&str> = end.into_iter().rev().collect();
+            panic!("it comes to no end:\n{}", end.join("\n"));
+        }
     }
 
     pub fn text(&self) -> String {
