@@ -28,6 +28,8 @@ pub struct Config {
     /// `ROTATOR_USAGE_LAG`: how long AWS may take to tell of a key's use, as an ISO 8601 duration. Default `PT1H`:
     /// nobody says how late `GetUsage` is, and `GetKeyLastUsage` is about an hour late.
     pub usage_lag: Period,
+    /// `ROTATOR_SIGNER_ACCOUNTS`: the accounts besides the secret's own whose roles `rotator:signers` may name.
+    pub signer_accounts: Vec<String>,
 }
 
 /// A setting that can't be used.
@@ -50,6 +52,7 @@ impl Default for Config {
             jwks_url: None,
             control_plane_share: 20,
             usage_lag: Period::hours(1),
+            signer_accounts: Vec::new(),
         }
     }
 }
@@ -91,19 +94,26 @@ impl Config {
                     rule: "write an ISO 8601 duration, for instance PT1H",
                 })?,
             },
+            signer_accounts: read("ROTATOR_SIGNER_ACCOUNTS")
+                .map(|raw| raw.split_whitespace().map(str::to_owned).collect())
+                .unwrap_or_default(),
         };
         let bad = |name, found: &str, rule| Err(BadConfig { name, found: found.to_owned(), rule });
         let prefix = &config.key_prefix;
         if !(1..=8).contains(&prefix.len()) || !prefix.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return bad("ROTATOR_KEY_PREFIX", prefix, "write 1 to 8 letters and digits: API Gateway takes no others");
         }
-        if !config.execute_api.contains("{api}") || !config.execute_api.starts_with("http") {
-            return bad("ROTATOR_EXECUTE_API", &config.execute_api, "write a URL with {api} in it");
+        if !config.execute_api.contains("{api}") || !is_safe(&config.execute_api) {
+            let rule = "write an https URL with {api} in it; http only for this machine";
+            return bad("ROTATOR_EXECUTE_API", &config.execute_api, rule);
         }
-        if let Some(url) = &config.jwks_url
-            && !(url.starts_with("https://") || url.starts_with("http://"))
-        {
-            return bad("ROTATOR_JWKS_URL", url, "write the URL below which key sets are, https://..../v1/jwks");
+        if let Some(url) = config.jwks_url.as_ref().filter(|url| !is_safe(url)) {
+            let rule = "write the URL below which key sets are, https://..../v1/jwks; http only for this machine";
+            return bad("ROTATOR_JWKS_URL", url, rule);
+        }
+        let is_account = |account: &&String| account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+        if let Some(account) = config.signer_accounts.iter().find(|account| !is_account(account)) {
+            return bad("ROTATOR_SIGNER_ACCOUNTS", account, "write account ids of 12 digits, separated by spaces");
         }
         let name = &config.table;
         if !(3..=255).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
@@ -111,6 +121,16 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+/// Whether nobody on the way sees what is sent there: over TLS, or to this machine.
+fn is_safe(url: &str) -> bool {
+    let host = url.strip_prefix("http://").map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
+    let is_here = |host: &str| {
+        let name = host.rsplit_once(':').map_or(host, |(name, port)| if port.ends_with(']') { host } else { name });
+        ["127.0.0.1", "localhost", "[::1]"].contains(&name)
+    };
+    url.starts_with("https://") || host.is_some_and(is_here)
 }
 
 #[cfg(test)]
@@ -124,12 +144,25 @@ mod tests {
     }
 
     #[test]
+    fn plain_http_is_for_this_machine() {
+        for url in ["http://127.0.0.1:4566/{api}", "http://localhost/{api}", "http://[::1]:80/{api}", "https://{api}.x"]
+        {
+            assert!(Config::from(|asked| (asked == "ROTATOR_EXECUTE_API").then(|| url.to_owned())).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
     fn a_bad_setting_is_named() {
         for (name, value) in [
             ("ROTATOR_KEY_PREFIX", "krt_1"),
             ("ROTATOR_EXECUTE_API", "https://x"),
             ("ROTATOR_TABLE", "a b"),
             ("ROTATOR_JWKS_URL", "keys.example"),
+            ("ROTATOR_JWKS_URL", "http://keys.example/v1"),
+            ("ROTATOR_JWKS_URL", "http://localhost.example/v1"),
+            ("ROTATOR_EXECUTE_API", "http://{api}.example"),
+            ("ROTATOR_EXECUTE_API", "http://127.0.0.1.example/{api}"),
+            ("ROTATOR_SIGNER_ACCOUNTS", "123456789012 12345"),
             ("ROTATOR_CONTROL_PLANE_SHARE", "0"),
             ("ROTATOR_USAGE_LAG", "an hour"),
         ] {

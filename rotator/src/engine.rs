@@ -100,7 +100,12 @@ impl Engine {
             Box::new(ApiGatewayKey::new(api_keys.clone(), prober.clone(), witness, ports.clone(), prefix)),
             Box::new(WebhookSecret::new(ports.clone())),
             Box::new(JwtSigningKey::new(secrets.clone(), key_sets.clone())),
-            Box::new(KmsSigningKey::new(SigningKeys::new(config), key_sets.clone(), settings.usage_lag)),
+            Box::new(KmsSigningKey::new(
+                SigningKeys::new(config),
+                key_sets.clone(),
+                settings.usage_lag,
+                &settings.signer_accounts,
+            )),
         ];
         Self {
             records: Records::new(config, &settings.table),

@@ -45,12 +45,33 @@ pub struct KmsSigningKey {
     keys: SigningKeys,
     key_sets: KeySets,
     usage_lag: Period,
+    signer_accounts: Vec<String>,
 }
 
 impl KmsSigningKey {
-    /// With KMS, and the place where the public halves are published.
-    pub fn new(keys: SigningKeys, key_sets: KeySets, usage_lag: Period) -> Self {
-        Self { keys, key_sets, usage_lag }
+    /// With KMS, and the place where the public halves are published. `signer_accounts` is the setting
+    /// `ROTATOR_SIGNER_ACCOUNTS`.
+    pub fn new(keys: SigningKeys, key_sets: KeySets, usage_lag: Period, signer_accounts: &[String]) -> Self {
+        Self { keys, key_sets, usage_lag, signer_accounts: signer_accounts.to_vec() }
+    }
+
+    /// Whoever may write the tag chooses who signs, but only among the accounts that the stack's owner named.
+    fn wishes(&self, case: &Case<'_>) -> Result<Wishes, BadInput> {
+        let wishes = Wishes::read(case)?;
+        let account = |arn: &str| arn.split(':').nth(4).unwrap_or_default().to_owned();
+        let own = account(&case.credential.head.arn);
+        let is_known = |signer: &&String| {
+            let theirs = account(signer);
+            own.is_empty() || theirs == own || self.signer_accounts.contains(&theirs)
+        };
+        match wishes.signers.iter().find(|signer| !is_known(signer)) {
+            None => Ok(wishes),
+            Some(stranger) => Err(BadInput::Tag {
+                tag: "signers",
+                found: stranger.clone(),
+                rule: "roles of other accounts must be allowed by ROTATOR_SIGNER_ACCOUNTS (SignerAccounts of the stack)",
+            }),
+        }
     }
 }
 
@@ -108,7 +129,7 @@ impl Kind for KmsSigningKey {
     }
 
     async fn check(&self, case: &Case<'_>) -> Result<(), Failure> {
-        Wishes::read(case)?;
+        self.wishes(case)?;
         self.key_sets.location(&case.credential.head.name)?;
         match case.version {
             Some(standby) => self.see_usable(&standby.provider).await,
@@ -118,14 +139,14 @@ impl Kind for KmsSigningKey {
 
     /// The policy that the key is made with: KMS draws the rest.
     async fn draw(&self, case: &Case<'_>) -> Result<Option<SecretValue>, Failure> {
-        let wanted = self.wanted_policy(case, &Wishes::read(case)?).await?;
+        let wanted = self.wanted_policy(case, &self.wishes(case)?).await?;
         let wanted = wanted.unwrap_or_else(|| default_policy(&case.credential.head.arn));
         Ok(Some(SecretValue::new(canonical(&wanted))))
     }
 
     async fn mint(&self, case: &Case<'_>, drawn: Option<&SecretValue>) -> Result<Facts, Failure> {
         let policy = drawn.ok_or_else(|| Failure::NotYet("no policy is drawn up yet".into()))?;
-        let wishes = Wishes::read(case)?;
+        let wishes = self.wishes(case)?;
         let version = case.version();
         let incumbent = case.incumbent.and_then(|incumbent| incumbent.get("id"));
         let mut tags = match incumbent {
@@ -167,7 +188,7 @@ impl Kind for KmsSigningKey {
     }
 
     async fn equip(&self, case: &Case<'_>) -> Result<Facts, Failure> {
-        let algorithm = Wishes::read(case)?.algorithm;
+        let algorithm = self.wishes(case)?.algorithm;
         let key = id(&case.version().provider);
         let public = match self.keys.public_key(key).await {
             Ok(public) => public,
@@ -223,7 +244,7 @@ impl Kind for KmsSigningKey {
     /// Policy and grants as the incumbent has them by now, and the signers as they are declared by now: the standby was
     /// made a generation ago.
     async fn admit(&self, case: &Case<'_>, _: &SecretValue) -> Result<(Facts, Facts), Failure> {
-        let wishes = Wishes::read(case)?;
+        let wishes = self.wishes(case)?;
         let key = id(&case.version().provider);
         if let Some(wanted) = self.wanted_policy(case, &wishes).await? {
             let present = self.keys.policy(key).await?.unwrap_or_default();
@@ -248,7 +269,7 @@ impl Kind for KmsSigningKey {
     }
 
     async fn prove(&self, case: &Case<'_>, document: &SecretValue) -> Result<Proof, Failure> {
-        let wishes = Wishes::read(case)?;
+        let wishes = self.wishes(case)?;
         let signer = signer(document)?;
         let facts = case.version.map(|version| &version.provider).or(case.incumbent);
         // What a value names is used only if the records know it.
@@ -420,7 +441,7 @@ impl KmsSigningKey {
 
     /// The unrecorded keys with the tag of a version: those that can be what was asked for, and all others.
     async fn tagged(&self, case: &Case<'_>) -> Result<Tagged, Failure> {
-        let (version, wishes) = (case.version(), Wishes::read(case)?);
+        let (version, wishes) = (case.version(), self.wishes(case)?);
         let ids: BTreeSet<String> = version.ids().iter().map(Uuid::to_string).collect();
         let (mut ours, mut others) = (BTreeMap::new(), Vec::new());
         let since = version.created - SKEW;

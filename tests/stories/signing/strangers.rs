@@ -93,6 +93,23 @@ async fn a_standbys_secret_with_another_value_is_not_deleted() {
     assert!(stage.secrets_manager().describe_secret().secret_id(name).send().await.is_ok(), "it is not ours to delete");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_role_of_an_account_that_nobody_named_does_not_sign() {
+    let stage = Stage::new().await;
+    let stranger = "arn:aws:iam::999999999999:role/issuer";
+    let arn = stage.secret(ACME, "{}", &Terms::kms().with("signers", stranger)).await;
+    stage.rotate(&arn).await;
+    let failure = stage.failure();
+    assert_eq!(failure.error_type, "Held.Rejected", "{}", failure.error_message);
+    for said in [stranger, "ROTATOR_SIGNER_ACCOUNTS"] {
+        assert!(failure.error_message.contains(said), "{}", failure.error_message);
+    }
+    assert!(super::signing_keys(&stage).is_empty(), "no key is made");
+    stage.retag(&arn, "signers", "arn:aws:iam::123456789012:role/issuer").await;
+    stage.again(&arn).await;
+    stage.assert_rotated();
+}
+
 /// A key of a stranger's with the tags that a version's key will have. Its ARN.
 pub async fn same_tags(stage: &Stage, id: &str, policy: Option<String>) -> String {
     let tag = |key: &str, value: &str| Tag::builder().tag_key(key).tag_value(value).build().expect("a tag");
