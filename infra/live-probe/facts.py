@@ -90,7 +90,8 @@ FACTS = [
         "How is a key refused that is made up, missing, disabled?",
         "403 (INVALID_API_KEY); the header x-amzn-errortype is not described",
         GUIDE + "supported-gateway-response-types.html",
-        "403 with x-amzn-errortype ForbiddenException; anything else proves nothing",
+        "403 with x-amzn-errortype ForbiddenException, which firewalls answer as well: it counts only beside a key "
+        "that gets through",
     ),
     Fact(
         "duplicate-value",

@@ -46,6 +46,22 @@ pub trait Kind: Send + Sync + fmt::Debug {
         Traces::None
     }
 
+    /// The members of a value that are no key, besides the one that is.
+    fn members(&self) -> &'static [&'static str];
+
+    /// Sees that a value without a key is one for a first key to be made over: not one whose key this service does not
+    /// find, because that is in use and would never be rotated.
+    fn see_free(&self, document: &SecretValue) -> Result<(), Failure> {
+        let Some(member) = document.suspect(self.members()) else { return Ok(()) };
+        let detail = format!(
+            "the value has no key where {} has it, and its member {:?} may be one that is in use: move it to where the \
+             kind has it, or empty it",
+            self.name(),
+            member.escape_default().to_string()
+        );
+        Err(Hold::new(HoldReason::Rejected, detail).into())
+    }
+
     /// The key in a secret's value; `None` when the value has a place for one but no key in it yet.
     fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput>;
 

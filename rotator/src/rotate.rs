@@ -277,6 +277,10 @@ pub async fn emergency(
             // Somebody's rotation came between: it goes first. Or the token was used for a version that has lost its
             // label: nobody shows that one, so the order gets another token, once.
             Err(Stopped::Failed(Failure::Call(call))) if call.fault == Fault::Rejected => {
+                // `RotateSecret` switches rotation on again, if a function is configured.
+                if !look(engine, name, errand).await?.1.rotation_enabled {
+                    return Err(Stopped::Refused(Refusal::RotationDisabled));
+                }
                 if refused.is_none() && pending(&look(engine, name, errand).await?.1).is_none() {
                     refused = Some(token);
                 }
@@ -348,7 +352,10 @@ async fn check(engine: &Engine, credential: &Credential, secret: &Secret, errand
         match engine.secrets.value(&secret.arn, carrier).await {
             Ok(Some(document)) => match kind.key(&document)? {
                 Some(_) => Ok(()),
-                None => kind.check(&case).await,
+                None => {
+                    kind.see_free(&document)?;
+                    kind.check(&case).await
+                }
             },
             Ok(None) => Ok(()),
             // Whoever may start a rotation need not be allowed to read values.

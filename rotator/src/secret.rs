@@ -42,6 +42,14 @@ impl SecretValue {
         }
     }
 
+    /// The name of a member that may be a key, among all but those names; the empty name if the value is no JSON object. A
+    /// word of sixteen characters or more that is no URL may be one, and so may anything in PEM.
+    pub fn suspect(&self, known: &[&str]) -> Option<String> {
+        let Some(members) = self.members() else { return Some(String::new()) };
+        let unknown = members.into_iter().filter(|(name, _)| !known.contains(&name.as_str()));
+        unknown.filter(|(_, value)| may_be_a_key(value)).map(|(name, _)| name).next()
+    }
+
     /// Fixes the value without telling it, under an id that was drawn with it, for one purpose.
     pub fn commitment(&self, id: Uuid, purpose: Purpose) -> Commitment {
         let key = hmac::Key::new(hmac::HMAC_SHA256, id.as_bytes());
@@ -58,6 +66,18 @@ impl SecretValue {
     pub fn same_as(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.0.as_bytes(), other.0.as_bytes());
         ours.len() == theirs.len() && ours.iter().zip(theirs).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+    }
+}
+
+fn may_be_a_key(value: &Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let is_word = text.chars().count() >= 16 && !text.contains(char::is_whitespace);
+            is_word && !text.contains("://") || text.contains("-----BEGIN")
+        }
+        Value::Array(all) => all.iter().any(may_be_a_key),
+        Value::Object(members) => members.values().any(may_be_a_key),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -84,6 +104,19 @@ mod tests {
         assert_ne!(value.commitment(id, Draft), SecretValue::new("abd").commitment(id, Draft));
         assert_ne!(value.commitment(id, Draft), value.commitment(id, Mint));
         assert_ne!(value.commitment(id, Draft), value.commitment(Uuid::from_u128(8), Draft));
+    }
+
+    #[test]
+    fn what_may_be_a_key_is_seen_under_any_name() {
+        let suspect = |text: &str| SecretValue::new(text).suspect(&["endpoint"]);
+        for free in ["{}", r#"{"owner":"the stack that made it"}"#, r#"{"endpoint":"abcdefghijklmnopqrst"}"#] {
+            assert_eq!(suspect(free), None, "{free}");
+        }
+        assert_eq!(suspect(r#"{"base":"https://x.example/a/b","n":12345678901234567890,"e":""}"#), None);
+        assert_eq!(suspect(r#"{"api_key":"abcdefghij0123456789"}"#).as_deref(), Some("api_key"));
+        assert_eq!(suspect(r#"{"secret":"correct-horse-battery-staple"}"#).as_deref(), Some("secret"));
+        assert_eq!(suspect(r#"{"a":{"pem":["-----BEGIN KEY----- x"]}}"#).as_deref(), Some("a"));
+        assert_eq!(suspect("abcdefghij0123456789").as_deref(), Some(""));
     }
 
     #[test]

@@ -325,7 +325,7 @@ pub enum Refusal {
     /// Rotation is off.
     #[error(
         "rotation is switched off for this secret: `aws secretsmanager rotate-secret --no-rotate-immediately --secret-id` \
-         and its name switches it on again; an emergency does that by itself"
+         and its name switches it on again; if it never was on, `rotator adopt`, or --rotation-lambda-arn and a schedule"
     )]
     RotationDisabled,
     /// Secrets Manager does not know the token.

@@ -125,7 +125,10 @@ impl Stage {
             Clock::sleep(&self.clock, LONGEST_RUN).await;
             return;
         }
-        let arn = self.credential(ACME, terms).await.0;
+        let arn = match terms.tags["rotator:kind"].as_str() {
+            "api-gateway-key" => self.credential(ACME, terms).await.0,
+            _ => self.secret(ACME, "{}", terms).await,
+        };
         self.rotate(&arn).await;
         self.rotate_without(&arn, "apigateway:POST /usageplans/{plan}/keys").await;
         Clock::sleep(&self.clock, LONGEST_RUN).await;

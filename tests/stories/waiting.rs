@@ -53,7 +53,8 @@ async fn what_would_hold_the_first_rotation_is_found_before_it_begins() {
         [("usage-plans", "gold", HoldReason::PlanMissing), ("probe", "abcdef1234/prod/ping", HoldReason::ProbeForeign)]
     {
         let stage = Stage::new().await;
-        let arn = declared(&stage, "{}", &Terms::default().with(tag, value)).await;
+        let terms = Terms::default().with("usage-plans", &stage.plan).with(tag, value);
+        let arn = declared(&stage, "{}", &terms).await;
         assert_eq!(held(&stage).await.0, reason);
         assert_eq!(stage.holder(&arn, "AWSPENDING").await, None, "nothing was begun");
         assert!(recorded(&stage).await.is_none(), "and nothing recorded");
@@ -118,4 +119,41 @@ async fn one_version_too_many_is_found_before_the_rotation_begins() {
     let before = stage.world().await;
     assert_eq!(held(&stage).await.0, HoldReason::TooManyLive);
     assert_eq!(stage.world().await, before, "no AWSPENDING is left");
+}
+
+/// A secret that holds a key in use under another name is no place for a first key.
+#[tokio::test(start_paused = true)]
+async fn a_value_whose_key_is_not_understood_gets_no_second_one() {
+    for (terms, value, member) in [
+        (Terms::default(), r#"{"api_key": "abcdefghij0123456789", "base_url": "https://x.example"}"#, "api_key"),
+        (Terms::default(), r#"{"x-api-key": "abcdefghij0123456789"}"#, "x-api-key"),
+        (Terms::webhook(), r#"{"secret": "correct-horse-battery-staple"}"#, "secret"),
+        (
+            Terms::jwt(),
+            r#"{"privateKey": "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n-----END PRIVATE KEY-----"}"#,
+            "privateKey",
+        ),
+    ] {
+        let stage = Stage::new().await;
+        let arn = declared(&stage, value, &terms).await;
+        let (reason, detail) = held(&stage).await;
+        assert!(reason == HoldReason::Rejected && detail.contains(member), "{reason}: {detail}");
+        assert!(!detail.contains("abcdefghij") && !detail.contains("horse") && !detail.contains("MC4CAQ"), "{detail}");
+        assert_eq!(stage.holder(&arn, "AWSPENDING").await, None, "nothing was begun");
+        // Secrets Manager's own schedule does not ask the command.
+        stage.rotate(&arn).await;
+        assert_eq!(stage.failure().error_type, "Held.Rejected");
+        let read = stage.secrets_manager().get_secret_value().secret_id(&arn).send().await.expect("readable");
+        assert_eq!(read.secret_string(), Some(value));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_key_that_would_open_nothing_is_not_made() {
+    let stage = Stage::new().await;
+    let arn = declared(&stage, "{}", &Terms::default().with("probe", "none")).await;
+    assert_eq!(held(&stage).await.0, HoldReason::PlanMissing);
+    stage.rotate(&arn).await;
+    assert_eq!(stage.failure().error_type, "Held.PlanMissing");
+    assert!(stage.aws.inspect_api_keys().is_empty());
 }

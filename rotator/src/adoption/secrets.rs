@@ -389,6 +389,7 @@ async fn unrecorded_key(engine: &Engine, kind: &dyn Kind, found: &Found) -> Resu
         return Err(Failure::NotYet(format!("the value of {} can't be read yet", secret.arn)));
     };
     if kind.key(&document)?.is_none() {
+        kind.see_free(&document)?;
         return Ok(None);
     }
     let sight = Sight { carrier, current: None, known: None, is_ordered: false };

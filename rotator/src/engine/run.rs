@@ -284,7 +284,13 @@ impl Run<'_> {
                             Some(facts) => CurrentValue::Key(facts, engine.fingerprint(kind, document).await?),
                         }
                     }
-                    Some(_) | None => CurrentValue::WithoutKey,
+                    Some(document) => {
+                        if current.is_none() {
+                            kind.see_free(document)?;
+                        }
+                        CurrentValue::WithoutKey
+                    }
+                    None => CurrentValue::WithoutKey,
                 });
             }
             Question::Readable(token) => {

@@ -119,6 +119,10 @@ impl Kind for ApiGatewayKey {
         Traces::UseAndAllowance
     }
 
+    fn members(&self) -> &'static [&'static str] {
+        &["provider", "endpoint", "apiKey", "apiKeyId"]
+    }
+
     fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
         match parse(document)?.get("apiKey") {
             None => Ok(None),
@@ -145,6 +149,11 @@ impl Kind for ApiGatewayKey {
     async fn check(&self, case: &Case<'_>) -> Result<(), Failure> {
         let wishes = Wishes::read(case)?;
         let plans = self.plans(case, &wishes).await?;
+        if case.incumbent.is_none() && plans.is_empty() {
+            let detail =
+                "no usage plan is declared for the first key, which would open nothing: set rotator:usage-plans";
+            return Err(Hold::new(HoldReason::PlanMissing, detail).into());
+        }
         wishes.probes_in(&plans).map(drop)
     }
 

@@ -61,6 +61,10 @@ impl Kind for JwtSigningKey {
         true
     }
 
+    fn members(&self) -> &'static [&'static str] {
+        &["provider", "signer", "jwksUri"]
+    }
+
     fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
         Ok(signer(document)?.map(|key| SecretValue::new(key.secret().expose())))
     }

@@ -98,6 +98,10 @@ impl Kind for KmsSigningKey {
         false
     }
 
+    fn members(&self) -> &'static [&'static str] {
+        &["provider", "signer", "jwksUri"]
+    }
+
     fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
         match parse(document)?.get("signer") {
             None | Some(Value::Null) => Ok(None),

@@ -61,6 +61,10 @@ impl Kind for WebhookSecret {
         &["bytes", "algorithm"]
     }
 
+    fn members(&self) -> &'static [&'static str] {
+        &["provider", "signing", "alsoSigning", "until"]
+    }
+
     fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
         Ok(Signing::of(&parse(document)?)?.map(|signing| signing.key()))
     }

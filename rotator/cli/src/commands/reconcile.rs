@@ -77,8 +77,8 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 /// What `rotator reconcile` prints.
 ///
 /// ```json
-/// {"applied": false, "lookedAt": 12, "credentials": [{"name": "partner/acme", "findings": [{"finding": "KeyDisabled",
-///   "about": "key k2", "what": "...", "by": "service", "remedy": "...", "notBefore": null, "cured": false}],
+/// {"applied": false, "lookedAt": 12, "credentials": [{"name": "partner/acme", "findings": [{"finding": "PlanLost",
+///   "about": "key k2, plan p1", "what": "...", "by": "service", "remedy": "...", "notBefore": null, "cured": false}],
 ///   "error": null}], "keys": []}
 /// ```
 ///
@@ -149,7 +149,7 @@ mod tests {
     fn examined() -> Examined {
         let credential = specimens::rotated();
         let findings = vec![
-            Finding::KeyDisabled { generation: 2, id: "k2".into() },
+            Finding::PlanLost { generation: 2, id: "k2".into(), plan: "p1".into() },
             Finding::PlanAdded { generation: 2, id: "k2".into(), plan: "p9".into() },
             Finding::Stranger { id: "k7".into(), claims: "partner/acme".into() },
         ];
