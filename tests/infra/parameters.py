@@ -86,6 +86,10 @@ VALUES = {
         [ARN.format("dynamodb", "table/rotator")],
         ["", "rotator", ARN.format("dynamodb", "table/a/stream/b")],
     ),
+    "SignerAccounts": (
+        ["", "123456789012", "123456789012 210987654321"],
+        ["12345", "123456789012,210987654321", "an account"],
+    ),
     "TableName": (["rotator", "a.b"], ["", "ab", "a b", "a" * 256, ARN.format("dynamodb", "table/x")]),
     "TableStreamArn": ([ARN.format("dynamodb", "table/a/stream/b")], ["", ARN.format("dynamodb", "table/a")]),
     "UsageLag": (["PT1H", "PT30M", "P1D"], ["", "1h", "P1M", "PT0H", "PT1H30M"]),
