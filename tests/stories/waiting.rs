@@ -157,3 +157,15 @@ async fn a_first_key_that_would_open_nothing_is_not_made() {
     assert_eq!(stage.failure().error_type, "Held.PlanMissing");
     assert!(stage.aws.inspect_api_keys().is_empty());
 }
+
+/// One command, one rotation, whatever ends between two looks.
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_ends_between_two_looks_is_the_one_that_was_asked_for() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    // By its schedule, and its function was not called yet.
+    stage.secrets_manager().rotate_secret().secret_id(&arn).send().await.expect("begun");
+    let (done, told, _) = rotates(&stage).await;
+    assert_eq!(done.expect("rotated").generation, 2, "{told:?}");
+    assert_eq!(stage.load(ACME).await.versions.len(), 2, "{told:?}");
+}
