@@ -4,6 +4,7 @@ use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use chrono::TimeDelta;
 use local_aws::Settings;
 use rotator::jose::{Algorithm, PrivateJwk};
+use rotator::kind::Case;
 use rotator::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
 use state::credential::Version;
 use state::hold::HoldReason;
@@ -84,11 +85,13 @@ async fn a_standbys_secret_with_another_value_is_not_deleted() {
     stage.tick().await;
     let version = standby(&stage).await;
     take_its_place(&stage, &version.id.to_string()).await;
-    // Its intent goes: nobody wants a standby any more.
-    stage.retag(&stage.arn_of(ACME).await, "standbys", "0").await;
-    for _ in 0..4 {
-        stage.pass(TimeDelta::hours(7)).await;
-    }
+    let (engine, credential) = (stage.engine_unhurt(), stage.load(ACME).await);
+    let policy = &version.policy;
+    let case =
+        Case { credential: &credential, version: Some(&version), incumbent: None, policy, now: stage.clock.now() };
+    let kind = engine.kind("jwt-signing-key").expect("a kind");
+    kind.suspend(&case).await.expect("there is nothing of ours");
+    kind.destroy(&case).await.expect("there is nothing of ours");
     let name = format!("rotator-standby/{ACME}/{}", version.id);
     assert!(stage.secrets_manager().describe_secret().secret_id(name).send().await.is_ok(), "it is not ours to delete");
 }
