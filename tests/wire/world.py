@@ -72,7 +72,11 @@ class Local:
     def adopt(self, key, **tags):
         """Takes the API key with that name under management; answers with its secret's name."""
         tags = [part for name, value in tags.items() for part in ("--tag", f"{name.replace('_', '-')}={value}")]
+        # A probe that fits none of the keys is refused: ask which fit this one.
         probes = [part for probe in self.probes for part in ("--probe", probe)]
+        planned = self.rotator("adopt", "--all", *probes)["keys"]
+        fit = next(planned_key for planned_key in planned if planned_key["name"] == key)["tags"]["rotator:probe"]
+        probes = [part for probe in fit.split() for part in ("--probe", probe)]
         done = self.rotator("adopt", "--prefix", key, *tags, *probes, "--yes")
         assert done["adopted"] == 1, done
         secret = done["keys"][0]["secret"]
