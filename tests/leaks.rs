@@ -576,7 +576,9 @@ fn no_debug_form_and_no_refusal_shows_a_private_key() {
                     Err(bad) => ear.say(&format!("{bad} {bad:?}\n")),
                 }
                 let carrier = state::name::Token::parse(TOKEN).expect("a token");
+                let name = state::name::CredentialName::parse("partner/acme").expect("a name");
                 let sight = rotator::kind::Sight {
+                    name: &name,
                     carrier: &carrier,
                     current: None,
                     known: Some(&document),

@@ -24,7 +24,7 @@ use crate::aws::probe::Probe;
 use crate::aws::secrets::NewSecret;
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped};
-use crate::kind::Case;
+use crate::kind::{Case, tag_value};
 use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG, found};
 use crate::patience::patiently;
 use crate::secret::SecretValue;
@@ -320,8 +320,12 @@ async fn take(
     if !is_managed {
         record(engine, item, recorded, errand, note).await?;
     }
-    // What is recorded and does not rotate is not under management yet, or not any more.
+    // What is recorded and does not rotate is not under management yet, or not any more. First the mark, by which another
+    // stack knows that the key is taken: it has other records.
     let secret = engine.describe(item.secret.as_str()).await?;
+    if !item.key.tags.contains_key(CREDENTIAL_TAG) {
+        engine.api_keys.mark(&item.key.id, &secret.arn, CREDENTIAL_TAG, &tag_value(&item.secret)).await?;
+    }
     if !secret.rotation_enabled {
         let credential = engine.records.load(&item.secret).await?;
         let credential = credential.unwrap_or_else(|| Credential::empty(item.secret.clone(), &secret.arn));
@@ -354,14 +358,7 @@ async fn record(
     let document = SecretValue::new(document.to_string());
     let kind = engine.kind(&wishes.kind)?;
     let fingerprint = engine.fingerprint(kind, &document).await?;
-    if let Some(fingerprint) = &fingerprint {
-        // Two credentials with one key: the retirement of the one would be the outage of the other.
-        let holders = engine.records.with_fingerprint(&fingerprint.mac).await?;
-        if let Some(other) = holders.iter().find(|name| **name != item.secret) {
-            let rule = format!("key {} is under management already, as {other}", item.key.id);
-            return Err(BadInput::Argument { what: "the key", rule }.into());
-        }
-    }
+    engine.see_unshared(&item.secret, fingerprint.as_ref()).await?;
     let carrier = derived(&item.key.id, "adopt");
     let name = item.secret.as_str();
     // A stranger may have named the key: nothing of it may turn text around in somebody's console.
@@ -384,7 +381,7 @@ async fn record(
     let change = Change::Adopted {
         generation: 1,
         carrier,
-        provider: found(&item.key.id, &item.key.name, &item.plans),
+        provider: found(&item.key, &item.plans),
         policy: wishes,
         fingerprint,
     };

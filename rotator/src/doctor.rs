@@ -67,7 +67,9 @@ impl<'a> Preflight<'a> {
         let facts = match (credential.current(), &document, holder) {
             (Some(version), _, _) => Some(version.provider.clone()),
             (None, Some(document), Some(carrier)) if has_key => {
-                kind.recognise(document, &Sight { carrier, current: None, known: None, is_ordered: false }).await?
+                let name = &credential.head.name;
+                kind.recognise(document, &Sight { name, carrier, current: None, known: None, is_ordered: false })
+                    .await?
             }
             (None, _, _) => None,
         };
@@ -143,6 +145,14 @@ pub async fn credential(engine: &Engine, name: &CredentialName, elsewhere: bool)
         0 => Check::ok(Area::Table, "nothing is recorded yet: the first rotation does"),
         revision => Check::ok(Area::Table, format!("its records can be read, revision {revision}")),
     });
+    match asked(engine, async || engine.records.differences(records).await).await {
+        Ok(differ) => checks.extend(differ.into_iter().map(|(generation, what)| {
+            let whose = generation.map_or(String::new(), |generation| format!(" of generation {generation}"));
+            let what = format!("what is recorded{whose} is not what the history states: {what}");
+            Check::broken(Area::Table, what, HoldReason::RecordDiffers.remedy())
+        })),
+        Err(stopped) => checks.push(refused(Area::Table, &format!("the history of {name}"), &stopped)),
+    }
     checks.push(subject.is_there(records));
     checks.extend(subject.rotates());
     checks.extend(subject.labels(records));
@@ -199,7 +209,10 @@ fn overdue(records: &Credential, late: Time) -> Option<(u32, Time)> {
 }
 
 /// Asks again while there is no clear answer, for half a minute.
-pub async fn asked<T>(engine: &Engine, question: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Stopped> {
+pub async fn asked<T, A>(engine: &Engine, question: impl FnMut() -> A) -> Result<T, Stopped>
+where
+    A: Future<Output = Result<T, Failure>>,
+{
     patiently(&engine.ports, engine.ports.clock.now() + PATIENCE, question).await
 }
 

@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use state::Time;
-use state::credential::{Commit, Credential, Stamp};
+use state::credential::{Commit, Credential, Fingerprint, Stamp};
 use state::decide::{Goal, Observed, Secret};
+use state::hold::{Hold, HoldReason};
 use state::ledger::{Actor, Change, Note};
 use state::name::CredentialName;
 use state::policy::{BadPolicy, KindWishes, Policy};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::aws::access_logs::AccessLogs;
 use crate::aws::api_keys::ApiKeys;
@@ -26,7 +27,7 @@ use crate::aws::records::Records;
 use crate::aws::secrets::Secrets;
 use crate::aws::signing_keys::SigningKeys;
 use crate::config::Config;
-use crate::failure::{BadInput, Failure, Stopped};
+use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::key_sets::KeySets;
 use crate::kind::Kind;
 use crate::kinds::api_gateway_key::ApiGatewayKey;
@@ -151,15 +152,43 @@ impl Engine {
         self.secrets.describe(id, |tags| self.wishes(tags)).await
     }
 
-    /// The fingerprint of the key in a document, if it has one.
-    pub async fn fingerprint(
-        &self,
-        kind: &dyn Kind,
-        document: &SecretValue,
-    ) -> Result<Option<state::credential::Fingerprint>, Failure> {
+    /// The fingerprint of the key in a document, if it is worth one. A key for fingerprints that can't be used is no reason
+    /// to stop: then it says why there is none. What another try may change is an error.
+    pub async fn fingerprint(&self, kind: &dyn Kind, document: &SecretValue) -> Result<Option<Fingerprint>, Failure> {
         match kind.key(document)?.filter(|_| kind.is_secret()) {
-            Some(key) => Ok(self.macs.fingerprint(&key).await?),
+            Some(key) => match self.macs.fingerprint(&key).await {
+                Err(failed) if !matches!(failed.fault, Fault::Throttled(_) | Fault::Unknown) => {
+                    warn!(reason = chain(&failed), "no fingerprint");
+                    Ok(Some(Fingerprint::Missing { missing: chain(&failed) }))
+                }
+                made => Ok(made?),
+            },
             None => Ok(None),
+        }
+    }
+
+    /// Sees that no other credential has that key: the retirement of the one would be the outage of the other. By its
+    /// fingerprint; a key without one is told apart by its tags alone.
+    pub async fn see_unshared(&self, name: &CredentialName, fingerprint: Option<&Fingerprint>) -> Result<(), Failure> {
+        let Some(mac) = fingerprint.and_then(Fingerprint::mac) else { return Ok(()) };
+        for other in self.records.with_fingerprint(mac).await? {
+            if other != *name && self.is_at_home(&other).await? {
+                let detail = format!("the key in the value is under management already, as {other}");
+                return Err(Hold::new(HoldReason::KeyShared, detail).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a credential's secret is still there: the one that its records are about.
+    async fn is_at_home(&self, name: &CredentialName) -> Result<bool, Failure> {
+        let Some(records) = self.records.load(name).await? else { return Ok(false) };
+        match self.describe(name.as_str()).await {
+            Ok(secret) => Ok(secret.arn == records.head.arn),
+            Err(Failure::Input(BadInput::NoSecret(_))) => Ok(false),
+            // Whoever may not see it does not know.
+            Err(Failure::Call(call)) if call.fault == Fault::Denied => Ok(true),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -187,15 +216,16 @@ impl Engine {
 
     pub(crate) async fn store(&self, commit: Commit) -> Result<Credential, Failure> {
         self.records.commit(&commit).await?;
-        let event = &commit.event;
-        info!(
-            credential = %event.credential,
-            generation = event.change.generation(),
-            what = event.change.word(),
-            seq = event.seq,
-            "committed"
-        );
-        metrics::counter!("Transitions", "what" => event.change.word()).increment(1);
+        if let Some(event) = &commit.event {
+            info!(
+                credential = %event.credential,
+                generation = event.change.generation(),
+                what = event.change.word(),
+                seq = event.seq,
+                "committed"
+            );
+            metrics::counter!("Transitions", "what" => event.change.word()).increment(1);
+        }
         Ok(commit.credential)
     }
 

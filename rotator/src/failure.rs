@@ -12,6 +12,8 @@ pub enum Fault {
     Conflict,
     /// We may not.
     Denied,
+    /// AWS does not accept our credentials or our signature, whatever we ask for.
+    Unauthenticated,
     /// It is not there.
     NotFound,
     /// The request is wrong and will stay wrong.
@@ -41,7 +43,7 @@ impl Fault {
         match self {
             Self::Conflict => Disposition::Reload,
             Self::Denied => Disposition::Hold,
-            Self::NotFound | Self::Rejected => Disposition::Fail,
+            Self::NotFound | Self::Rejected | Self::Unauthenticated => Disposition::Fail,
             Self::Throttled(after) => Disposition::Wait(*after),
             Self::Unknown => Disposition::Wait(None),
         }
@@ -53,6 +55,7 @@ impl Fault {
 #[error("{action} on {resource} {}", match fault {
     Fault::Conflict => "met a conflict",
     Fault::Denied => "is not allowed",
+    Fault::Unauthenticated => "was asked for with credentials that AWS does not accept",
     Fault::NotFound => "found nothing",
     Fault::Rejected => "was refused",
     Fault::Throttled(_) => "was throttled",
@@ -91,10 +94,9 @@ impl Failure {
     pub fn as_hold(&self) -> Option<Hold> {
         match self {
             Self::Held(hold) => Some(hold.clone()),
-            Self::Call(call) if call.fault.disposition() == Disposition::Hold => Some(Hold::new(
-                HoldReason::Denied,
-                format!("the role of this function or person lacks {} on {}", call.action, call.resource),
-            )),
+            Self::Call(call) if call.fault.disposition() == Disposition::Hold => {
+                Some(Hold::new(HoldReason::Denied, chain(call)))
+            }
             Self::Call(_) | Self::NotYet(_) | Self::Input(_) => None,
         }
     }
@@ -171,7 +173,10 @@ impl Stopped {
         let is_for_good = match self {
             Self::Refused(Refusal::Policy(_)) => true,
             Self::Input(BadInput::Value(_) | BadInput::Tag { .. } | BadInput::Argument { .. }) => true,
-            Self::Failed(Failure::Call(call)) => call.fault.disposition() == Disposition::Fail,
+            // With fresh credentials the next try may go on.
+            Self::Failed(Failure::Call(call)) => {
+                call.fault.disposition() == Disposition::Fail && call.fault != Fault::Unauthenticated
+            }
             Self::Refused(_)
             | Self::Input(BadInput::Event { .. } | BadInput::NoTable(_) | BadInput::NoSecret(_))
             | Self::Failed(_)

@@ -15,6 +15,7 @@ use state::Time;
 use state::credential::{Credential, Proof, Version};
 use state::lifecycle::State;
 use state::name::CredentialName;
+use state::period::Period;
 
 use crate::failure::{BadInput, Failure};
 use crate::jose::{Algorithm, PrivateJwk, PublicJwk, compact, signing_input, verify};
@@ -40,6 +41,12 @@ pub struct KeySet {
     pub cache_control: String,
     /// The algorithms of its keys, without doubles.
     pub algorithms: Vec<&'static str>,
+}
+
+/// How long a key set of that credential may be kept; `None` when nobody is to fetch its keys.
+pub fn max_age(credential: &Credential) -> Option<Period> {
+    let version = credential.current().or_else(|| credential.versions.values().next_back())?;
+    Some(version.policy.publication.as_ref()?.max_age())
 }
 
 /// A credential's key set now; `None` when nobody is to fetch its keys, or it has none.

@@ -11,11 +11,19 @@ use state::decide::Drafted;
 use state::drift::Availability;
 use state::evidence::{Owed, Sighting, Told};
 use state::hold::{Hold, HoldReason};
-use state::name::Token;
+use state::name::{CredentialName, Token};
 use state::policy::{Policy, Traces};
 
 use crate::failure::{BadInput, Failure};
 use crate::secret::{Purpose, SecretValue};
+
+/// What a tag's value holds at the most.
+const LONGEST_TAG: usize = 256;
+
+/// A credential's name as the value of a tag.
+pub fn tag_value(name: &CredentialName) -> String {
+    name.as_str().chars().take(LONGEST_TAG).collect()
+}
 
 /// Facts about a version that are no secrets: the provider's ids, or what was carried over.
 pub type Facts = BTreeMap<String, String>;
@@ -218,6 +226,8 @@ pub struct ProviderKey {
 /// Where a value with an unrecorded carrier was seen.
 #[derive(Debug)]
 pub struct Sight<'a> {
+    /// The credential whose value it is.
+    pub name: &'a CredentialName,
     /// The version of the secret that holds it.
     pub carrier: &'a Token,
     /// The version that is recorded as current, if one is.

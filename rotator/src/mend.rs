@@ -20,14 +20,12 @@ use uuid::Uuid;
 
 use crate::engine::{Engine, Errand, gone};
 use crate::failure::{BadInput, Failure, Stopped, chain};
-use crate::kind::{Kind, ProviderKey};
+use crate::kind::{Kind, ProviderKey, tag_value};
 use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
 use crate::patience::Patience;
 
 /// How many credentials are looked at at the same time: most of the time is spent waiting for answers.
 const ABREAST: usize = 8;
-/// The length of a tag's value, in characters: of a longer name, the tag has the beginning.
-const LONGEST_TAG: usize = 256;
 
 /// The provider's keys of this account as they were at one moment, by the name of the kind that they could be of.
 #[derive(Debug, Default)]
@@ -146,7 +144,8 @@ async fn look_once(
     };
     let inventory = inventory(engine, &credential, &secret, breadth).await?;
     let now = engine.ports.clock.now();
-    let mut findings = examine(&credential, &secret, &inventory, now);
+    let mut findings: Vec<Finding> = engine.records.differences(&credential).await?.into_iter().map(unstated).collect();
+    findings.extend(examine(&credential, &secret, &inventory, now));
     findings.retain(|finding| finding.is_of(scope));
     if scope == Scope::All {
         // A rotation that somebody is at work on is none of drift's; repair waits for it.
@@ -154,6 +153,10 @@ async fn look_once(
     }
     let concerns = Concerns::of(&credential, &secret.schedule, now);
     Ok(Examined { name: name.clone(), credential, findings, concerns })
+}
+
+fn unstated((generation, what): (Option<u32>, String)) -> Finding {
+    Finding::RecordDiffers { generation, what }
 }
 
 /// The same for many. Those that can't be looked at are told with the reason.
@@ -341,8 +344,4 @@ fn its(credential: &Credential, key: ProviderKey) -> Option<FoundKey> {
     let owner = Owner::of(&key.tags);
     let ProviderKey { id, name, availability, plans, replaced, .. } = key;
     Some(FoundKey { id, name, generation, availability, plans, replaced, owner })
-}
-
-fn tag_value(name: &CredentialName) -> String {
-    name.as_str().chars().take(LONGEST_TAG).collect()
 }

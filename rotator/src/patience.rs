@@ -10,6 +10,10 @@ use crate::ports::Ports;
 const MARGIN: TimeDelta = TimeDelta::seconds(10);
 /// Between two looks at something that is not true yet.
 const POLL: TimeDelta = TimeDelta::seconds(5);
+/// How often something is looked at for whoever waits, for how long each time, and the wait in between.
+const GLANCES: u32 = 3;
+const GLANCE: TimeDelta = TimeDelta::seconds(2);
+const BLINK: TimeDelta = TimeDelta::milliseconds(200);
 /// The longest wait after failures in a row.
 const LONGEST: TimeDelta = TimeDelta::seconds(20);
 
@@ -68,12 +72,37 @@ pub fn is_over(ports: &Ports, deadline: Time) -> bool {
     ports.clock.now() + MARGIN >= deadline
 }
 
+/// Looks at something for whoever waits for an answer over HTTP: three times at the most, for two seconds each.
+///
+/// # Errors
+///
+/// The last failure, or the first that no other look would change.
+pub async fn briefly<T, L>(ports: &Ports, mut look: impl FnMut() -> L) -> Result<T, Failure>
+where
+    L: Future<Output = Result<T, Failure>>,
+{
+    let mut patience = Patience::default();
+    loop {
+        let looked = tokio::select! {
+            biased;
+            looked = look() => looked,
+            () = ports.clock.sleep(GLANCE) => Err(Failure::NotYet("there was no answer in time".into())),
+        };
+        match looked {
+            Ok(seen) => return Ok(seen),
+            Err(failure) if patience.after(&failure).is_none() || patience.failures() >= GLANCES => {
+                return Err(failure);
+            }
+            Err(_) => ports.clock.sleep(BLINK).await,
+        }
+    }
+}
+
 /// Tries something that converges until it succeeds, can't succeed, or the time is over.
-pub async fn patiently<T>(
-    ports: &Ports,
-    deadline: Time,
-    mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
-) -> Result<T, Stopped> {
+pub async fn patiently<T, A>(ports: &Ports, deadline: Time, mut attempt: impl FnMut() -> A) -> Result<T, Stopped>
+where
+    A: Future<Output = Result<T, Failure>>,
+{
     let mut patience = Patience::default();
     loop {
         match attempt().await {

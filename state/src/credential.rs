@@ -1,6 +1,7 @@
 //! The records of one credential.
 
 mod apply;
+mod stated;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,9 +19,10 @@ use crate::period::Period;
 use crate::policy::Policy;
 
 pub use apply::{Commit, Illegal, Stamp};
+pub use stated::Unstated;
 
 /// The schema of the stored forms. Raised with every change that an older reader would misread.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// How long a key may take to be found after it was made: KMS shows a new key's tags within seconds, sometimes minutes.
 /// Until then, and until the time of whoever was making it is over, a look-up that finds nothing proves nothing.
@@ -28,6 +30,8 @@ pub const LOOK_UP_LAG: TimeDelta = TimeDelta::minutes(5);
 /// How long a key may be so young that its provider does not know it everywhere: until then, not found and not allowed are
 /// answers for now. KMS's tags take up to five minutes to count in authorization.
 pub const YOUTH: TimeDelta = TimeDelta::minutes(5);
+/// Among the provider's names for an adopted key: when it was made, by RFC 3339.
+pub const CREATED: &str = "created";
 /// How long the provider may take to refuse a key everywhere, while nobody has seen how long it takes.
 const UNSEEN_REFUSAL: TimeDelta = TimeDelta::minutes(5);
 /// The longest time that a refusal is believed to take: what was seen later than that, nobody had looked at before.
@@ -75,6 +79,18 @@ pub struct Head {
     pub closed: Option<Time>,
     /// The end of the ledger's chain.
     pub ledger: Link,
+    /// Where the oldest version begins that may still have a key somewhere: what is before it is history alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Floor>,
+}
+
+/// A version, and the event that begins it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    /// Which version.
+    pub generation: u32,
+    /// The event's number.
+    pub seq: u64,
 }
 
 /// An emergency: written before anything is done, bound to the token that its rotation will use.
@@ -99,6 +115,9 @@ pub struct Version {
     pub schema: u32,
     /// 1 for the first key of a credential.
     pub generation: u32,
+    /// The number of the event that began it. None in schema 4 and before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<u64>,
     /// Drawn at random, and stated by the event that begins it: names and tags of what is made for it follow from it,
     /// and nobody else can know them before. Derived from the credential and the generation where nothing is made: of
     /// a key that was adopted, and in schema 3 and before.
@@ -138,6 +157,9 @@ pub struct Version {
     pub held: Option<Held>,
     /// When it was begun, or taken under management.
     pub created: Time,
+    /// When the rotation began that brings it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Time>,
     /// When its key was made ahead of its use, or found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<Time>,
@@ -160,6 +182,9 @@ pub struct Version {
     /// What is known of its use since it was deactivated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// How often that was looked at.
+    #[serde(default)]
+    pub looks: u64,
     /// What was left when all live keys were last settled.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settled: Settlements,
@@ -246,13 +271,32 @@ pub struct Refusal {
 /// Per usage plan: what was left to all live keys when they were settled last.
 pub type Settlements = BTreeMap<String, Settlement>;
 
-/// A keyed hash of a value.
+/// A keyed hash of a value, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint {
-    /// Base64 of the MAC.
-    pub mac: String,
-    /// The ARN of the key that made it.
-    pub key: String,
+#[serde(untagged)]
+pub enum Fingerprint {
+    /// It was made.
+    Made {
+        /// Base64 of the MAC.
+        mac: String,
+        /// The ARN of the key that made it.
+        key: String,
+    },
+    /// Its key could not be used. Nothing waits for that: only a leaked value can't be found by it.
+    Missing {
+        /// What AWS said.
+        missing: String,
+    },
+}
+
+impl Fingerprint {
+    /// The MAC, if it was made.
+    pub fn mac(&self) -> Option<&str> {
+        match self {
+            Self::Made { mac, .. } => Some(mac),
+            Self::Missing { .. } => None,
+        }
+    }
 }
 
 impl Version {
@@ -278,12 +322,13 @@ impl Version {
                 refuse.into_iter().chain(self.look_at()).chain(brownout).min()
             }
             (State::Deactivated, Some(Phase::BrowningOut)) => self.compromised.or(self.brownout_until),
+            _ if self.is_refused_by_anybody() => self.compromised,
             (State::Suspended, None) if self.refused.is_none() => self.suspended,
             (State::Suspended, None) => self.destroy_at,
             (State::PreActivation | State::Deactivated | State::Suspended, Some(_)) => self.open_until,
             (State::Destroyed, _) => None,
         };
-        // Whoever is putting its key right has two minutes.
+        // Whoever is putting its key right has a minute.
         let claimed = self.open_until.filter(|_| self.phase.is_none());
         let at = natural.into_iter().chain(self.sweep_at).min()?;
         let at = claimed.map_or(at, |until| at.max(until));
@@ -313,6 +358,14 @@ impl Version {
         }
     }
 
+    /// Whether everybody may refuse its key at once, whoever's intent stands: it is compromised, and nobody can be about to
+    /// let it be accepted again. A rollback that was given up may be: of what it brought back it is known when it was
+    /// suspended.
+    fn is_refused_by_anybody(&self) -> bool {
+        let is_going = matches!(self.phase, Some(Phase::Disabling | Phase::Suspending));
+        self.compromised.is_some() && self.state == State::Deactivated && is_going && self.suspended.is_none()
+    }
+
     /// Whether a rollback is bringing it back.
     pub fn is_coming_back(&self) -> bool {
         self.activated.is_some()
@@ -338,6 +391,12 @@ impl Version {
     /// Whether its owner wants evidence that nobody uses it before it is refused.
     pub fn is_gated(&self) -> bool {
         self.policy.watch.is_some() && !self.policy.idle_before_suspend.delta().is_zero()
+    }
+
+    /// Since when its key may be in somebody's hands: of an adopted one, since its provider made it.
+    pub fn in_use_since(&self) -> Option<Time> {
+        let made = self.provider.get(CREATED).and_then(|made| made.parse().ok());
+        made.filter(|_| self.activated.is_some()).or(self.activated)
     }
 
     /// Whether its key was made so lately that its provider may not know it everywhere.
@@ -415,6 +474,7 @@ impl Credential {
                 held: None,
                 closed: None,
                 ledger,
+                floor: None,
             },
             versions: BTreeMap::new(),
         }
@@ -464,7 +524,8 @@ impl Credential {
 
     /// The number that the next version gets.
     pub fn next_generation(&self) -> u32 {
-        self.versions.keys().last().map_or(1, |last| last + 1)
+        let first = self.head.floor.map_or(1, |floor| floor.generation);
+        self.versions.keys().last().map_or(first, |last| last + 1)
     }
 
     /// How many versions still have a key somewhere.

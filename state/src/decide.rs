@@ -694,7 +694,9 @@ pub(crate) fn wrong_secret(credential: &Credential, secret: &Secret) -> Option<D
 /// The label is on the candidate: the commit that tells so was lost.
 pub(crate) fn label_already_moved(credential: &Credential, secret: &Secret) -> Option<Decision> {
     let candidate = credential.candidate()?;
-    if !candidate.carriers.iter().any(|carrier| secret.has(carrier, AWSCURRENT)) {
+    // A version of the secret that an earlier rotation had chosen for the same key may be empty.
+    let is_its = |carrier: &&Token| candidate.is_coming_back() || candidate.token() == Some(*carrier);
+    if !candidate.carriers.iter().filter(is_its).any(|carrier| secret.has(carrier, AWSCURRENT)) {
         return None;
     }
     let generation = candidate.generation;

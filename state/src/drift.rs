@@ -148,6 +148,13 @@ pub enum Finding {
         /// Generations whose keys are not destroyed.
         live: Vec<u32>,
     },
+    /// What is recorded is not what the history states: somebody wrote into the table.
+    RecordDiffers {
+        /// Which version; `None`: what there is once.
+        generation: Option<u32>,
+        /// Which facts, or what is wrong with the history.
+        what: String,
+    },
     /// Its rotation is switched off: it does not rotate by itself, and no rotation can be begun.
     RotationOff,
     /// Consumers read a proved candidate, and the records don't say so.
@@ -490,6 +497,15 @@ fn recorded(version: &Version, secret: &Secret, keys: &[FoundKey], found: &mut V
         return;
     };
     let key = keys.iter().find(|key| key.id == id);
+    // A standby that is not published yet waits for its key to be usable: a person's matter like any other.
+    if version.phase == Some(Phase::Publishing) && version.held.is_some() && version.compromised.is_none() {
+        match key.map(|key| key.availability) {
+            Some(Availability::Disabled) => found.push(Finding::KeyDisabled { generation, id }),
+            Some(Availability::PendingDeletion) => found.push(Finding::KeyPendingDeletion { generation, id }),
+            Some(Availability::Enabled) | None => {}
+        }
+        return;
+    }
     if !is_to_be_accepted(version) {
         // What a rollback brings back is accepted before it is current, and so is what somebody brought back by hand: then
         // the label is what is to be decided about.

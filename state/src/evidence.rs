@@ -111,6 +111,12 @@ impl Usage {
         }
     }
 
+    /// Whether another look told the same: only until when was seen differs.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let (looked, seen_until) = (self.looked, self.seen_until);
+        *self == Self { looked, seen_until, ..other.clone() }
+    }
+
     /// Requests since the first look after it was deactivated.
     pub fn since_deactivated(&self) -> Option<u64> {
         Some(self.used?.saturating_sub(self.first.unwrap_or(0)))
@@ -293,6 +299,15 @@ impl QuotaPeriod {
         }
     }
 
+    /// How far from midnight UTC a period may really begin: users saw none begin there, and AWS's documents don't say. A
+    /// day has no room for that doubt, so of a daily quota midnight is believed.
+    fn doubt(self) -> TimeDelta {
+        match self {
+            Self::Day => TimeDelta::zero(),
+            Self::Week | Self::Month => TimeDelta::days(1),
+        }
+    }
+
     /// When the period that a moment is in may end.
     fn ends(self, at: Time) -> Time {
         let mut day = at.date_naive();
@@ -324,7 +339,8 @@ pub type Owed = BTreeMap<String, (Settlement, Vec<String>)>;
 
 /// What is left to all live keys together: the allowance less what all of them used. `told_after` is how long figures
 /// take to be told; so close to a period's end nothing is written, because it might arrive in the next, and so close to
-/// its beginning nothing is, because the figures may be the last one's.
+/// its beginning nothing is, because the figures may be the last one's. Nor within a day of where a week or a month may
+/// begin.
 ///
 /// A key of which nothing was told in the period counts as unused, so that what is left can only be too much; nothing is
 /// ever raised.
@@ -337,11 +353,12 @@ pub fn owed(
     let mut owed = Owed::new();
     for (plan, told) in plans {
         let live = told.keys.len() + told.untold.len();
-        if live < 2 || told.keys.is_empty() || told.period.ends(now) - now <= told_after {
+        let edge = told_after.max(told.period.doubt());
+        if live < 2 || told.keys.is_empty() || told.period.ends(now) - now <= edge {
             continue;
         }
         let since = told.period.since(now.date_naive());
-        if told.period.since((now - told_after).date_naive()) != since {
+        if told.period.since((now - edge).date_naive()) != since {
             continue;
         }
         let last = settled.get(plan).filter(|last| last.since == since);

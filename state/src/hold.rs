@@ -40,6 +40,8 @@ pub enum HoldReason {
     KeyVanished,
     /// A key with the drafted value exists, but is not the one that we were about to make.
     KeyNotOurs,
+    /// Another credential manages the key: the retirement of the one would be the outage of the other.
+    KeyShared,
     /// The plans of the incumbent and the declared ones want the same stage.
     PlanConflict,
     /// A declared plan does not exist.
@@ -54,12 +56,16 @@ pub enum HoldReason {
     MethodUnprotected,
     /// Even the incumbent's key is refused from here: the network, or a policy, is in the way.
     ProbeBlocked,
+    /// No request proves the new key, for longer than a provider may take to hear of it.
+    Unproven,
     /// Its overlap is over, but somebody still uses the key.
     StillInUse,
     /// Its overlap is over, but nothing tells whether anybody still uses the key.
     NoEvidence,
     /// The provider was told to refuse the key, but requests with it still get through.
     StillAccepted,
+    /// What is recorded is not what the history states: somebody wrote into the table.
+    RecordDiffers,
     /// A replica of the secret has not received the new value.
     ReplicaBehind,
     /// AWS says that we may not.
@@ -70,7 +76,7 @@ pub enum HoldReason {
 
 impl HoldReason {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 31] = [
         Self::SecretReplaced,
         Self::SecretDeleted,
         Self::ValueWiped,
@@ -86,6 +92,7 @@ impl HoldReason {
         Self::SignerDenied,
         Self::KeyVanished,
         Self::KeyNotOurs,
+        Self::KeyShared,
         Self::PlanConflict,
         Self::PlanMissing,
         Self::PlanNotAllowed,
@@ -93,9 +100,11 @@ impl HoldReason {
         Self::ProbeForeign,
         Self::MethodUnprotected,
         Self::ProbeBlocked,
+        Self::Unproven,
         Self::StillInUse,
         Self::NoEvidence,
         Self::StillAccepted,
+        Self::RecordDiffers,
         Self::ReplicaBehind,
         Self::Denied,
         Self::Rejected,
@@ -104,7 +113,10 @@ impl HoldReason {
     /// What a person does first. The runbook has the rest under the same name.
     pub fn remedy(self) -> &'static str {
         match self {
-            Self::SecretReplaced => "adopt the new secret under another name, or restore the old one",
+            Self::SecretReplaced => {
+                "restore the old secret; or adopt the new one under another name, after taking the tag rotator:credential off \
+                 its key"
+            }
             Self::SecretDeleted => "restore the secret; or declare rotator:if-deleted = suspend before it is deleted",
             Self::ValueWiped => "move AWSCURRENT back to the version that holds the key",
             Self::ForeignValue => "move AWSCURRENT back to the version that holds the known key",
@@ -129,6 +141,10 @@ impl HoldReason {
             Self::KeyVanished => {
                 "find out who deleted the key; the runbook tells for each kind how a new one takes its place"
             }
+            Self::KeyShared => {
+                "let both users read one secret, or give this one a key of its own; if the other credential is gone, take \
+                 the tag rotator:credential off the key"
+            }
             Self::KeyNotOurs => "start a new rotation: it draws a new value",
             Self::PlanConflict => "declare one plan for the stage in rotator:usage-plans",
             Self::PlanMissing => "correct rotator:usage-plans",
@@ -139,6 +155,10 @@ impl HoldReason {
             Self::ProbeForeign => "correct rotator:probe: its API and stage must be in a plan of the key",
             Self::MethodUnprotected => "set apiKeyRequired on the probe's method, or probe another one",
             Self::ProbeBlocked => "let the function reach the API: VPC endpoint, WAF, resource policy",
+            Self::Unproven => {
+                "send the probe's request with the new key yourself and see what answers: the rotation goes on once it gets \
+                 through"
+            }
             Self::StillInUse => {
                 "find who still uses it (`rotator show` names them where the API keeps an access log), or let it go with `rotator retire`"
             }
@@ -146,8 +166,11 @@ impl HoldReason {
                 "find out by other means whether it is used, and let it go with `rotator retire`; for the next, declare rotator:access-log"
             }
             Self::StillAccepted => "see whether somebody enabled the key again: `rotator reconcile` shows it",
+            Self::RecordDiffers => {
+                "find out who wrote into the table; restore the record from a backup; until then nothing is done with the key"
+            }
             Self::ReplicaBehind => "look at the secret's replication status; retirement goes on by itself",
-            Self::Denied => "grant the action to the role that is named",
+            Self::Denied => "let an administrator allow what the detail says; AWS's words tell what stands in the way",
             Self::Rejected => "correct what the detail says; `rotator doctor` looks at everything at once",
         }
     }
@@ -170,6 +193,7 @@ impl HoldReason {
             Self::SignerDenied => "SignerDenied",
             Self::KeyVanished => "KeyVanished",
             Self::KeyNotOurs => "KeyNotOurs",
+            Self::KeyShared => "KeyShared",
             Self::PlanConflict => "PlanConflict",
             Self::PlanMissing => "PlanMissing",
             Self::PlanNotAllowed => "PlanNotAllowed",
@@ -177,9 +201,11 @@ impl HoldReason {
             Self::ProbeForeign => "ProbeForeign",
             Self::MethodUnprotected => "MethodUnprotected",
             Self::ProbeBlocked => "ProbeBlocked",
+            Self::Unproven => "Unproven",
             Self::StillInUse => "StillInUse",
             Self::NoEvidence => "NoEvidence",
             Self::StillAccepted => "StillAccepted",
+            Self::RecordDiffers => "RecordDiffers",
             Self::ReplicaBehind => "ReplicaBehind",
             Self::Denied => "Denied",
             Self::Rejected => "Rejected",

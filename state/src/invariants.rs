@@ -32,7 +32,7 @@ pub struct Violation {
 /// Checks every invariant and lists what is broken.
 pub fn check(credential: &Credential, history: &[Event], outside: &Outside) -> Vec<Violation> {
     let mut found = Vec::new();
-    let checks: [(u8, Check); 8] = [
+    let checks: [(u8, Check); 9] = [
         (1, accepted_once_accepted_now),
         (2, at_most_one_active),
         (3, active_is_proved_or_marked),
@@ -41,6 +41,7 @@ pub fn check(credential: &Credential, history: &[Event], outside: &Outside) -> V
         (6, history_chains),
         (7, keys_are_recorded),
         (9, no_verifier_meets_a_stranger),
+        (10, records_are_stated),
     ];
     for (number, check) in checks {
         check(credential, history, outside, &mut |what| found.push(Violation { number, what }));
@@ -233,7 +234,8 @@ pub fn history_chains(credential: &Credential, history: &[Event], _: &Outside, b
     if let Err(error) = verify(&credential.head.name, history, &credential.head.ledger) {
         broken(error.to_string());
     }
-    if credential.head.revision != credential.head.ledger.seq {
+    // A look that told nothing new has a revision and no event.
+    if credential.head.revision < credential.head.ledger.seq {
         broken(format!("revision {} after {} events", credential.head.revision, credential.head.ledger.seq));
     }
     if history.windows(2).any(|pair| pair[1].at < pair[0].at) {
@@ -266,6 +268,16 @@ pub fn keys_are_recorded(credential: &Credential, _: &[Event], outside: &Outside
                 version.generation, version.state
             ));
         }
+    }
+}
+
+/// I10: what is recorded is what the history states.
+pub fn records_are_stated(credential: &Credential, history: &[Event], _: &Outside, broken: &mut dyn FnMut(String)) {
+    let head = &credential.head;
+    // A chain that does not hold is told as I6.
+    let Ok(stated) = Credential::stated(&head.name, &head.arn, None, history, &head.ledger) else { return };
+    for (generation, differ) in credential.differs_from(&stated) {
+        broken(format!("of {generation:?}, {} is not what the history states", differ.join(", ")));
     }
 }
 

@@ -20,7 +20,7 @@ use crate::period::Period;
 use crate::policy::Policy;
 
 /// The schema of an event. Stands in each event, and is hashed with it.
-pub const SCHEMA: u32 = 4;
+pub const SCHEMA: u32 = 5;
 
 /// The end of a chain: how long it is and the hash of its last event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -578,8 +578,17 @@ pub enum Broken {
 
 /// Follows a chain from its first event to the head.
 pub fn verify(name: &CredentialName, events: &[Event], head: &Link) -> Result<(), Broken> {
+    verify_from(name, 1, events, head)
+}
+
+/// Follows a chain from the event of that number to the head.
+pub fn verify_from(name: &CredentialName, first: u64, events: &[Event], head: &Link) -> Result<(), Broken> {
     let credential = || name.clone();
-    let mut link = Link::genesis(name);
+    let before = events.first().filter(|event| first > 1 && event.seq == first);
+    let mut link = match before {
+        Some(event) => Link { seq: first - 1, hash: event.previous.clone(), at: None },
+        None => Link::genesis(name),
+    };
     for event in events {
         if event.seq != link.seq + 1 {
             return Err(Broken::Sequence { credential: credential(), expected: link.seq + 1, found: event.seq });

@@ -465,11 +465,12 @@ proptest! {
 fn a_key_that_is_being_put_right_is_not_refused_meanwhile() {
     let world = &mut rotated(&[]);
     pass(world, OVERLAP - HOUR, HOUR, |_| {});
-    world.later(HOUR - MINUTE);
+    let seconds = TimeDelta::seconds(30);
+    world.later(HOUR - seconds);
     world.commit(Change::Claimed { generation: 1 });
     let until = world.version(1).open_until.expect("claimed");
-    assert!(until > world.now + MINUTE, "longer than the overlap");
-    world.later(MINUTE);
+    assert!(until > world.now + seconds, "longer than the overlap");
+    world.later(seconds);
     done(world.retire());
     assert_eq!(world.version(1).place(), Place(State::Deactivated, None));
     world.later(until - world.now);
@@ -526,4 +527,17 @@ fn a_hold_that_lasts_is_told() {
     assert_eq!(Concerns::of(&world.credential, &never, world.now), Concerns::default());
     pass(world, DAY, HOUR, |world| assert!(world.ask(1)));
     assert_eq!(Concerns::of(&world.credential, &never, world.now), Concerns { old_hold: true, ..Concerns::default() });
+}
+
+/// Whoever opened the intent may be dead: nobody waits for the end of its time.
+#[test]
+fn a_compromised_key_that_somebody_began_to_refuse_is_refused_by_whoever_comes() {
+    let world = &mut rotated(&[]);
+    world.order(&[1]);
+    world.commit(Change::Suspending { generation: 1, ground: Some(Ground::Compromised) });
+    assert!(world.version(1).open_until.is_some_and(|until| until > world.now + MINUTE));
+    world.later(MINUTE);
+    world.retire();
+    assert_eq!(world.version(1).state, State::Suspended);
+    assert!(!world.ask(1));
 }

@@ -23,7 +23,7 @@ use state::policy::{KindWishes, Policy, Traces};
 use uuid::Uuid;
 
 /// The ends of the sample chains of each schema. None of them may ever change.
-const ENDS: [(&str, &str, &str); 9] = [
+const ENDS: [(&str, &str, &str); 12] = [
     ("v1", "partner/acme", "04cf4ecbb8510deaf19170eeac9035da618f2680781443024fc11bd23f3fb5cb"),
     ("v2", "partner/acme", "afb8770cff48a0e7d83793b0e64dc07dfaca1584024494d0ade72468ea51ebba"),
     ("v2", "issuer/acme", "6edfe557c5b4d1460777cbd54f16e58b3f2e5c5c64d081885476a279f126392a"),
@@ -33,6 +33,9 @@ const ENDS: [(&str, &str, &str); 9] = [
     ("v4", "partner/acme", "484edf12c60a6450af16adf1d35475659e4fcb1b63eba17a2735df794372f9fc"),
     ("v4", "issuer/acme", "e16e1b36acfda3b057adbd408a7a01f637b975615766916f6f881a736b687a01"),
     ("v4", "partner/watched", "42a786878d11d9de38e66ab1527e7ca0a814cc9533ddb348e28629a3b222d29a"),
+    ("v5", "partner/acme", "?"),
+    ("v5", "issuer/acme", "??"),
+    ("v5", "partner/watched", "???"),
 ];
 /// The first schema's note, as its event holds it.
 const V1_NOTE: &str = "799f7ac53e534f497eb5c55fc3c2bfc4ff10a23a6f7243cf7ad8491f10430ba9";
@@ -199,7 +202,7 @@ fn life() -> Life {
             credential = commit.credential;
             life.0.push(credential.head.clone());
             life.1.extend(commit.touched.iter().map(|generation| credential.versions[generation].clone()));
-            life.2.push(commit.event);
+            life.2.extend(commit.event);
             life.3.extend(commit.note);
         }
     }
@@ -224,7 +227,7 @@ fn note(reason: &str) -> Option<Note> {
 }
 
 fn api_key_changes() -> Vec<Told> {
-    let fingerprint = Fingerprint { mac: "bWFj".into(), key: "arn:aws:kms:eu-west-1:123456789012:key/1".into() };
+    let fingerprint = Fingerprint::Made { mac: "bWFj".into(), key: "arn:aws:kms:eu-west-1:123456789012:key/1".into() };
     let tags = facts(&[
         ("rotator:kind", "api-gateway-key"),
         ("rotator:probe", "a1b2c3/prod/ping"),

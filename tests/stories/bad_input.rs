@@ -301,8 +301,8 @@ async fn no_permission() {
         stage.aws.settle().await;
         let failure = stage.failure();
         assert_eq!(failure.error_type, "Held.Denied", "{}", failure.error_message);
-        let said = format!("lacks {action} on ");
-        assert_says(&failure.error_message, &[&said, resource, "grant the action to the role that is named"]);
+        let said = format!("{action} on ");
+        assert_says(&failure.error_message, &[&said, resource, "is not allowed", "let an administrator allow"]);
         let after = stage.world().await;
         assert_eq!((after.secrets, after.keys), (before.secrets, before.keys), "{operation}");
     }

@@ -104,10 +104,11 @@ async fn a_key_is_back_at_the_end_of_its_brownout_whoever_dies_in_it() {
     stage.pass(MINUTE).await;
     let calls = stage.faults.calls();
     let disabling = calls.iter().position(|call| call == "apigateway:PATCH /apikeys/{key}").expect("it was disabled");
-    assert_eq!(calls[disabling - 1], "DynamoDB:TransactWriteItems", "after its end was committed");
+    let before = ["DynamoDB:TransactWriteItems", "DynamoDB:Query"];
+    assert_eq!(calls[disabling - 2..disabling], before, "its end was committed, and the history states the key");
 
     for (at, fault) in [
-        (disabling - 1, Fault::KilledAfter),
+        (disabling - 2, Fault::KilledAfter),
         (disabling, Fault::KilledBefore),
         (disabling, Fault::KilledAfter),
         (disabling, Fault::NoAnswerApplied),

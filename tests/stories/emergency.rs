@@ -1,17 +1,23 @@
 //! A stranger knows a key.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chrono::TimeDelta;
 use local_aws::{LabelEvent, Settings};
 use rotator::failure::Stopped;
 use rotator::rotate::{Compromised, Milestone, Rotated, emergency, on_demand};
 use serde_json::json;
+use state::concern::Concerns;
+use state::credential::Fingerprint;
 use state::lifecycle::{Phase, State};
 use state::name::CredentialName;
+use state::policy::Schedule;
 
-use crate::harness::faults::{Fault, When};
-use crate::harness::{ACME, API, FUNCTION_TIMEOUT, Stage, Terms, document};
+use crate::harness::faults::{Fault, Hurt, Onlooker, When};
+
+use crate::harness::{ACME, API, FUNCTION_TIMEOUT, Host, Stage, Terms, Which, document};
 
 fn settings() -> Settings {
     Settings { control_plane_limits: false, ..Settings::default() }
@@ -544,4 +550,81 @@ async fn a_value_put_by_hand_keeps_nobody_from_an_emergency_or_a_rotation() {
     assert_eq!(rotated.generation, 4);
     assert_ne!(stage.current_value(&arn).await, values[2]);
     assert_nothing_is_lost(&stage, &arn).await;
+}
+
+/// It serves searches for leaked values, and nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_disabled_key_for_fingerprints_holds_up_neither_a_rotation_nor_an_emergency() {
+    let (stage, arn, mut values) = prepared(settings(), &Terms::default(), 1).await;
+    let key = stage.settings.fingerprint_key.clone().expect("the stage has one");
+    stage.kms().disable_key().key_id(&key).send().await.expect("disabled");
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    values.push(stage.current_value(&arn).await);
+    stage.aws.on_label_event("retirement");
+    let (rotated, _) = declare(&stage, Compromised::All).await;
+    assert_eq!((rotated.generation, rotated.compromised), (4, vec![1, 2, 3]));
+    values.push(stage.current_value(&arn).await);
+    assert_only(&stage, &values, &[3], "over").await;
+
+    let credential = stage.load(ACME).await;
+    for generation in [3, 4] {
+        let made = &credential.versions[&generation].fingerprint;
+        let said = matches!(made, Some(Fingerprint::Missing { missing }) if missing.contains("kms:GenerateMac"));
+        assert!(said, "{made:?}");
+    }
+    assert!(Concerns::of(&credential, &Schedule::default(), stage.clock.now()).without_fingerprint);
+    let told = stage.command(&["history", ACME]).await;
+    assert!(told.stdout.contains("no fingerprint: kms:GenerateMac"), "{}", told.stdout);
+    assert_nothing_is_lost(&stage, &arn).await;
+}
+
+/// Who made each call, in order.
+#[derive(Debug, Default)]
+struct Callers(Mutex<Vec<&'static str>>);
+
+#[async_trait]
+impl Onlooker for Callers {
+    async fn see(&self, who: &'static str, _: &str, _: Option<Hurt>) {
+        self.0.lock().expect("not poisoned").push(who);
+    }
+}
+
+/// Whoever comes next need not wait until the time of the one that died is over: what is compromised never comes back.
+#[tokio::test(start_paused = true)]
+async fn wherever_retirement_dies_a_leaked_key_is_dead_within_two_minutes() {
+    let emergency = async |terms: &Terms, hurt: Option<(usize, Fault)>| {
+        let mut stage = Stage::with(settings()).await;
+        let callers = Arc::new(Callers::default());
+        stage.faults = stage.faults.clone().shown_to(callers.clone());
+        for which in [Which::Rotation, Which::Retirement] {
+            stage.aws.register(which.name(), Arc::new(Host::new(&stage, which)));
+        }
+        let (arn, _, value) = stage.credential(ACME, terms).await;
+        stage.rotate(&arn).await;
+        stage.assert_rotated();
+        callers.0.lock().expect("not poisoned").clear();
+        stage.faults.disarm();
+        stage.aws.on_label_event("retirement");
+        ticking(&stage);
+        if let Some((at, fault)) = hurt {
+            stage.faults.arm(When::Once(at), fault);
+        }
+        let declared = stage.clock.now();
+        let (rotated, _) = declare(&stage, Compromised::All).await;
+        assert_eq!(rotated.compromised, [1, 2]);
+        assert!(!stage.gets_through(&value).await);
+        let is_its = |(at, who): (usize, &&'static str)| (*who == "retirement").then_some(at);
+        let its: Vec<usize> = callers.0.lock().expect("not poisoned").iter().enumerate().filter_map(is_its).collect();
+        (stage.clock.now() - declared, its)
+    };
+    let terms = Terms::default();
+    let (_, its) = emergency(&terms, None).await;
+    assert!(its.len() > 8, "{its:?}");
+    for at in its {
+        for fault in [Fault::KilledBefore, Fault::KilledAfter, Fault::NoAnswerNotApplied] {
+            let (took, _) = emergency(&terms, Some((at, fault))).await;
+            assert!(took <= TimeDelta::minutes(2), "{took} with {fault:?} at call {at}");
+        }
+    }
 }

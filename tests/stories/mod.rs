@@ -8,6 +8,7 @@ mod emergency;
 mod evidence;
 mod holds;
 mod reconcile;
+mod records;
 mod repair;
 mod retirement;
 mod rollback;

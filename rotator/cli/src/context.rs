@@ -5,18 +5,27 @@ use std::sync::OnceLock;
 use aws_config::SdkConfig;
 use aws_sdk_sts::config::ProvideCredentials;
 use chrono::TimeDelta;
+use rotator::aws::{Answer, failed};
 use rotator::config::Config;
 use rotator::engine::{Engine, Errand};
-use rotator::failure::chain;
+use rotator::failure::{BadInput, CallFailed, Failure, chain};
+use rotator::patience::patiently;
 use rotator::ports::Ports;
 use state::Time;
+use state::credential::Credential;
+use state::decide::Secret;
 use state::ledger::{Actor, Note};
+use state::name::CredentialName;
 
 use crate::clock::AwsClock;
 use crate::trouble::Trouble;
 
 /// How long a command follows what it began: longer than a function may run.
 const PATIENCE: TimeDelta = TimeDelta::minutes(30);
+/// How long a command tries to read something, of which the last ten seconds are for its error.
+const READ: TimeDelta = TimeDelta::seconds(30);
+/// Who it was, when nobody says.
+const UNKNOWN: &str = "unknown";
 
 /// The engine, and the person at the command line.
 #[derive(Debug)]
@@ -42,8 +51,8 @@ impl Context {
             found.map_err(|error| Trouble::NoCredentials(on_one_line(&chain(&error))))?;
         }
         let context = Self::new(aws, settings, ports);
-        // First of all: its answer sets the clock by which everything else goes.
-        context.who().await?;
+        // First of all: its answer sets the clock by which everything else goes. Whoever has to know who asks, asks again.
+        let _ = context.ask_who().await;
         Ok(context)
     }
 
@@ -72,6 +81,51 @@ impl Context {
         Ok(self.engine.note(&self.who().await?, reason))
     }
 
+    /// The same for an emergency, which does not wait for STS: without its answer, the access key tells who it was, and
+    /// CloudTrail whose that is.
+    pub async fn urgent_note(&self, reason: &str) -> Note {
+        let who = match self.ask_who().await {
+            Ok(who) => who,
+            Err(_) => match self.aws.credentials_provider() {
+                Some(provider) => match provider.provide_credentials().await {
+                    Ok(found) => format!("the holder of access key {}; STS did not say who", found.access_key_id()),
+                    Err(_) => UNKNOWN.into(),
+                },
+                None => UNKNOWN.into(),
+            },
+        };
+        self.engine.note(&who, reason)
+    }
+
+    /// Reads as patiently as the engine does: one throttled call is no answer. `about` says what can't be done without.
+    ///
+    /// # Errors
+    ///
+    /// If another try would not help, or none did for twenty seconds.
+    pub async fn read<T, A>(&self, about: impl Into<String>, question: impl FnMut() -> A) -> Result<T, Trouble>
+    where
+        A: Future<Output = Result<T, Failure>>,
+    {
+        patiently(&self.engine.ports, self.now() + READ, question).await.map_err(Trouble::stopped(about))
+    }
+
+    /// The records of a credential, if there are any.
+    pub async fn records(&self, name: &CredentialName) -> Result<Option<Credential>, Trouble> {
+        self.read(format!("could not read the records of {name}"), async || self.engine.records.load(name).await).await
+    }
+
+    /// A secret by its name or ARN, if there is one.
+    pub async fn secret(&self, id: &str) -> Result<Option<Secret>, Trouble> {
+        self.read(format!("could not read the labels and tags of {id}"), async || {
+            match self.engine.describe(id).await {
+                Ok(secret) => Ok(Some(secret)),
+                Err(Failure::Input(BadInput::NoSecret(_))) => Ok(None),
+                Err(failure) => Err(failure),
+            }
+        })
+        .await
+    }
+
     /// The AWS configuration of everything here.
     pub fn aws(&self) -> &SdkConfig {
         &self.aws
@@ -79,12 +133,17 @@ impl Context {
 
     /// The person's ARN, as STS gives it.
     pub async fn who(&self) -> Result<String, Trouble> {
+        let asked = patiently(&self.engine.ports, self.now() + READ, async || Ok(self.ask_who().await?)).await;
+        asked.map_err(|stopped| Trouble::Nobody(stopped.into()))
+    }
+
+    async fn ask_who(&self) -> Result<String, CallFailed> {
         if let Some(who) = self.who.get() {
             return Ok(who.clone());
         }
         let identity = aws_sdk_sts::Client::new(&self.aws).get_caller_identity().send().await;
-        let identity = identity.map_err(|error| Trouble::Nobody(error.into()))?;
-        Ok(self.who.get_or_init(|| identity.arn.unwrap_or_else(|| "unknown".into())).clone())
+        let identity = identity.map_err(|error| failed("sts:GetCallerIdentity", "STS", Answer::Open, error))?;
+        Ok(self.who.get_or_init(|| identity.arn.unwrap_or_else(|| UNKNOWN.into())).clone())
     }
 }
 

@@ -188,7 +188,10 @@ fn go_on(
 }
 
 fn told_of((credential, commits): (Credential, Vec<Commit>)) -> (Credential, Vec<Told>) {
-    (credential, commits.into_iter().map(|commit| Told { event: commit.event, note: commit.note }).collect())
+    (
+        credential,
+        commits.into_iter().filter_map(|commit| Some(Told { event: commit.event?, note: commit.note })).collect(),
+    )
 }
 
 /// So many days after the samples' rotation, in seconds after their beginning.

@@ -201,7 +201,10 @@ fn next_after(stopped: &Stopped) -> Option<String> {
             Fault::Throttled(_) => "others use up the account's rate: run the same command again in a minute".into(),
             Fault::Conflict => "somebody else is working on it: run the same command again".into(),
             Fault::NotFound => "see that account and Region are the right ones".into(),
-            Fault::Denied => "let an administrator grant the action".into(),
+            Fault::Denied => "let an administrator allow it; AWS's words above tell what stands in the way".into(),
+            Fault::Unauthenticated => {
+                "sign in again, see that this machine's clock is right, then run the same command again".into()
+            }
             Fault::Rejected => "correct what AWS says above, then run the same command again".into(),
         }),
         Stopped::Failed(Failure::NotYet(_)) => Some("run the same command again in a minute".into()),

@@ -290,7 +290,7 @@ async fn judge(
     }
     let kind = engine.kind(&policy.kind)?;
     let judged = async {
-        let key = unrecorded_key(engine, kind, found).await?;
+        let key = unrecorded_key(engine, name, kind, found).await?;
         let empty = Credential::empty(name.clone(), found.secret.as_ref().map_or("", |secret| &secret.arn));
         let credential = found.records.as_ref().unwrap_or(&empty);
         let recorded = credential.current().map(|version| &version.provider);
@@ -312,12 +312,11 @@ async fn judge(
         }
         Err(failure @ (Failure::Call(_) | Failure::NotYet(_))) => return Err(failure),
     };
-    if let Some(mac) = key.as_ref().and_then(|key| key.fingerprint.as_ref()).map(|fingerprint| &fingerprint.mac) {
-        // Two credentials with one key: the retirement of the one would be the outage of the other.
-        let holders = engine.records.with_fingerprint(mac).await?;
-        if let Some(other) = holders.iter().find(|holder| *holder != name) {
-            let why = format!("the key in its value is under management already, as {other}");
-            return Ok(Err(Refused::new(why, "let both users read one secret, or give this one a key of its own")));
+    if let Some(key) = &key {
+        match engine.see_unshared(name, key.fingerprint.as_ref()).await {
+            Ok(()) => {}
+            Err(Failure::Held(hold)) => return Ok(Err(held(&hold))),
+            Err(failure) => return Err(failure),
         }
     }
     Ok(Ok(Prospect { policy, key }))
@@ -381,7 +380,12 @@ fn mismatch(name: &CredentialName, terms: &Terms, found: &Found) -> Option<Refus
 }
 
 /// The key in a secret's value that no record knows.
-async fn unrecorded_key(engine: &Engine, kind: &dyn Kind, found: &Found) -> Result<Option<Key>, Failure> {
+async fn unrecorded_key(
+    engine: &Engine,
+    name: &CredentialName,
+    kind: &dyn Kind,
+    found: &Found,
+) -> Result<Option<Key>, Failure> {
     let (Some(secret), None) = (&found.secret, &found.records) else { return Ok(None) };
     let Some(carrier) = secret.holder(AWSCURRENT) else { return Ok(None) };
     let document = engine.secrets.value(&secret.arn, carrier).await?;
@@ -392,7 +396,7 @@ async fn unrecorded_key(engine: &Engine, kind: &dyn Kind, found: &Found) -> Resu
         kind.see_free(&document)?;
         return Ok(None);
     }
-    let sight = Sight { carrier, current: None, known: None, is_ordered: false };
+    let sight = Sight { name, carrier, current: None, known: None, is_ordered: false };
     let Some(facts) = kind.recognise(&document, &sight).await? else {
         return Err(Hold::new(HoldReason::KeyVanished, "the key in its value is not among the provider's keys").into());
     };

@@ -9,6 +9,9 @@ use std::sync::Mutex;
 use aws_config::SdkConfig;
 use aws_sdk_apigateway::Client;
 use aws_sdk_apigateway::types::{Op, PatchOperation, QuotaPeriodType, UsagePlan};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use chrono::{Days, NaiveDate, TimeDelta};
 use state::Time;
 use state::evidence::{KeyUse, QuotaPeriod};
@@ -38,6 +41,15 @@ fn told(id: &str) -> &str {
     if id.len() >= SHORTEST_VALUE { SECRET_ID } else { id }
 }
 
+/// What became of a call about one key. An id that is the key's value stands in AWS's message, too.
+fn failed_on_key<E>(action: &'static str, id: &str, answer: Answer, error: SdkError<E, HttpResponse>) -> CallFailed
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let answer = if told(id) == id { answer } else { Answer::Sealed };
+    failed(action, &format!("/apikeys/{}", told(id)), answer, error)
+}
+
 /// A key, without its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiKey {
@@ -51,6 +63,8 @@ pub struct ApiKey {
     pub customer_id: Option<String>,
     /// Whether it is accepted.
     pub enabled: bool,
+    /// When it was made, as API Gateway says.
+    pub created: Option<Time>,
     /// All of them, `aws:` ones included.
     pub tags: BTreeMap<String, String>,
 }
@@ -66,6 +80,9 @@ pub struct Plan {
     pub stages: BTreeSet<String>,
     /// How many requests a key may make in each of the plan's periods, and how long those are.
     pub quota: Option<(i64, QuotaPeriod)>,
+    /// Whether its period begins on a day of its own: the quota's `offset`. On which day and at which hour that is, AWS's
+    /// documents do not say alike.
+    pub is_offset: bool,
     /// The plan's own tags: `rotator:allow` among them says which credentials may join.
     pub tags: BTreeMap<String, String>,
 }
@@ -105,11 +122,10 @@ impl ApiKeys {
                 description: found.description,
                 customer_id: found.customer_id,
                 enabled: found.enabled,
+                created: found.created_date.as_ref().and_then(moment),
                 tags: found.tags.unwrap_or_default().into_iter().collect(),
             })),
-            Err(error) => {
-                none_if_missing(failed("apigateway:GET", &format!("/apikeys/{}", told(id)), Answer::Open, error))
-            }
+            Err(error) => none_if_missing(failed_on_key("apigateway:GET", id, Answer::Open, error)),
         }
     }
 
@@ -118,9 +134,7 @@ impl ApiKeys {
         self.turn().await;
         match self.client.get_api_key().api_key(id).include_value(true).send().await {
             Ok(found) => Ok(found.value.map(SecretValue::new)),
-            Err(error) => {
-                none_if_missing(failed("apigateway:GET", &format!("/apikeys/{}", told(id)), Answer::Veiled, error))
-            }
+            Err(error) => none_if_missing(failed_on_key("apigateway:GET", id, Answer::Veiled, error)),
         }
     }
 
@@ -182,6 +196,7 @@ impl ApiKeys {
                     description: key.description,
                     customer_id: key.customer_id,
                     enabled: key.enabled,
+                    created: key.created_date.as_ref().and_then(moment),
                     tags: key.tags.unwrap_or_default().into_iter().collect(),
                 };
                 (key, value)
@@ -199,11 +214,18 @@ impl ApiKeys {
         let patch = PatchOperation::builder().op(Op::Replace).path("/enabled").value(enabled.to_string()).build();
         match self.client.update_api_key().api_key(id).patch_operations(patch).send().await {
             Ok(_) => Ok(true),
-            Err(error) => {
-                none_if_missing(failed("apigateway:PATCH", &format!("/apikeys/{}", told(id)), Answer::Open, error))
-                    .map(|found: Option<()>| found.is_some())
-            }
+            Err(error) => none_if_missing(failed_on_key("apigateway:PATCH", id, Answer::Open, error))
+                .map(|found: Option<()>| found.is_some()),
         }
+    }
+
+    /// Sets one of a key's tags. Its ARN follows from that of a secret in the same Region.
+    pub async fn mark(&self, id: &str, secret: &str, tag: &str, value: &str) -> Result<(), CallFailed> {
+        self.turn().await;
+        let part = |n: usize| secret.split(':').nth(n).unwrap_or_default();
+        let arn = format!("arn:{}:apigateway:{}::/apikeys/{id}", part(1), part(3));
+        let tagged = self.client.tag_resource().resource_arn(arn).tags(tag, value).send().await;
+        tagged.map(drop).map_err(|error| failed_on_key("apigateway:PUT", id, Answer::Open, error))
     }
 
     /// Deletes a key; that it is gone already is fine.
@@ -212,8 +234,7 @@ impl ApiKeys {
         match self.client.delete_api_key().api_key(id).send().await {
             Ok(_) => Ok(()),
             Err(error) => {
-                none_if_missing(failed("apigateway:DELETE", &format!("/apikeys/{}", told(id)), Answer::Open, error))
-                    .map(|_: Option<()>| ())
+                none_if_missing(failed_on_key("apigateway:DELETE", id, Answer::Open, error)).map(|_: Option<()>| ())
             }
         }
     }
@@ -427,6 +448,10 @@ fn none_if_missing<T>(failed: CallFailed) -> Result<Option<T>, CallFailed> {
     if failed.fault == Fault::NotFound { Ok(None) } else { Err(failed) }
 }
 
+fn moment(at: &aws_smithy_types::DateTime) -> Option<Time> {
+    Time::from_timestamp_millis(at.to_millis().ok()?)
+}
+
 fn period(period: &QuotaPeriodType) -> Option<QuotaPeriod> {
     let known = [
         (QuotaPeriodType::Day, QuotaPeriod::Day),
@@ -446,6 +471,7 @@ fn plan(found: UsagePlan) -> Plan {
             .into_iter()
             .map(|stage| format!("{}/{}", stage.api_id.unwrap_or_default(), stage.stage.unwrap_or_default()))
             .collect(),
+        is_offset: found.quota.as_ref().is_some_and(|quota| quota.offset != 0),
         quota: found.quota.and_then(|quota| Some((i64::from(quota.limit), period(quota.period()?)?))),
         tags: found.tags.unwrap_or_default().into_iter().collect(),
     }

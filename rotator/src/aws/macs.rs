@@ -37,6 +37,6 @@ impl Macs {
             .map_err(|error| failed("kms:GenerateMac", key, Answer::Veiled, error))?;
         let mac = made.mac().map(Blob::as_ref).unwrap_or_default();
         let mac = aws_smithy_types::base64::encode(mac);
-        Ok(Some(Fingerprint { mac, key: made.key_id().unwrap_or(key).to_owned() }))
+        Ok(Some(Fingerprint::Made { mac, key: made.key_id().unwrap_or(key).to_owned() }))
     }
 }

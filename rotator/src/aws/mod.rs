@@ -53,8 +53,11 @@ struct Said {
 pub enum Answer {
     /// All of it.
     Open,
-    /// Only the code: the request or the answer carries a value, and the message might quote it.
+    /// Only the code: the request or the answer carries a value, and the message might quote it. Of a denial its reason is
+    /// told all the same.
     Veiled,
+    /// Only the code, whatever it is: the resource's very name is a value.
+    Sealed,
 }
 
 /// What became of a call that did not go well. `action` is the IAM action, `resource` what it was about; neither is
@@ -69,7 +72,8 @@ where
             code: service.err().code().unwrap_or("an error without a code").to_owned(),
             message: match answer {
                 Answer::Open => service.err().message().unwrap_or_default().to_owned(),
-                Answer::Veiled => String::new(),
+                Answer::Veiled if fault == Fault::Denied => reason(service.err().message().unwrap_or_default()),
+                Answer::Veiled | Answer::Sealed => String::new(),
             },
         },
         SdkError::TimeoutError(_) => Said { code: "no answer in time".into(), message: String::new() },
@@ -83,6 +87,13 @@ where
         _ => Said { code: "an error of an unknown kind".into(), message: String::new() },
     };
     CallFailed { action, resource: resource.to_owned(), fault, source: Some(Box::new(said)) }
+}
+
+/// AWS's reason for a denial, of what is known to be one: it names who, what and on which resource, and why not.
+fn reason(message: &str) -> String {
+    let is_known = message.starts_with("User: arn:") && message.contains(" is not authorized to perform: ")
+        || message == "Access to KMS is not allowed";
+    if is_known { message.to_owned() } else { String::new() }
 }
 
 fn fault<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
@@ -111,6 +122,19 @@ fn fault<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
             Fault::Denied
         }
         "ResourceNotFoundException" | "NotFoundException" => Fault::NotFound,
+        // API Gateway answers these with 403, others with 400 or 401.
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "UnrecognizedClientException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException" => Fault::Unauthenticated,
         _ if status == 429 => Fault::Throttled(retry_after(service.raw())),
         _ if status >= 500 => Fault::Unknown,
         _ if status == 403 => Fault::Denied,

@@ -19,13 +19,16 @@ use aws_sdk_dynamodb::types::{
 };
 use chrono::SecondsFormat;
 use state::Time;
-use state::credential::{Commit, Credential, Head, SCHEMA, Version};
+use state::credential::{Commit, Credential, Fingerprint, Head, SCHEMA, Version};
+use state::hold::{Hold, HoldReason};
 use state::ledger::{Event, Note};
 use state::name::CredentialName;
 
 use super::{Answer, failed};
-use crate::failure::{BadInput, CallFailed, Failure, Fault};
+use crate::failure::{BadInput, CallFailed, Failure, Fault, chain};
 
+/// How often a head is read again that changed meanwhile.
+const TRIES: u32 = 3;
 /// How many partitions the `due` index has.
 pub const DUE_BUCKETS: u8 = 8;
 
@@ -94,7 +97,12 @@ impl Records {
 
     /// A credential's history from its first event, read consistently.
     pub async fn history(&self, name: &CredentialName) -> Result<Vec<Told>, Failure> {
-        let items = self.query(name, "EVT#", "EVT~").await?;
+        self.history_from(name, 0).await
+    }
+
+    /// The same from the event of that number on.
+    pub async fn history_from(&self, name: &CredentialName, seq: u64) -> Result<Vec<Told>, Failure> {
+        let items = self.query(name, &event_key(seq), "EVT~").await?;
         items
             .iter()
             .map(|item| {
@@ -105,6 +113,67 @@ impl Records {
                 })
             })
             .collect()
+    }
+
+    /// The records as the history states them, from the oldest version on that may still have a key. It costs what the
+    /// life of those versions weighs, however often the credential rotated before.
+    ///
+    /// # Errors
+    ///
+    /// [`HoldReason::RecordDiffers`] if the history does not hold together.
+    pub async fn stated(&self, name: &CredentialName) -> Result<Option<Credential>, Failure> {
+        for _ in 0..TRIES {
+            let items = self.query(name, "HEAD", "HEAD").await?;
+            let Some(item) = items.first() else { return Ok(None) };
+            let head: Head = read(text(item, "doc"), "head", name)?;
+            let events = self.events(name, &head).await?;
+            // Somebody committed in between: then the head is another.
+            if events.last().map_or(0, |event| event.seq) <= head.ledger.seq {
+                return stated(&head, &events).map(Some);
+            }
+        }
+        Err(Failure::NotYet(format!("the records of {name} change faster than they can be read")))
+    }
+
+    /// Sees that what is recorded of a version is what the history states.
+    ///
+    /// # Errors
+    ///
+    /// [`HoldReason::RecordDiffers`] if it is not.
+    pub async fn see_stated(&self, credential: &Credential, generation: u32) -> Result<(), Failure> {
+        let head = &credential.head;
+        let mut events = self.events(&head.name, head).await?;
+        events.retain(|event| event.seq <= head.ledger.seq);
+        let stated = stated(head, &events)?;
+        let about =
+            |differ: &str| differs(format!("of generation {generation}, {differ} is not what the history states"));
+        match (credential.versions.get(&generation), stated.versions.get(&generation)) {
+            (Some(recorded), Some(stated)) => match recorded.differs_from(stated).as_slice() {
+                [] => Ok(()),
+                differ => Err(about(&differ.join(", "))),
+            },
+            (Some(_), None) | (None, _) => Err(about("everything")),
+        }
+    }
+
+    /// In what the records differ from what the whole history states: per generation, `None` for the head.
+    pub async fn differences(&self, credential: &Credential) -> Result<Vec<(Option<u32>, String)>, Failure> {
+        let head = &credential.head;
+        let told = self.history(&head.name).await?;
+        let events: Vec<Event> = told.into_iter().map(|told| told.event).collect();
+        let until = events.partition_point(|event| event.seq <= head.ledger.seq);
+        Ok(match Credential::stated(&head.name, &head.arn, None, &events[..until], &head.ledger) {
+            Err(unstated) => vec![(None, chain(&unstated))],
+            Ok(stated) => {
+                let differ = credential.differs_from(&stated).into_iter();
+                differ.map(|(generation, facts)| (generation, facts.join(", "))).collect()
+            }
+        })
+    }
+
+    async fn events(&self, name: &CredentialName, head: &Head) -> Result<Vec<Event>, Failure> {
+        let told = self.history_from(name, head.floor.map_or(0, |floor| floor.seq)).await?;
+        Ok(told.into_iter().map(|told| told.event).collect())
     }
 
     /// Stores a commit, whole or not at all. A conflict: somebody else committed since it was decided.
@@ -121,25 +190,25 @@ impl Records {
             head.condition_expression("revision = :expected")
                 .expression_attribute_values(":expected", AttributeValue::N(expected.to_string()))
         };
-        let mut told = self.item(&pk, &format!("EVT#{:012}", event.seq), event);
-        told.insert("day".into(), AttributeValue::S(day(event)));
-        told.insert("at".into(), AttributeValue::S(sortable(event.at)));
-        if let Some(note) = note {
-            told.insert("note".into(), AttributeValue::S(json(note)));
+        let mut puts = vec![head];
+        if let Some(event) = event {
+            let mut told = self.item(&pk, &event_key(event.seq), event);
+            told.insert("day".into(), AttributeValue::S(day(event)));
+            told.insert("at".into(), AttributeValue::S(sortable(event.at)));
+            if let Some(note) = note {
+                told.insert("note".into(), AttributeValue::S(json(note)));
+            }
+            let put = Put::builder().table_name(&self.table).set_item(Some(told));
+            puts.push(put.condition_expression("attribute_not_exists(pk)"));
         }
-        let event = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(told))
-            .condition_expression("attribute_not_exists(pk)");
-        let mut puts = vec![head, event];
         for version in touched.iter().filter_map(|generation| credential.versions.get(generation)) {
             let mut item = self.item(&pk, &format!("VER#{:06}", version.generation), version);
             if let Some(at) = version.due() {
                 item.insert("due".into(), AttributeValue::S(format!("DUE#{}", version.id.as_bytes()[0] % DUE_BUCKETS)));
                 item.insert("dueAt".into(), AttributeValue::S(sortable(at)));
             }
-            if let Some(fingerprint) = &version.fingerprint {
-                item.insert("fingerprint".into(), AttributeValue::S(format!("FP#{}", fingerprint.mac)));
+            if let Some(mac) = version.fingerprint.as_ref().and_then(Fingerprint::mac) {
+                item.insert("fingerprint".into(), AttributeValue::S(format!("FP#{mac}")));
             }
             puts.push(Put::builder().table_name(&self.table).set_item(Some(item)));
         }
@@ -329,7 +398,12 @@ impl Records {
         let failed = failed(action, &self.table, Answer::Open, error);
         match failed.fault {
             Fault::NotFound => BadInput::NoTable(self.table.clone()).into(),
-            Fault::Conflict | Fault::Denied | Fault::Rejected | Fault::Throttled(_) | Fault::Unknown => failed.into(),
+            Fault::Conflict
+            | Fault::Denied
+            | Fault::Unauthenticated
+            | Fault::Rejected
+            | Fault::Throttled(_)
+            | Fault::Unknown => failed.into(),
         }
     }
 }
@@ -352,6 +426,19 @@ fn partition(name: &CredentialName) -> String {
 }
 
 /// The partition of the `timeline` index: a day, in four shards so that a fleet's rotation does not make one hot.
+fn event_key(seq: u64) -> String {
+    format!("EVT#{seq:012}")
+}
+
+fn stated(head: &Head, events: &[Event]) -> Result<Credential, Failure> {
+    let stated = Credential::stated(&head.name, &head.arn, head.floor, events, &head.ledger);
+    stated.map_err(|unstated| differs(chain(&unstated)))
+}
+
+fn differs(detail: String) -> Failure {
+    Hold::new(HoldReason::RecordDiffers, detail).into()
+}
+
 fn day(event: &Event) -> String {
     let shard = event.credential.as_str().bytes().fold(0_u8, u8::wrapping_add) % 4;
     format!("DAY#{}#{shard}", event.at.format("%Y-%m-%d"))

@@ -67,9 +67,12 @@ impl Secrets {
                 let failed = failed("secretsmanager:DescribeSecret", id, Answer::Open, error);
                 return Err(match failed.fault {
                     Fault::NotFound => BadInput::NoSecret(id.to_owned()).into(),
-                    Fault::Conflict | Fault::Denied | Fault::Rejected | Fault::Throttled(_) | Fault::Unknown => {
-                        failed.into()
-                    }
+                    Fault::Conflict
+                    | Fault::Denied
+                    | Fault::Unauthenticated
+                    | Fault::Rejected
+                    | Fault::Throttled(_)
+                    | Fault::Unknown => failed.into(),
                 });
             }
         };

@@ -75,7 +75,8 @@ pub fn always(function: Function, scope: &Scope) -> Vec<Need> {
     let mut needs = vec![need("dynamodb:Query", &table)];
     match function {
         Function::Jwks => return needs,
-        Function::Rotation => {}
+        // Whether another credential has the key already that it is to take over.
+        Function::Rotation => needs.push(need("dynamodb:Query", format!("{table}/index/fingerprint"))),
         Function::Retirement => {
             needs.push(need("dynamodb:Query", format!("{table}/index/due")));
             // Once a day everything that is recorded is compared with the world.

@@ -20,6 +20,8 @@ pub enum Area {
     Retirement,
     /// What the account has left.
     Quota,
+    /// Whether leaked values can be found.
+    Fingerprints,
     /// The secret itself.
     Secret,
     /// The owner's wishes.
@@ -50,6 +52,7 @@ impl Area {
             Self::Permissions => "permissions",
             Self::Retirement => "retirement",
             Self::Quota => "quota",
+            Self::Fingerprints => "fingerprints",
             Self::Secret => "secret",
             Self::Wishes => "wishes",
             Self::Schedule => "schedule",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use state::Time;
-use state::credential::{Credential, Drawn, Version};
+use state::credential::{Credential, Drawn, Fingerprint, Version};
 use state::decide::{
     Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, Step, StrayValue, decide,
 };
@@ -27,7 +27,8 @@ use super::{Engine, Errand};
 
 /// Failures in a row after which retirement leaves a credential to its next tick: others wait behind it.
 const TRIES: u32 = 4;
-/// How long a provider may take until everybody has heard that a key is to be refused, before a person is told.
+/// How long a provider may take until everybody has heard that a key is to be refused, or accepted, before a person is
+/// told.
 const HEARD_OF: TimeDelta = TimeDelta::minutes(30);
 
 /// On its way.
@@ -278,10 +279,17 @@ impl Run<'_> {
                             None => None,
                         };
                         let is_ordered = credential.head.order.as_ref().is_some_and(|order| !order.promoted);
-                        let sight = Sight { carrier: &carrier, current, known: known.as_ref(), is_ordered };
+                        let sight =
+                            Sight { name: self.name, carrier: &carrier, current, known: known.as_ref(), is_ordered };
                         match kind.recognise(document, &sight).await? {
                             None => CurrentValue::Unknown,
-                            Some(facts) => CurrentValue::Key(facts, engine.fingerprint(kind, document).await?),
+                            Some(facts) => {
+                                let fingerprint = self.fingerprint(kind, document).await?;
+                                if current.is_none() {
+                                    engine.see_unshared(self.name, fingerprint.as_ref()).await?;
+                                }
+                                CurrentValue::Key(facts, fingerprint)
+                            }
                         }
                     }
                     Some(document) => {
@@ -334,6 +342,9 @@ impl Run<'_> {
         let engine = self.engine;
         let now = engine.ports.clock.now();
         let arn = &credential.head.arn;
+        if let Some(generation) = refuses(&action) {
+            engine.records.see_stated(credential, generation).await?;
+        }
         match action {
             Action::Check(replaces, standby) => {
                 let policy = self.wished_policy(credential)?;
@@ -412,7 +423,7 @@ impl Run<'_> {
                     }
                 };
                 let drafted = kind.christen(&case, document)?;
-                let fingerprint = engine.fingerprint(kind, document).await?;
+                let fingerprint = self.fingerprint(kind, document).await?;
                 self.observed.drafted = Some(Drafted { fingerprint, ..drafted });
             }
             Action::Admit(generation) => {
@@ -432,9 +443,16 @@ impl Run<'_> {
                             Some(current) => kind.is_blocked(&case, &current).await?,
                             None => false,
                         };
+                        let begun = version.begun.unwrap_or(version.created);
+                        let since = version.ordered.filter(|_| version.is_coming_back()).unwrap_or(begun);
                         return Err(if blocked && self.patience.failures() >= TRIES {
                             let detail = format!("{why}; the incumbent's key does not get through from here either");
                             Hold::new(HoldReason::ProbeBlocked, detail).into()
+                        } else if since + HEARD_OF <= now {
+                            let minutes = (now - since).num_minutes();
+                            let detail =
+                                format!("for {minutes} minutes no request has proved generation {generation}: {why}");
+                            Hold::new(HoldReason::Unproven, detail).into()
                         } else {
                             Failure::NotYet(why)
                         });
@@ -556,6 +574,16 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What does not come after a few tries is not waited for.
+    async fn fingerprint(&self, kind: &dyn Kind, document: &SecretValue) -> Result<Option<Fingerprint>, Failure> {
+        match self.engine.fingerprint(kind, document).await {
+            Err(failure) if self.patience.failures() >= TRIES => {
+                Ok(Some(Fingerprint::Missing { missing: chain(&failure) }))
+            }
+            made => made,
+        }
+    }
+
     async fn restore(&self, credential: &Credential, generation: u32) -> Result<Facts, Failure> {
         let version = version(credential, generation);
         let (kind, case) = self.case(credential, version, self.engine.ports.clock.now())?;
@@ -640,9 +668,43 @@ fn may_have_happened(failure: &Failure) -> bool {
     match failure {
         Failure::Call(call) => match call.fault {
             Fault::Unknown => true,
-            Fault::Conflict | Fault::Denied | Fault::NotFound | Fault::Rejected | Fault::Throttled(_) => false,
+            Fault::Conflict
+            | Fault::Denied
+            | Fault::Unauthenticated
+            | Fault::NotFound
+            | Fault::Rejected
+            | Fault::Throttled(_) => false,
         },
         Failure::Held(_) | Failure::NotYet(_) | Failure::Input(_) => false,
+    }
+}
+
+/// The version whose key an action refuses, deletes or lets be accepted again: what a record alone says of it is no reason
+/// for that.
+fn refuses(action: &Action) -> Option<u32> {
+    match action {
+        Action::Disable(generation)
+        | Action::Suspend(generation)
+        | Action::Destroy(generation)
+        | Action::Sweep(generation)
+        | Action::Restore(generation)
+        | Action::Relight(generation) => Some(*generation),
+        Action::Check(..)
+        | Action::Draw(_)
+        | Action::Mint(_)
+        | Action::Find(_)
+        | Action::Equip(_)
+        | Action::Draft(_)
+        | Action::Admit(_)
+        | Action::Prove(_)
+        | Action::Confirm(_)
+        | Action::Promote(_)
+        | Action::Preflight
+        | Action::Unpend(_)
+        | Action::MoveBack { .. }
+        | Action::Witness(_)
+        | Action::Settle(..)
+        | Action::Expose(_) => None,
     }
 }
 

@@ -3,19 +3,25 @@
 //!
 //! It reads the records and nothing else: its role needs `dynamodb:Query` on the table.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use state::Time;
+use state::credential::Credential;
 use state::name::CredentialName;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{FunctionFailed, Handle, Invocation};
 use crate::engine::Engine;
 use crate::failure::{Failure, Stopped, chain};
-use crate::key_sets::{DISCOVERY, MOST_BYTES, discovery, locate, render};
+use crate::key_sets::{DISCOVERY, MOST_BYTES, discovery, locate, max_age, render};
+use crate::patience::briefly;
 
+/// How many credentials' records are kept for when the table can't be read.
+const MOST_KEPT: usize = 100;
 /// The resource below which names are.
 const ROUTE: &str = "/jwks/";
 
@@ -23,12 +29,14 @@ const ROUTE: &str = "/jwks/";
 #[derive(Clone, Debug)]
 pub struct Jwks {
     engine: Arc<Engine>,
+    /// The records that were read last, and when.
+    last: Arc<Mutex<BTreeMap<CredentialName, (Time, Credential)>>>,
 }
 
 impl Jwks {
     /// With an engine, of which it uses the records.
     pub fn new(engine: Arc<Engine>) -> Self {
-        Self { engine }
+        Self { engine, last: Arc::default() }
     }
 }
 
@@ -61,6 +69,33 @@ impl Handle for Jwks {
 }
 
 impl Jwks {
+    /// The records now; if they can't be read, those that were read last, for as long as whoever asked then may keep what
+    /// they were told.
+    async fn records(&self, name: &CredentialName) -> Result<Option<Credential>, Failure> {
+        let ports = &self.engine.ports;
+        let read = briefly(ports, || self.engine.records.stated(name)).await;
+        let now = ports.clock.now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Ok(Some(credential)) => {
+                if last.len() >= MOST_KEPT {
+                    last.clear();
+                }
+                last.insert(name.clone(), (now, credential.clone()));
+                Ok(Some(credential))
+            }
+            Ok(None) => Ok(None),
+            Err(failure) => {
+                let known = last
+                    .get(name)
+                    .filter(|(at, credential)| max_age(credential).is_some_and(|most| now < *at + most.delta()));
+                let Some((at, credential)) = known else { return Err(failure) };
+                warn!(credential = %name, read_at = %at, reason = chain(&failure), "answering from what was read last");
+                Ok(Some(credential.clone()))
+            }
+        }
+    }
+
     async fn answer(&self, request: &Request) -> Result<Value, Failure> {
         if request.method != "GET" && request.method != "HEAD" {
             return Ok(answer(405, "no-store", &json!({ "message": "a key set is read with GET" })));
@@ -70,7 +105,7 @@ impl Jwks {
         let decoded = percent_decode_str(name).decode_utf8_lossy();
         let unknown = || answer(404, "no-store", &json!({ "message": "there is no key set of that name" }));
         let Ok(name) = CredentialName::parse(&decoded) else { return Ok(unknown()) };
-        let credential = self.engine.records.load(&name).await?;
+        let credential = self.records(&name).await?;
         let Some(keys) = credential.and_then(|credential| render(&credential, self.engine.ports.clock.now())) else {
             return Ok(unknown());
         };

@@ -17,6 +17,7 @@ use crate::aws::records::DUE_BUCKETS;
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Stopped, chain};
 use crate::mend::overview;
+use crate::patience::patiently;
 
 /// How many credentials of one bucket a tick looks at: the next tick takes the rest.
 const PAGE: i32 = 100;
@@ -57,7 +58,7 @@ impl Handle for Retirement {
         }
         let names = match event.get("detail-type").and_then(Value::as_str) {
             Some("Scheduled Event") => {
-                self.due().await.map_err(|stopped| FunctionFailed::new("looking for what is due", &stopped))?
+                self.due(&errand).await.map_err(|stopped| FunctionFailed::new("looking for what is due", &stopped))?
             }
             Some("Secret Label Updated") => {
                 vec![moved(event).map_err(refused)?]
@@ -128,6 +129,7 @@ impl Retirement {
         metrics::histogram!("OldHolds").record(many(|concerns| concerns.old_hold));
         metrics::histogram!("NearMaxAge").record(many(|concerns| concerns.near_max_age));
         metrics::histogram!("Overdue").record(many(|concerns| concerns.overdue));
+        metrics::histogram!("WithoutFingerprint").record(many(|concerns| concerns.without_fingerprint));
         info!(looked_at = found.examined.len(), findings, failed = found.failed.len(), "everything was looked at");
         match found.failed.first() {
             None => Ok(json!({"lookedAt": found.examined.len(), "findings": findings})),
@@ -143,11 +145,11 @@ impl Retirement {
         }
     }
 
-    async fn due(&self) -> Result<Vec<CredentialName>, Stopped> {
-        let now = self.engine.ports.clock.now();
+    async fn due(&self, errand: &Errand<'_>) -> Result<Vec<CredentialName>, Stopped> {
+        let (records, ports, now) = (&self.engine.records, &self.engine.ports, self.engine.ports.clock.now());
         let mut names = Vec::new();
         for bucket in 0..DUE_BUCKETS {
-            for name in self.engine.records.due(bucket, now, PAGE).await? {
+            for name in patiently(ports, errand.deadline, || records.due(bucket, now, PAGE)).await? {
                 if !names.contains(&name) {
                     names.push(name);
                 }
@@ -159,9 +161,9 @@ impl Retirement {
 
 /// Which credentials an alarm is about stands in the log.
 fn warn_of(name: &CredentialName, concerns: &Concerns) {
-    let Concerns { old_hold, near_max_age, overdue } = *concerns;
+    let Concerns { old_hold, near_max_age, overdue, without_fingerprint } = *concerns;
     if *concerns != Concerns::default() {
-        warn!(credential = %name, old_hold, near_max_age, overdue, "somebody should look at it");
+        warn!(credential = %name, old_hold, near_max_age, overdue, without_fingerprint, "somebody should look at it");
     }
 }
 

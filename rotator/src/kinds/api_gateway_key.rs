@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::SecondsFormat;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use state::Time;
-use state::credential::{Credential, Proof, Settlements};
+use state::credential::{CREATED, Credential, Proof, Settlements};
 use state::decide::Drafted;
 use state::drift::Availability;
 use state::evidence::{Owed, Sighting};
@@ -22,7 +23,7 @@ use state::policy::Traces;
 use crate::aws::api_keys::{ApiKey, ApiKeys, NewKey, Plan, SECRET_ID};
 use crate::aws::probe::{Probe, Prober, Recognition};
 use crate::failure::{BadInput, Failure, Fault};
-use crate::kind::{Case, Facts, Kind, ProviderKey, Sight};
+use crate::kind::{Case, Facts, Kind, ProviderKey, Sight, tag_value};
 use crate::kinds::usage::Witness;
 use crate::ports::Ports;
 use crate::secret::SecretValue;
@@ -32,8 +33,6 @@ pub const VERSION_TAG: &str = "rotator:version";
 /// The tag on a key that says which credential it may belong to.
 pub const CREDENTIAL_TAG: &str = "rotator:credential";
 
-/// API Gateway's limit for a tag's value, in characters.
-const LONGEST_TAG: usize = 256;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM: usize = 40;
 const CHECKSUM: usize = 6;
@@ -100,9 +99,11 @@ fn disabled(id: &str) -> Failure {
 }
 
 /// What is recorded of a key that this service did not make.
-pub fn found(id: &str, name: &str, plans: &[String]) -> Facts {
-    let facts = [("id", id), ("base", name), ("name", name), ("plans", &plans.join(" "))];
-    facts.map(|(fact, value)| (fact.to_owned(), value.to_owned())).into()
+pub fn found(key: &ApiKey, plans: &[String]) -> Facts {
+    let facts = [("id", &key.id), ("base", &key.name), ("name", &key.name), ("plans", &plans.join(" "))];
+    let mut facts: Facts = facts.map(|(fact, value)| (fact.to_owned(), value.clone())).into();
+    facts.extend(key.created.map(|at| (CREATED.to_owned(), at.to_rfc3339_opts(SecondsFormat::Secs, true))));
+    facts
 }
 
 #[async_trait]
@@ -134,16 +135,23 @@ impl Kind for ApiGatewayKey {
 
     async fn recognise(&self, document: &SecretValue, sight: &Sight<'_>) -> Result<Option<Facts>, Failure> {
         let Some(key) = self.key(document)? else { return Ok(None) };
-        let Some(ApiKey { id, name, enabled, .. }) = self.keys.find("", &key).await? else { return Ok(None) };
+        let Some(key) = self.keys.find("", &key).await? else { return Ok(None) };
+        let ApiKey { id, enabled, tags, .. } = &key;
         if id == SECRET_ID {
             let detail = "the key in the value has an id that may be the key itself: make another one for its owner";
             return Err(Hold::new(HoldReason::Rejected, detail).into());
         }
-        if !enabled && !sight.is_ordered {
-            return Err(disabled(&id));
+        let owner =
+            tags.get(CREDENTIAL_TAG).filter(|owner| sight.current.is_none() && **owner != tag_value(sight.name));
+        if let Some(owner) = owner {
+            let detail = format!("key {id} has the tag {CREDENTIAL_TAG} = {}", owner.escape_default());
+            return Err(Hold::new(HoldReason::KeyShared, detail).into());
         }
-        let plans: Vec<String> = self.keys.plans_of(&id).await?.into_iter().map(|plan| plan.id).collect();
-        Ok(Some(found(&id, &name, &plans)))
+        if !enabled && !sight.is_ordered {
+            return Err(disabled(id));
+        }
+        let plans: Vec<String> = self.keys.plans_of(id).await?.into_iter().map(|plan| plan.id).collect();
+        Ok(Some(found(&key, &plans)))
     }
 
     async fn check(&self, case: &Case<'_>) -> Result<(), Failure> {
@@ -252,6 +260,12 @@ impl Kind for ApiGatewayKey {
 
     async fn is_blocked(&self, case: &Case<'_>, incumbent: &SecretValue) -> Result<bool, Failure> {
         let Some(key) = self.key(incumbent)? else { return Ok(false) };
+        // A key that somebody disabled or deleted is refused wherever it is sent from: that tells nothing of the way.
+        let id = case.incumbent.and_then(|incumbent| incumbent.get("id"));
+        let Some(id) = id else { return Ok(false) };
+        if !self.keys.get(id).await?.is_some_and(|key| key.enabled) {
+            return Ok(false);
+        }
         for probe in &Wishes::read(case)?.probes {
             if self.prober.send(probe, &key).await == Recognition::Recognised {
                 return Ok(false);
@@ -263,6 +277,18 @@ impl Kind for ApiGatewayKey {
     async fn confirm(&self, case: &Case<'_>) -> Result<(), Failure> {
         let version = case.version();
         let id = version.provider.get("id").map_or("", String::as_str);
+        match self.keys.get(id).await? {
+            Some(key) if key.enabled => {}
+            Some(_) => {
+                let detail =
+                    format!("key {id} of generation {} is disabled: consumers would be refused", version.generation);
+                return Err(Hold::new(HoldReason::KeyDisabled, detail).into());
+            }
+            None => {
+                let detail = format!("key {id} of generation {} is gone", version.generation);
+                return Err(Hold::new(HoldReason::KeyVanished, detail).into());
+            }
+        }
         let attached: BTreeSet<String> = self.keys.plans_of(id).await?.into_iter().map(|plan| plan.id).collect();
         let wanted = version.provider.get("plans").map_or("", String::as_str);
         match wanted.split_whitespace().find(|plan| !attached.contains(*plan)) {
@@ -428,7 +454,7 @@ impl ApiGatewayKey {
         }
         let recorded: BTreeSet<&String> =
             credential.versions.values().filter_map(|version| version.provider.get("id")).collect();
-        let name: String = credential.head.name.as_str().chars().take(LONGEST_TAG).collect();
+        let name = tag_value(&credential.head.name);
         keys.retain(|id, key| recorded.contains(id) || key.tags.get(CREDENTIAL_TAG) == Some(&name));
         for id in recorded {
             if !keys.contains_key(id)
@@ -556,7 +582,7 @@ impl ApiGatewayKey {
         key.name = version.provider.get("name").cloned().unwrap_or_default();
         key.enabled = true;
         key.tags.retain(|tag, _| !tag.starts_with("aws:") && !tag.starts_with("rotator:"));
-        key.tags.insert(CREDENTIAL_TAG.into(), case.credential.head.name.as_str().chars().take(LONGEST_TAG).collect());
+        key.tags.insert(CREDENTIAL_TAG.into(), tag_value(&case.credential.head.name));
         key.tags.insert(VERSION_TAG.into(), version.id.to_string());
         match self.keys.create(&NewKey { value, key: &key }).await {
             Ok(id) => return Ok(id),

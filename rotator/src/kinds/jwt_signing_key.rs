@@ -21,7 +21,7 @@ use crate::aws::secrets::{NewSecret, Secrets};
 use crate::failure::{BadInput, Failure, Fault};
 use crate::jose::{PrivateJwk, wished};
 use crate::key_sets::KeySets;
-use crate::kind::{Case, Facts, Kind, Sight};
+use crate::kind::{Case, Facts, Kind, Sight, tag_value};
 use crate::secret::{Purpose, SecretValue};
 
 /// What the names of the secrets begin with in which standbys rest. Not with the credential's own name: a consumer's
@@ -30,8 +30,6 @@ pub const STANDBY_PREFIX: &str = "rotator-standby/";
 
 /// Secrets Manager's limit for a secret's name, in characters.
 const LONGEST_NAME: usize = 512;
-/// Secrets Manager's limit for a tag's value, in characters.
-const LONGEST_TAG: usize = 256;
 
 /// JWT signing keys in Secrets Manager.
 #[derive(Debug)]
@@ -99,7 +97,7 @@ impl Kind for JwtSigningKey {
             description: &format!("A key of {owner} that does not sign yet"),
             document,
             tags: &BTreeMap::from([
-                (CREDENTIAL_TAG.into(), owner.chars().take(LONGEST_TAG).collect()),
+                (CREDENTIAL_TAG.into(), tag_value(&case.credential.head.name)),
                 (VERSION_TAG.into(), case.version().id.to_string()),
             ]),
         };
@@ -335,8 +333,8 @@ mod tests {
         jwk["kid"] = "2026-a".into();
         let (kind, value) = (kind(None), document(jwk));
         assert!(kind.key(&value).unwrap().unwrap().same_as(made.secret()));
-        let carrier = Token::derived("carrier");
-        let sight = Sight { carrier: &carrier, current: None, known: None, is_ordered: false };
+        let (name, carrier) = (CredentialName::parse("orders/issuer").unwrap(), Token::derived("carrier"));
+        let sight = Sight { name: &name, carrier: &carrier, current: None, known: None, is_ordered: false };
         let facts = kind.recognise(&value, &sight).await.unwrap().unwrap();
         assert_eq!(facts["id"], made.public().thumbprint());
         assert_eq!((facts["kid"].as_str(), facts["alg"].as_str()), ("2026-a", "EdDSA"));

@@ -26,7 +26,7 @@ use crate::aws::signing_keys::{Availability, Creation, GrantView, NewSigningKey,
 use crate::failure::{BadInput, CallFailed, Failure, Fault};
 use crate::jose::{Algorithm, PublicJwk, raw_signature, wished};
 use crate::key_sets::KeySets;
-use crate::kind::{Case, Facts, Kind, ProviderKey, Sight};
+use crate::kind::{Case, Facts, Kind, ProviderKey, Sight, tag_value};
 use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
 use crate::secret::{Purpose, SecretValue};
 
@@ -158,7 +158,7 @@ impl Kind for KmsSigningKey {
             None => BTreeMap::new(),
         };
         tags.retain(|tag, _| !tag.starts_with("aws:") && !tag.starts_with("rotator:"));
-        tags.insert(CREDENTIAL_TAG.into(), case.credential.head.name.as_str().chars().take(256).collect());
+        tags.insert(CREDENTIAL_TAG.into(), tag_value(&case.credential.head.name));
         tags.insert(VERSION_TAG.into(), version.id.to_string());
         let description = format!("signing key of {}, generation {}", case.credential.head.name, version.generation);
         let new = NewSigningKey {
@@ -605,7 +605,12 @@ fn policy_refused(why: &str) -> Hold {
 fn nothing_made(failed: CallFailed) -> Failure {
     match failed.fault {
         Fault::Unknown => Failure::NotYet(crate::failure::chain(&failed)),
-        Fault::Conflict | Fault::Denied | Fault::NotFound | Fault::Rejected | Fault::Throttled(_) => failed.into(),
+        Fault::Conflict
+        | Fault::Denied
+        | Fault::Unauthenticated
+        | Fault::NotFound
+        | Fault::Rejected
+        | Fault::Throttled(_) => failed.into(),
     }
 }
 

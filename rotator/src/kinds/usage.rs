@@ -62,7 +62,9 @@ impl Witness {
                 }
                 None => all_told = false,
             }
-            let Some(period) = period else { continue };
+            // Where nobody can say in which period a request was, nothing is shared out: what is left could only be too
+            // little.
+            let Some(period) = period.filter(|_| !plan.is_offset) else { continue };
             let mut shared = PlanUse { period, keys: BTreeMap::new(), untold: Vec::new() };
             for other in live.iter().filter(|other| is_in(other, plan)).filter_map(|other| id(other)) {
                 // Where keys are told by their values, which nobody here has, each is asked for by its id.

@@ -539,13 +539,13 @@ mod tests {
         let wishes = policy(&[]);
         let credential = rotating(&wishes, &wishes);
         let (kind, known) = (kind(), document(SECRET.into()));
-        let (current, carrier) = (Some(&credential.versions[&1]), token('9'));
-        let sight = Sight { carrier: &carrier, current, known: Some(&known), is_ordered: false };
+        let (current, carrier, name) = (Some(&credential.versions[&1]), token('9'), &credential.head.name);
+        let sight = Sight { name, carrier: &carrier, current, known: Some(&known), is_ordered: false };
         let same = SecretValue::new(json!({ "signing": SECRET, "note": "by hand" }).to_string());
         assert_eq!(kind.recognise(&same, &sight).await.unwrap().unwrap()["id"], token('1').as_str());
         let other = document("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into());
         assert_eq!(kind.recognise(&other, &sight).await.unwrap().unwrap()["id"], token('9').as_str());
-        let alone = Sight { carrier: &carrier, current: None, known: None, is_ordered: false };
+        let alone = Sight { name, carrier: &carrier, current: None, known: None, is_ordered: false };
         assert_eq!(kind.recognise(&same, &alone).await.unwrap().unwrap()["id"], token('9').as_str());
         assert!(kind.recognise(&document("".into()), &alone).await.unwrap().is_none());
     }

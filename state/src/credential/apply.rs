@@ -11,10 +11,10 @@ use crate::lifecycle::{Phase, Place, State, Transition, next};
 use crate::name::Token;
 use crate::policy::Policy;
 
-use super::{Credential, Drawn, Order, Refusal, SCHEMA, Version};
+use super::{Credential, Drawn, Floor, Order, Refusal, SCHEMA, Version};
 
 /// How long whoever puts a key right has for it. An emergency of the same key may have to wait for that.
-const CURE: TimeDelta = TimeDelta::minutes(2);
+const CURE: TimeDelta = TimeDelta::minutes(1);
 /// How long after a look-up was trusted the provider is searched once more for what it did not show.
 const SWEEP_AFTER: TimeDelta = TimeDelta::hours(12);
 
@@ -64,8 +64,8 @@ pub struct Commit {
     pub expected: u64,
     /// Generations whose records changed.
     pub touched: Vec<u32>,
-    /// The event that tells it.
-    pub event: Event,
+    /// The event that tells it; none if the history says it already.
+    pub event: Option<Event>,
     /// What stands beside the event.
     pub note: Option<Note>,
 }
@@ -92,19 +92,42 @@ impl Credential {
     pub fn apply(&self, change: Change, stamp: &Stamp) -> Result<Commit, Illegal> {
         let stamp = &Stamp { at: self.head.ledger.at.map_or(stamp.at, |last| last.max(stamp.at)), ..stamp.clone() };
         let mut after = self.clone();
-        let mut touched = after.change(&change, stamp)?;
-        after.settle_standbys(stamp, &mut touched);
-        if let Some(order) = &after.head.order
-            && order.promoted
-            && !order.compromised.iter().any(|g| after.versions.get(g).is_some_and(|v| v.state.is_accepted()))
-        {
-            after.head.order = None;
-        }
-        let event = Event::chained(&self.head, change, stamp);
+        let touched = after.undergo(&change, stamp)?;
+        let event = (!self.knows(&change, stamp.at)).then(|| Event::chained(&self.head, change, stamp));
         after.head.revision += 1;
-        after.head.ledger = Link { seq: event.seq, hash: event.hash.clone(), at: Some(event.at) };
         after.head.schema = SCHEMA;
-        Ok(Commit { credential: after, expected: self.head.revision, touched, event, note: stamp.note.clone() })
+        if let Some(event) = &event {
+            after.head.ledger = Link { seq: event.seq, hash: event.hash.clone(), at: Some(event.at) };
+        }
+        let note = stamp.note.clone().filter(|_| event.is_some());
+        Ok(Commit { credential: after, expected: self.head.revision, touched, event, note })
+    }
+
+    /// Changes the records as a change does. Returns the generations whose records changed.
+    pub(super) fn undergo(&mut self, change: &Change, stamp: &Stamp) -> Result<Vec<u32>, Illegal> {
+        let mut touched = self.change(change, stamp)?;
+        self.settle_standbys(stamp, &mut touched);
+        let is_accepted = |g: &u32| self.versions.get(g).is_some_and(|version| version.state.is_accepted());
+        if self.head.order.as_ref().is_some_and(|order| order.promoted && !order.compromised.iter().any(is_accepted)) {
+            self.head.order = None;
+        }
+        let oldest = self.versions.values().find(|version| version.state != State::Destroyed);
+        if let Some(oldest) = oldest {
+            self.head.floor = oldest.began.map(|seq| Floor { generation: oldest.generation, seq });
+        }
+        Ok(touched)
+    }
+
+    /// Whether a change tells nothing that the history does not say already: another look at a key of which the same was
+    /// seen before, and which decides nothing. That is counted in its record.
+    fn knows(&self, change: &Change, now: Time) -> bool {
+        let Change::Witnessed { generation, usage, settled } = change else { return false };
+        let Some(version) = self.versions.get(generation) else { return false };
+        let Some(before) = version.usage.as_ref().filter(|_| settled.is_empty()) else { return false };
+        let after = Version { usage: Some(usage.clone()), ..version.clone() };
+        let is_held = version.held.as_ref().is_some_and(|held| !held.hold.reason.is_use());
+        let gate = |version: &Version| version.gate(now).map_err(|hold| hold.reason);
+        before.says_the_same(usage) && gate(version) == gate(&after) && !is_held
     }
 
     fn version(&mut self, generation: u32) -> Result<&mut Version, Illegal> {
@@ -166,7 +189,9 @@ impl Credential {
                     version.open_until = Some(stamp.until);
                     self.versions.insert(*generation, version);
                 }
+                let is_chosen_again = self.head.candidate == Some(*generation);
                 let version = self.version(*generation)?;
+                version.begun = version.begun.filter(|_| is_chosen_again).or(Some(stamp.at));
                 version.replaces = Some(replaces.clone());
                 version.take(drawn.as_ref());
                 self.head.candidate = Some(*generation);
@@ -272,6 +297,7 @@ impl Credential {
             Change::Witnessed { generation, usage, settled } => {
                 let version = self.version(*generation)?;
                 version.usage = Some(usage.clone());
+                version.looks += 1;
                 version.settled.extend(settled.clone());
                 // Whatever else had held the look does so no longer.
                 version.held = version.held.take().filter(|held| held.hold.reason.is_use());
@@ -511,6 +537,7 @@ impl Credential {
         Ok(Version {
             schema: SCHEMA,
             generation,
+            began: Some(self.head.ledger.seq + 1),
             id: self.head.name.version_id(&self.head.arn, generation),
             drawn: Vec::new(),
             carriers: carrier.into_iter().collect(),
@@ -527,6 +554,7 @@ impl Credential {
             compromised: None,
             held: None,
             created: stamp.at,
+            begun: None,
             made: None,
             published: None,
             activated: None,
@@ -535,6 +563,7 @@ impl Credential {
             disable_at: None,
             disabled: None,
             usage: None,
+            looks: 0,
             settled: BTreeMap::new(),
             ours: 0,
             brownouts: 0,
@@ -559,7 +588,7 @@ impl Credential {
         // Of one that a rollback brought back, nothing that followed its deactivation is true any more.
         (version.deactivated, version.disable_at, version.suspend_at) = (None, None, None);
         (version.usage, version.ground, version.ordered) = (None, None, None);
-        (version.ours, version.brownouts, version.waived) = (0, 0, false);
+        (version.looks, version.ours, version.brownouts, version.waived) = (0, 0, 0, false);
         // A key drawn after the order was given is unknown to whoever has the old ones, whatever its token; so is a
         // standby that the order does not name.
         let (begun, published) = (version.created, version.published.is_some() && version.compromised.is_none());

@@ -63,13 +63,13 @@ pub(crate) fn decide_mend(finding: &Finding, credential: &Credential, observed: 
         return Decision::WaitUntil(until);
     }
     match finding.remedy(Some(credential)) {
-        Remedy::Service(_) => begin(finding, credential, inventory),
+        Remedy::Service(_) => begin(finding, credential, observed, inventory),
         Remedy::Person(_) => Decision::Done,
     }
 }
 
 /// The first step of a finding that was seen just now.
-fn begin(finding: &Finding, credential: &Credential, inventory: &Inventory) -> Decision {
+fn begin(finding: &Finding, credential: &Credential, observed: &Observed, inventory: &Inventory) -> Decision {
     match finding {
         Finding::PromotionUntold { generation } => Decision::Commit(Change::Promoted { generation: *generation }),
         Finding::NewCarrier { generation, carrier } => {
@@ -78,9 +78,12 @@ fn begin(finding: &Finding, credential: &Credential, inventory: &Inventory) -> D
         Finding::ValueWiped { carrier, back_to, .. } => {
             Decision::Perform(Action::MoveBack { from: Some(carrier.clone()), to: back_to.clone() })
         }
-        Finding::LabelMoved { carrier, back_to, .. } => back_to
-            .clone()
-            .map_or(Decision::Done, |to| Decision::Perform(Action::MoveBack { from: carrier.clone(), to })),
+        Finding::LabelMoved { carrier, back_to: Some(to), .. } => match credential.by_carrier(to) {
+            // Consumers read a key that works, perhaps: they are not to be given one that does not.
+            Some(version) if !observed.confirmed => Decision::Perform(Action::Confirm(version.generation)),
+            Some(_) | None => Decision::Perform(Action::MoveBack { from: carrier.clone(), to: to.clone() }),
+        },
+        Finding::LabelMoved { back_to: None, .. } => Decision::Done,
         Finding::PendingEmpty { token, .. }
         | Finding::PendingForeign { token, .. }
         | Finding::PendingStale { token, .. } => Decision::Perform(Action::Unpend(token.clone())),
@@ -116,6 +119,7 @@ fn begin(finding: &Finding, credential: &Credential, inventory: &Inventory) -> D
         Finding::CleanUpOpen { .. }
         | Finding::SecretReplaced { .. }
         | Finding::SecretDeleted { .. }
+        | Finding::RecordDiffers { .. }
         | Finding::RotationOff
         | Finding::ForeignValue { .. }
         | Finding::KeyPendingDeletion { .. }
@@ -180,6 +184,7 @@ fn told(finding: &Finding, observed: &Observed) -> Option<Change> {
         | Finding::KeyEnabled { .. }
         | Finding::SecretReplaced { .. }
         | Finding::SecretDeleted { .. }
+        | Finding::RecordDiffers { .. }
         | Finding::RotationOff
         | Finding::PromotionUntold { .. }
         | Finding::NewCarrier { .. }

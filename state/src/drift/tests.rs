@@ -177,7 +177,9 @@ fn every_place_of_the_label_that_consumers_read() {
     world.label(AWSCURRENT, 1);
     assert_eq!(world.words(), ["LabelMoved"]);
     let back = Action::MoveBack { from: Some(token(1)), to: token(2) };
-    assert_eq!(world.next(&world.only(), Observed::default()), Decision::Perform(back));
+    assert_eq!(world.next(&world.only(), Observed::default()), Decision::Perform(Action::Confirm(2)));
+    let confirmed = Observed { confirmed: true, ..Observed::default() };
+    assert_eq!(world.next(&world.only(), confirmed), Decision::Perform(back));
     for (holds, word) in [
         (Holds::KeyOf(2), "NewCarrier"),
         (Holds::KeyOf(1), "LabelMoved"),

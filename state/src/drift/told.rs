@@ -30,7 +30,8 @@ impl Remedy {
 
 impl Finding {
     /// Every name, in the order in which findings are dealt with.
-    pub const WORDS: [&str; 28] = [
+    pub const WORDS: [&str; 29] = [
+        "RecordDiffers",
         "SecretReplaced",
         "SecretDeleted",
         "RotationOff",
@@ -66,6 +67,7 @@ impl Finding {
         match self {
             Self::SecretReplaced { .. } => "SecretReplaced",
             Self::SecretDeleted { .. } => "SecretDeleted",
+            Self::RecordDiffers { .. } => "RecordDiffers",
             Self::RotationOff => "RotationOff",
             Self::PromotionUntold { .. } => "PromotionUntold",
             Self::NewCarrier { .. } => "NewCarrier",
@@ -102,6 +104,8 @@ impl Finding {
         match self {
             Self::SecretReplaced { found } => found.clone(),
             Self::SecretDeleted { .. } | Self::RotationOff => "the secret".into(),
+            Self::RecordDiffers { generation: None, .. } => "the head".into(),
+            Self::RecordDiffers { generation: Some(g), .. } => generation(g),
             Self::NewCarrier { carrier, .. }
             | Self::ValueWiped { carrier, .. }
             | Self::ForeignValue { carrier, .. } => {
@@ -149,6 +153,7 @@ impl Finding {
             self,
             Self::SecretReplaced { .. }
                 | Self::SecretDeleted { .. }
+                | Self::RecordDiffers { .. }
                 | Self::RotationOff
                 | Self::PromotionUntold { .. }
                 | Self::NewCarrier { .. }
@@ -194,6 +199,11 @@ impl Finding {
             Self::SecretReplaced { .. } => {
                 person("adopt the new secret under another name, or restore the old one".into())
             }
+            Self::RecordDiffers { .. } => person(
+                "find out who wrote into the table, and restore the record from a backup: until then its key is neither \
+                 published nor refused"
+                    .into(),
+            ),
             Self::RotationOff => person(format!(
                 "if that was a mistake, `aws secretsmanager rotate-secret --secret-id {name} --no-rotate-immediately`: its \
                  function and its schedule are those from before"
@@ -321,6 +331,12 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SecretReplaced { found } => write!(f, "the secret of that name is another one now: {found}"),
+            Self::RecordDiffers { generation: Some(generation), what } => {
+                write!(f, "what is recorded of generation {generation} is not what the history states: {what}")
+            }
+            Self::RecordDiffers { generation: None, what } => {
+                write!(f, "what is recorded is not what the history states: {what}")
+            }
             Self::RotationOff => f.write_str(
                 "rotation is switched off: it does not rotate by itself, and nobody can begin a rotation of it",
             ),

@@ -238,7 +238,7 @@ impl World {
         let stamp = Stamp { at: self.now, until, actor: Actor::Rotation, note: None };
         let commit = self.credential.apply(change, &stamp).expect("a legal change");
         self.credential = commit.credential;
-        self.history.push(commit.event);
+        self.history.extend(commit.event);
         judge::records(&self.credential, self.now);
         let broken = self.broken();
         assert!(broken.is_empty(), "{broken:?} after {:?}", self.history.last().map(|event| &event.change));

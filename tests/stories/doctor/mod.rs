@@ -72,7 +72,7 @@ fn assert_line(view: &DoctorView, area: Area, verdict: Verdict, said: &str, fix:
 }
 
 /// The same of the usual credential.
-async fn says(stage: &Stage, area: Area, verdict: Verdict, said: &str, fix: &str) {
+pub(super) async fn says(stage: &Stage, area: Area, verdict: Verdict, said: &str, fix: &str) {
     assert_line(&doctor(stage, Some(ACME)).await, area, verdict, said, fix);
 }
 

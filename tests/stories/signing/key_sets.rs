@@ -1,8 +1,14 @@
 //! What verifiers are served.
 
-use serde_json::Value;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use rotator::functions::{Handle, Invocation, jwks::Jwks};
+use rotator::ports::Clock;
+use serde_json::{Value, json};
 
 use super::kid;
+use crate::harness::faults::{Fault, When};
 use crate::harness::signing::{Traffic, assert_public};
 use crate::harness::{ACME, Stage, Terms};
 
@@ -111,6 +117,36 @@ async fn every_algorithm_signs_and_verifies() {
             stage.assert_sound(ACME, algorithm).await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_cant_be_read_for_a_moment_is_no_outage_to_verifiers() {
+    let stage = Stage::new().await;
+    stage.signing(&Terms::kms()).await;
+    let process = stage.faults.process();
+    let jwks = Jwks::new(Arc::new(stage.engine(&process)));
+    let status = async || {
+        let deadline = stage.clock.now() + TimeDelta::seconds(10);
+        let payload = json!({
+            "rawPath": format!("/v1/jwks/{ACME}"), "headers": {}, "requestContext": {"http": {"method": "GET"}},
+        });
+        let answer =
+            jwks.handle(Invocation { payload, request_id: "test".into(), deadline }).await.expect("it answers");
+        assert!(stage.clock.now() < deadline, "in its time");
+        answer["statusCode"].clone()
+    };
+    stage.faults.arm(When::Once(0), Fault::Throttled);
+    assert_eq!((status().await, stage.faults.met()), (200.into(), 1), "it reads once more");
+    // For as long as whoever asked then may keep the answer.
+    for fault in [Fault::Throttled, Fault::ServerError, Fault::NoAnswerNotApplied] {
+        stage.faults.arm(When::FromThenOn(0), fault);
+        assert_eq!(status().await, 200, "{fault:?}");
+        assert!(stage.faults.met() > 1);
+    }
+    stage.clock.sleep(TimeDelta::minutes(5)).await;
+    assert_eq!(status().await, 503, "and no longer");
+    stage.faults.disarm();
+    assert_eq!(status().await, 200);
 }
 
 #[test]

@@ -187,7 +187,13 @@ impl Scene<'_, '_> {
     /// An action is a method, and a resource is a path. What is created with tags needs `PUT` on the tags of something
     /// that has no id yet, as AWS's refusals quote it.
     fn api_gateway(&self, request: &Request, body: &Value) -> Vec<Asked> {
-        let arn = format!("arn:aws:apigateway:{}::{}", self.cx.region, request.path);
+        // IAM sees the ARN of what is tagged as it stands in the URL, encoded.
+        let encoded = |arn: &str| arn.replace(':', "%3A").replace('/', "%2F");
+        let shown = match request.path.strip_prefix("/tags/") {
+            Some(tagged) => format!("/tags/{}", encoded(tagged)),
+            None => request.path.clone(),
+        };
+        let arn = format!("arn:aws:apigateway:{}::{shown}", self.cx.region);
         let requested: BTreeMap<String, Vec<String>> = tag_keys(
             body["tags"]
                 .as_object()
@@ -200,7 +206,7 @@ impl Scene<'_, '_> {
         let one = |method: &str| ask(format!("apigateway:{method}"), &arn).tagged(&tags).with_all(&requested);
         let is_tagged = request.method == http::Method::POST && !requested.is_empty();
         let tagging = || {
-            let tagged = format!("{arn}/").replace(':', "%3A").replace('/', "%2F");
+            let tagged = encoded(&format!("{arn}/"));
             ask("apigateway:PUT", &format!("arn:aws:apigateway:{}::/tags/{tagged}*", self.cx.region))
                 .with_all(&requested)
         };

@@ -95,6 +95,7 @@ pub async fn examine(
     report.extend(doctor.allowed_always(&fleet).await);
     progress("counting API keys");
     report.add(doctor.quota().await);
+    report.extend(doctor.fingerprints().await);
     if !table.holds_records {
         // Whatever else there is to say begins with a record: one line says it all.
         return Ok(DoctorView::new(name, &report, context.now()));

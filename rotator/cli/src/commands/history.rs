@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rotator::aws::records::Told;
 use serde::Serialize;
 use state::Time;
-use state::credential::Settlements;
+use state::credential::{Fingerprint, Settlements};
 use state::evidence::{Settlement, Usage};
 use state::ledger::{Abandonment, Actor, Broken, Change, Event, Link, verify};
 use state::name::CredentialName;
@@ -48,9 +48,8 @@ async fn read(context: &Context, name: &CredentialName) -> Result<HistoryView, T
     let mut tries = 0;
     loop {
         tries += 1;
-        let told = context.engine.records.history(name).await.map_err(Trouble::failure(about()))?;
-        let records = context.engine.records.load(name).await.map_err(Trouble::failure(about()))?;
-        let Some(records) = records else { return Err(Trouble::NoCredential(name.clone())) };
+        let told = context.read(about(), async || context.engine.records.history(name).await).await?;
+        let Some(records) = context.records(name).await? else { return Err(Trouble::NoCredential(name.clone())) };
         let view = HistoryView::new(name, told, &records.head.ledger);
         match &view.broken {
             Some(Broken::End { expected, found, .. }) if found < expected && tries < TRIES => {}
@@ -205,8 +204,14 @@ fn detail(change: &Change) -> String {
             Some(generation) => format!("replaces {generation}, token {}", token.short()),
             None => format!("the first key, token {}", token.short()),
         },
-        Change::Drafted { also: Some(also), .. } => format!("its value also holds the key of generation {also}"),
-        Change::Drafted { also: None, .. } => dash(),
+        Change::Drafted { also, fingerprint, .. } => {
+            let also = also.map(|also| format!("its value also holds the key of generation {also}"));
+            let missing = match fingerprint {
+                Some(Fingerprint::Missing { missing }) => Some(format!("no fingerprint: {missing}")),
+                Some(Fingerprint::Made { .. }) | None => None,
+            };
+            listed(also.into_iter().chain(missing))
+        }
         Change::Admitted { provider, evidence, .. } => {
             let carried = evidence.iter().map(|(name, value)| format!("{name}: {value}"));
             listed(provider.get("id").map(|_| key(provider)).into_iter().chain(carried))

@@ -1,6 +1,5 @@
 //! `rotator jwks`
 
-use rotator::failure::{BadInput, Failure};
 use rotator::key_sets::{discovery, render};
 use serde::Serialize;
 use serde_json::Value;
@@ -27,8 +26,7 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     let name = CredentialName::parse(&args.name)?;
     out.wait_for("reading the records");
-    let records = context.engine.records.load(&name).await;
-    let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
+    let records = context.records(&name).await?;
     let Some(keys) = records.as_ref().and_then(|credential| render(credential, context.now())) else {
         let kind = records.map(|credential| credential.head.kind).filter(|kind| !kind.is_empty());
         return Err(no_keys(context, name, kind).await?);
@@ -49,11 +47,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 
 /// Why there is no key set, for whoever asked for one.
 async fn no_keys(context: &Context, name: CredentialName, recorded: Option<String>) -> Result<Trouble, Trouble> {
-    let wished = match context.engine.describe(name.as_str()).await {
-        Ok(secret) => secret.wishes.ok().map(|wishes| wishes.kind),
-        Err(Failure::Input(BadInput::NoSecret(_))) => None,
-        Err(failure) => return Err(Trouble::failure(format!("could not read the tags of {name}"))(failure)),
-    };
+    let wished = context.secret(name.as_str()).await?.and_then(|secret| Some(secret.wishes.ok()?.kind));
     let Some(kind) = recorded.or(wished) else { return Ok(Trouble::NoCredential(name)) };
     let publishes = context.engine.kind(&kind).is_ok_and(|kind| kind.publishes());
     Ok(if publishes {

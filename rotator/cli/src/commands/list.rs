@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use rotator::failure::{BadInput, Failure};
 use serde::Serialize;
 use state::Time;
 use state::credential::{Credential, Version};
@@ -32,10 +31,11 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     out.wait_for("reading the records");
-    let names = context.engine.secrets.managed().await.map_err(Trouble::failure("could not list the secrets"))?;
+    let names =
+        context.read("could not list the secrets", async || Ok(context.engine.secrets.managed().await?)).await?;
     let tagged = names.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
     // A secret that is deleted is in no list, and its keys may live.
-    let recorded = context.engine.records.names().await.map_err(Trouble::failure("could not read the table"))?;
+    let recorded = context.read("could not read the table", async || context.engine.records.names().await).await?;
     let names: BTreeSet<CredentialName> = tagged.into_iter().chain(recorded.into_keys()).collect();
     let names = names.into_iter().filter(|name| name.as_str().starts_with(&args.prefix));
     let credentials = stream::iter(names.collect::<Vec<_>>())
@@ -49,17 +49,12 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 }
 
 async fn read(context: &Context, name: CredentialName) -> Result<Listed, Trouble> {
-    let records = context.engine.records.load(&name).await;
-    let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
+    let records = context.records(&name).await?;
     let recorded = records.as_ref().map(|credential| credential.head.kind.clone()).filter(|kind| !kind.is_empty());
     let kind = match recorded {
         Some(kind) => Some(kind),
-        None => match context.engine.describe(name.as_str()).await {
-            Ok(secret) => secret.wishes.ok().map(|wishes| wishes.kind),
-            // The list lags: it is gone by now.
-            Err(Failure::Input(BadInput::NoSecret(_))) => None,
-            Err(failure) => return Err(Trouble::failure(format!("could not read the tags of {name}"))(failure)),
-        },
+        // The list lags: it may be gone by now.
+        None => context.secret(name.as_str()).await?.and_then(|secret| Some(secret.wishes.ok()?.kind)),
     };
     Ok(Listed { name, kind, records })
 }
@@ -175,7 +170,7 @@ fn waiting(version: &Version) -> Option<Waiting> {
 
 impl Row {
     fn state(&self) -> String {
-        let state = self.state.unwrap_or(if self.closed { "closed" } else { "unminted" });
+        let state = self.state.unwrap_or(if self.closed { "closed" } else { "unrecorded" });
         match (self.rotating, self.rolling_back) {
             (true, _) => format!("{state}, rotating"),
             (false, true) => format!("{state}, rolling back"),

@@ -35,9 +35,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     let (name, generation) = (CredentialName::parse(&args.name)?, args.generation);
     let engine = &context.engine;
     out.wait_for("reading the records");
-    let records = engine.records.load(&name).await;
-    let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
-    let credential = records.ok_or_else(|| Trouble::NoCredential(name.clone()))?;
+    let credential = context.records(&name).await?.ok_or_else(|| Trouble::NoCredential(name.clone()))?;
     let failed = Trouble::stopped(format!("could not let generation {generation} of {name} go"));
     let version = credential.versions.get(&generation).filter(|version| version.state == State::Deactivated);
     let Some(version) = version else {

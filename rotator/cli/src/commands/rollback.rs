@@ -38,11 +38,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     let name = CredentialName::parse(&args.name)?;
     let engine = &context.engine;
     out.wait_for("reading the records");
-    let read = || async {
-        let records = engine.records.load(&name).await;
-        let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
-        records.ok_or_else(|| Trouble::NoCredential(name.clone()))
-    };
+    let read = || async { context.records(&name).await?.ok_or_else(|| Trouble::NoCredential(name.clone())) };
     let before = read().await?;
     let note = context.note(&args.reason).await?;
     let errand = rotator::engine::Errand { note: Some(&note), ..context.errand() };

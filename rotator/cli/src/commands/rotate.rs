@@ -42,7 +42,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     out.wait_for("looking for holds");
     let kind = if args.emergency { Kind::Emergency } else { Kind::OnDemand };
     let note = match kind {
-        Kind::Emergency => Some(context.note(args.reason.as_deref().unwrap_or_default()).await?),
+        Kind::Emergency => Some(context.urgent_note(args.reason.as_deref().unwrap_or_default()).await),
         Kind::OnDemand => None,
     };
     let mut tell = |milestone: Milestone| {

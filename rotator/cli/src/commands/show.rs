@@ -5,7 +5,7 @@ mod retirement;
 use std::collections::BTreeMap;
 
 use rotator::aws::records::Told;
-use rotator::failure::{BadInput, Failure, chain};
+use rotator::failure::chain;
 use serde::Serialize;
 use state::Time;
 use state::credential::{Credential, Order, Proof, Version};
@@ -41,15 +41,10 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     let name = CredentialName::parse(&args.name)?;
     out.wait_for("reading the records");
-    let records = context.engine.records.load(&name).await;
-    let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
+    let records = context.records(&name).await?;
     // By ARN where one is pinned: another secret may have taken the name.
     let id = records.as_ref().map_or(name.as_str(), |credential| &credential.head.arn);
-    let secret = match context.engine.describe(id).await {
-        Ok(secret) => Some(secret),
-        Err(Failure::Input(BadInput::NoSecret(_))) => None,
-        Err(failure) => return Err(Trouble::failure(format!("could not read the labels of {name}"))(failure)),
-    };
+    let secret = context.secret(id).await?;
     if records.is_none() && secret.is_none() {
         return Err(Trouble::NoCredential(name));
     }
@@ -57,8 +52,8 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     let mut view = ShowView::new(&name, records.as_ref(), secret.as_ref(), lag, context.now());
     if records.as_ref().is_some_and(needs_history) {
         out.wait_for("reading the history");
-        let history = context.engine.records.history(&name).await;
-        view.add_history(&history.map_err(Trouble::failure(format!("could not read the history of {name}")))?);
+        let about = format!("could not read the history of {name}");
+        view.add_history(&context.read(about, async || context.engine.records.history(&name).await).await?);
     }
     let publishes = |kind: &String| context.engine.kind(kind).is_ok_and(|kind| kind.publishes());
     if view.kind.as_ref().is_some_and(publishes) {
@@ -564,7 +559,9 @@ impl View for ShowView {
             page + format!("{name:<10} {}", harmless(&fact)).trim_end() + "\n"
         });
         if self.versions.is_empty() {
-            page.push_str("\nno key yet: the first rotation mints one, `rotator rotate` starts it\n");
+            page.push_str(
+                "\nnothing is recorded yet: its first rotation takes over the key in its value, or makes\none; `rotator rotate` starts it\n",
+            );
         } else {
             page.push('\n');
             page.push_str(&table(

@@ -2,7 +2,8 @@
 
 use rotator::aws::records::{INDEXES, IndexShape};
 use rotator::doctor::{Area, Check, asked, refused};
-use rotator::failure::{BadInput, Stopped};
+use rotator::failure::{BadInput, Failure, Fault, Stopped, chain};
+use rotator::secret::SecretValue;
 
 use super::Doctor;
 
@@ -83,6 +84,29 @@ impl Doctor<'_> {
             checks.push(Check::ok(Area::Table, format!("{table}, with its {} indexes", INDEXES.len())));
         }
         Table { checks, holds_records: true }
+    }
+
+    /// Whether a MAC can be made with the key that is configured; nothing if there is none.
+    pub(super) async fn fingerprints(&self) -> Option<Check> {
+        let engine = &self.context.engine;
+        let key = engine.config.fingerprint_key.as_ref()?;
+        let nothing_secret = SecretValue::new("rotator doctor");
+        match asked(engine, async || Ok(engine.macs.fingerprint(&nothing_secret).await?)).await {
+            Ok(_) => Some(Check::ok(Area::Fingerprints, format!("{key} makes them"))),
+            Err(Stopped::Failed(Failure::Call(failed)))
+                if matches!(failed.fault, Fault::Rejected | Fault::NotFound) =>
+            {
+                let what = format!(
+                    "new keys get no fingerprint, so nobody can tell whose a leaked one is: {}",
+                    chain(&failed)
+                );
+                let fix = format!(
+                    "aws kms enable-key --key-id {key}; if it is gone, give the stack another key for fingerprints"
+                );
+                Some(Check::broken(Area::Fingerprints, what, fix))
+            }
+            Err(stopped) => Some(refused(Area::Fingerprints, &format!("whether {key} makes fingerprints"), &stopped)),
+        }
     }
 
     pub(super) async fn quota(&self) -> Check {

@@ -1,0 +1,104 @@
+//! Somebody writes into the table.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::TimeDelta;
+use rotator::doctor::{Area, Verdict};
+use serde_json::{Value, json};
+use state::drift::{Finding, Scope};
+use state::hold::HoldReason;
+use state::lifecycle::State;
+use state::name::CredentialName;
+
+use crate::harness::{ACME, Stage, Terms};
+
+/// Changes one item of a credential's, or makes another of it.
+async fn write(stage: &Stage, from: &str, to: &str, change: impl FnOnce(&mut Value)) {
+    let table = &stage.settings.table;
+    let key = |sk: &str| AttributeValue::S(sk.to_owned());
+    let (client, pk) = (stage.dynamodb(), AttributeValue::S(format!("CRED#{ACME}")));
+    let found = client.get_item().table_name(table).key("pk", pk).key("sk", key(from)).send().await;
+    let mut item = found.expect("readable").item.expect("it is there");
+    let mut doc: Value = serde_json::from_str(item["doc"].as_s().expect("text")).expect("JSON");
+    change(&mut doc);
+    item.insert("sk".into(), key(to));
+    item.insert("doc".into(), AttributeValue::S(doc.to_string()));
+    client.put_item().table_name(table).set_item(Some(item)).send().await.expect("written");
+}
+
+async fn found(stage: &Stage) -> Vec<(Option<u32>, String)> {
+    let name = CredentialName::parse(ACME).expect("a name");
+    let seen = rotator::mend::look(&stage.engine_unhurt(), &name, Scope::All, None, &stage.errand()).await;
+    let findings = seen.expect("examined").findings.into_iter();
+    findings
+        .filter_map(|finding| match finding {
+            Finding::RecordDiffers { generation, what } => Some((generation, what)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_no_history_states_publishes_no_key() {
+    for terms in [Terms::kms(), Terms::jwt()] {
+        let stage = Stage::new().await;
+        stage.signing(&terms).await;
+        let before = stage.key_set(ACME).await.kids();
+        assert_eq!(found(&stage).await, []);
+        write(&stage, "VER#000001", "VER#000009", |version| {
+            version["generation"] = 9.into();
+            let mut jwk: Value =
+                serde_json::from_str(version["provider"]["jwk"].as_str().expect("a key")).expect("JSON");
+            jwk["kid"] = "a-strangers".into();
+            version["provider"]["jwk"] = jwk.to_string().into();
+            version["provider"]["kid"] = "a-strangers".into();
+        })
+        .await;
+        assert_eq!(stage.key_set(ACME).await.kids(), before, "a stranger's tokens verify nowhere");
+        let said = found(&stage).await;
+        assert!(matches!(said.as_slice(), [(Some(9), _)]), "{said:?}");
+        super::doctor::says(&stage, Area::Table, Verdict::Broken, "of generation 9", "who wrote into the table").await;
+        // One that is stated, with another key in it.
+        write(&stage, "VER#000001", "VER#000001", |version| version["provider"]["kid"] = "other".into()).await;
+        assert_eq!(stage.key_set(ACME).await.kids(), before);
+        assert_eq!(found(&stage).await[0], (Some(1), "provider".to_owned()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_names_another_key_refuses_and_deletes_no_key() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    let (victim, value) = stage.key("somebody-elses").await;
+    write(&stage, "VER#000001", "VER#000001", |version| version["provider"]["id"] = victim.clone().into()).await;
+    for _ in 0..4 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+    assert!(stage.api_key(&victim).enabled && stage.gets_through(&value).await);
+    let held = stage.load(ACME).await.versions[&1].held.clone().expect("held");
+    assert_eq!(held.hold.reason, HoldReason::RecordDiffers);
+    assert!(held.hold.detail.contains("provider"), "{}", held.hold.detail);
+    assert_eq!(found(&stage).await, [(Some(1), "provider".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_made_due_is_not_deleted_before_its_time() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    write(&stage, "VER#000001", "VER#000001", |version| {
+        version["state"] = json!("suspended");
+        version["suspended"] = version["deactivated"].clone();
+        version["refused"] = json!({"at": version["deactivated"], "after": null});
+        version["destroyAt"] = version["deactivated"].clone();
+    })
+    .await;
+    stage.pass(TimeDelta::minutes(1)).await;
+    let key = stage.load(ACME).await.versions[&1].provider["id"].clone();
+    assert!(stage.api_key(&key).enabled, "it has its overlap");
+    assert!(!found(&stage).await.is_empty());
+    let version = &stage.load(ACME).await.versions[&1];
+    assert_ne!(version.state, State::Destroyed);
+}
