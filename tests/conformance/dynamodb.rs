@@ -7,9 +7,9 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
     Projection, ProjectionType, Put, ScalarAttributeType, TableStatus, TransactWriteItem,
 };
-use local_aws::{LocalAws, Settings};
+use local_aws::Settings;
 
-use super::{refused, sdk_config, world};
+use super::{Aws, refused, sdk_config, world};
 
 fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
@@ -25,7 +25,7 @@ fn attribute(name: &str) -> AttributeDefinition {
 }
 
 /// A table "tab" with keys pk and sk, and the index "due" by the attribute of that name.
-async fn table(aws: &LocalAws) -> Client {
+async fn table(aws: &Aws) -> Client {
     let client = Client::new(&sdk_config(aws));
     let index = GlobalSecondaryIndex::builder()
         .index_name("due")

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use aws_sdk_iam::Client;
 use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum, EvaluationResult, PolicyEvaluationDecisionType};
-use local_aws::{Decision, LocalAws, Simulated};
+use local_aws::{Decision, Simulated};
 
-use super::{Scripted, refused, sdk_config};
+use super::{Aws, Scripted, refused, sdk_config};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/rotation";
 const GET: &str = "secretsmanager:GetSecretValue";
@@ -14,7 +14,7 @@ const PUT: &str = "secretsmanager:PutSecretValue";
 const SECRET: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:a&b-AbCdEf";
 
 /// An AWS with that one role.
-fn world() -> (LocalAws, Client) {
+fn world() -> (Aws, Client) {
     let (aws, _) = super::world();
     aws.settings(|settings| settings.roles = [ROLE.to_owned()].into());
     let client = Client::new(&sdk_config(&aws));

@@ -2,13 +2,13 @@
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::{InvocationType, State};
-use local_aws::{FunctionPolicy, LocalAws};
+use local_aws::FunctionPolicy;
 use serde_json::{Value, json};
 
-use super::{Scripted, refused, sdk_config, world};
+use super::{Aws, Scripted, refused, sdk_config, world};
 
 /// An AWS with the function `rotation`. Answers its ARN, too.
-fn function() -> (LocalAws, Client, String) {
+fn function() -> (Aws, Client, String) {
     let (aws, _) = world();
     let arn = aws.register("rotation", Scripted::new(|_| async { Ok(()) }));
     let client = Client::new(&sdk_config(&aws));

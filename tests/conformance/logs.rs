@@ -8,10 +8,10 @@ use aws_sdk_cloudwatchlogs::operation::get_query_results::GetQueryResultsOutput;
 use aws_sdk_cloudwatchlogs::types::{QueryStatus, ResultField};
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use local_aws::{LocalAws, ManualClock, Method, RestApi};
+use local_aws::{ManualClock, Method, RestApi};
 use serde_json::{Value, json};
 
-use super::{refused, sdk_config, world};
+use super::{Aws, Embedded, refused, sdk_config, world};
 
 const GROUP: &str = "orders-access";
 const VALUE: &str = "abcdefghij0123456789ABCD";
@@ -21,8 +21,8 @@ const LAGGARDS: &str = r#"filter apiKeyId = "KEY" and status = "200"
 
 /// An API with an access log, and a key for it.
 struct World {
-    aws: LocalAws,
-    clock: Arc<ManualClock>,
+    aws: Aws,
+    clock: Embedded<Arc<ManualClock>>,
     logs: Client,
     key: String,
 }

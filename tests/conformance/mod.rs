@@ -1,20 +1,24 @@
 //! The contract with AWS, line by line, as the embedded AWS models it: every test's name says its
 //! line, and every call goes through the real SDK client.
+//!
+//! A test that follows a recording of live AWS or a page of AWS's says so at the end of its comment, in one form,
+//! `Source: WHOSE: WHAT[, DATE].`; `sources.py` lists those that name none. `against.py` asks another AWS the same
+//! ([`aws`]).
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use aws_config::retry::RetryConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use chrono::{DateTime, Utc};
 use local_aws::{Function, FunctionError, LocalAws, ManualClock};
 use serde_json::{Value, json};
 
+pub use aws::{Aws, Embedded, sdk_config};
+
 mod api_gateway;
 mod authorization;
+mod aws;
 mod dynamodb;
 mod iam;
 mod kms;
@@ -23,23 +27,14 @@ mod logs;
 mod secrets_manager;
 mod transport;
 
-/// A fresh AWS, always the same one, whose clock stands still.
-pub fn world() -> (LocalAws, Arc<ManualClock>) {
+/// A fresh AWS, always the same one, whose clock stands still; or the one behind `CONFORMANCE_ENDPOINT`.
+pub fn world() -> (Aws, Embedded<Arc<ManualClock>>) {
+    if aws::is_elsewhere() {
+        return (Aws::elsewhere(), Embedded::absent("the embedded AWS's clock"));
+    }
     let clock = Arc::new(ManualClock::new(at("2026-03-02T10:30:00Z")));
     let aws = LocalAws::builder().clock(clock.clone()).seed(1).build().expect("no state directory to fail on");
-    (aws, clock)
-}
-
-/// What an SDK client of this AWS is made from. No call is tried twice.
-pub fn sdk_config(aws: &LocalAws) -> SdkConfig {
-    let credentials = Credentials::new("AKIDLOCAL", "secret", None, None, "tests");
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(aws.region().to_owned()))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(aws.http_client())
-        .retry_config(RetryConfig::standard().with_max_attempts(1))
-        .build()
+    (aws.into(), clock.into())
 }
 
 /// The exception that a call was refused with: its code and its message.

@@ -37,7 +37,7 @@ impl Function for Site {
 }
 
 /// The API `site` with the stage `v1`, whose paths under `/jwks/` and whose `/about` are the function's.
-fn site(answer: Result<Value, FunctionError>) -> (LocalAws, Arc<Site>) {
+fn site(answer: Result<Value, FunctionError>) -> (Aws, Arc<Site>) {
     let (aws, _) = world();
     aws.create_rest_api(RestApi {
         id: Some("site".into()),

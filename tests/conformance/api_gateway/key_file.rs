@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-key-file-format.html>.
 #[tokio::test]
 async fn import_api_keys_creates_and_attaches_from_a_key_file() {
     let gateway = gateway();
@@ -19,6 +20,7 @@ async fn import_api_keys_creates_and_attaches_from_a_key_file() {
     assert_eq!(gateway.ping(VALUE).await, 200);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-key-file-format.html>.
 #[tokio::test]
 async fn import_api_keys_overwrites_the_key_with_the_same_value() {
     let gateway = gateway();
@@ -33,6 +35,7 @@ async fn import_api_keys_overwrites_the_key_with_the_same_value() {
     assert_eq!(gateway.aws.inspect_api_keys()[0].plans, [plan]);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_ImportApiKeys.html>.
 #[tokio::test]
 async fn import_with_failonwarnings_imports_all_or_nothing_and_says_where() {
     let gateway = gateway();

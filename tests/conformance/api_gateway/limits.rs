@@ -4,6 +4,7 @@ use aws_sdk_apigateway::operation::get_api_keys::GetApiKeysError;
 
 use super::*;
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>.
 #[tokio::test]
 async fn the_control_plane_takes_40_calls_at_once_and_10_a_second_after_that() {
     let gateway = gateway();
@@ -22,6 +23,7 @@ async fn the_control_plane_takes_40_calls_at_once_and_10_a_second_after_that() {
     assert_eq!(refusal(gateway.client.get_api_keys().send().await), "TooManyRequestsException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>.
 #[tokio::test]
 async fn create_api_key_and_delete_api_key_take_5_a_second_each() {
     let gateway = gateway();
@@ -41,9 +43,11 @@ async fn create_api_key_and_delete_api_key_take_5_a_second_each() {
     assert_eq!(refusal(sixth), "TooManyRequestsException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>.
 #[tokio::test]
 async fn an_account_has_room_for_10_000_keys() {
     let gateway = gateway();
+    gateway.aws.must_be_empty();
     let rows: String = (0..10_000).map(|number| format!("k{number},{VALUE}{number}\n")).collect();
     gateway.import(&format!("name,key\n{rows}"), true).await.unwrap();
     let one_more = gateway.client.create_api_key().value(OTHER).send().await;
@@ -57,7 +61,7 @@ async fn keys_plans_and_usage_are_the_same_after_a_restart() {
         let clock = Arc::new(ManualClock::new(at("2026-03-02T10:30:00Z")));
         let aws = LocalAws::builder().clock(clock.clone()).state_dir(&dir).build().unwrap();
         let client = Client::new(&sdk_config(&aws));
-        Gateway { aws, clock, client, api: api.to_owned() }
+        Gateway { aws: aws.into(), clock: clock.into(), client, api: api.to_owned().into() }
     };
     let before = open("orders");
     let methods = vec![Method::protected("/ping")];
@@ -88,7 +92,7 @@ async fn operations_and_parameters_that_are_not_modelled_are_refused() {
     let plan = gateway.plan().await;
     let update = gateway.client.update_usage_plan().usage_plan_id(plan).patch_operations(replace("/name", "x"));
     assert_eq!(refusal(update.send().await), "UnknownOperationException");
-    let stage = aws_sdk_apigateway::types::StageKey::builder().rest_api_id(&gateway.api).stage_name("prod").build();
+    let stage = aws_sdk_apigateway::types::StageKey::builder().rest_api_id(&*gateway.api).stage_name("prod").build();
     let staged = gateway.client.create_api_key().stage_keys(stage).send().await.unwrap_err();
     assert_eq!(staged.code(), Some("ValidationException"));
     assert!(staged.message().unwrap().contains("stageKeys"));
@@ -100,8 +104,8 @@ async fn operations_and_parameters_that_are_not_modelled_are_refused() {
 async fn rest_apis_and_their_stages_are_listed() {
     let gateway = gateway();
     let apis = gateway.client.get_rest_apis().send().await.unwrap();
-    assert_eq!((apis.items()[0].id(), apis.items()[0].name()), (Some(&*gateway.api), Some("orders")));
-    let stages = gateway.client.get_stages().rest_api_id(&gateway.api).send().await.unwrap();
+    assert_eq!((apis.items()[0].id(), apis.items()[0].name()), (Some(gateway.api.as_str()), Some("orders")));
+    let stages = gateway.client.get_stages().rest_api_id(&*gateway.api).send().await.unwrap();
     let names: Vec<_> = stages.item().iter().map(|stage| stage.stage_name()).collect();
     assert_eq!(names, [Some("prod"), Some("test")]);
 }

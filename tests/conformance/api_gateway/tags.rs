@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_TagResource.html>.
 #[tokio::test]
 async fn tags_are_written_read_and_removed_by_arn() {
     let gateway = gateway();

@@ -33,6 +33,7 @@ async fn a_quota_begins_anew_each_day_week_or_month() {
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_GetUsage.html>.
 #[tokio::test]
 async fn get_usage_tells_used_and_remaining_per_day_by_key_id() {
     let gateway = gateway();
@@ -67,6 +68,7 @@ async fn the_offset_is_subtracted_in_the_plans_first_period_only() {
     assert_eq!(refusal(day.send().await), "BadRequestException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_UpdateUsage.html>.
 #[tokio::test]
 async fn update_usage_replaces_what_remains_up_or_down_within_the_period() {
     let gateway = gateway();

@@ -5,14 +5,14 @@ use super::*;
 #[tokio::test]
 async fn a_usage_plan_keeps_its_stages_quota_throttle_and_tags() {
     let gateway = gateway();
-    let open = ApiStage::builder().api_id(&gateway.api).stage("prod").build();
+    let open = ApiStage::builder().api_id(&*gateway.api).stage("prod").build();
     let throttle = ThrottleSettings::builder().burst_limit(20).rate_limit(10.5).build();
     let plan = gateway.client.create_usage_plan().name("gold").description("the best").api_stages(open);
     let plan = plan.set_quota(quota(1000, 2, QuotaPeriodType::Week)).throttle(throttle);
     let plan = plan.tags("rotator:allow", "acme-x").send().await.unwrap();
     let got = gateway.client.get_usage_plan().usage_plan_id(id(plan.id())).send().await.unwrap();
     assert_eq!((got.name(), got.description()), (Some("gold"), Some("the best")));
-    assert_eq!((got.api_stages()[0].api_id(), got.api_stages()[0].stage()), (Some(&*gateway.api), Some("prod")));
+    assert_eq!((got.api_stages()[0].api_id(), got.api_stages()[0].stage()), (Some(gateway.api.as_str()), Some("prod")));
     let quota = got.quota().unwrap();
     assert_eq!((quota.limit(), quota.offset(), quota.period()), (1000, 2, Some(&QuotaPeriodType::Week)));
     let throttle = got.throttle().unwrap();
@@ -23,7 +23,7 @@ async fn a_usage_plan_keeps_its_stages_quota_throttle_and_tags() {
 #[tokio::test]
 async fn a_usage_plan_for_a_stage_that_does_not_exist_is_refused() {
     let gateway = gateway();
-    let open = ApiStage::builder().api_id(&gateway.api).stage("nosuch").build();
+    let open = ApiStage::builder().api_id(&*gateway.api).stage("nosuch").build();
     let plan = gateway.client.create_usage_plan().name("gold").api_stages(open).send().await;
     assert!(plan.unwrap_err().into_service_error().is_not_found_exception());
 }
@@ -77,7 +77,7 @@ async fn a_key_can_be_in_only_one_plan_of_a_stage() {
     let clash = gateway.client.create_usage_plan_key().usage_plan_id(gateway.plan().await).key_id(&key);
     let clash = clash.key_type("API_KEY").send().await.unwrap_err().into_service_error();
     assert!(clash.is_conflict_exception());
-    assert!(clash.message().unwrap().contains(&format!("{}:prod", gateway.api)));
+    assert!(clash.message().unwrap().contains(&format!("{}:prod", *gateway.api)));
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ async fn a_key_created_without_a_policy_has_the_default_one_that_lets_the_accoun
     assert_eq!((&statement["Effect"], &statement["Action"]), (&json!("Allow"), &json!("kms:*")));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyPolicy.html>.
 #[tokio::test]
 async fn a_policy_is_told_as_it_was_created_or_put() {
     let (world, client) = kms();
@@ -86,6 +87,7 @@ async fn a_malformed_policy_is_refused_where_it_is_created_and_where_it_is_put()
     assert_eq!(refusal(put), "LimitExceededException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_PutKeyPolicy.html>.
 #[tokio::test]
 async fn default_is_the_only_policy_name() {
     let (_, client) = kms();
@@ -134,6 +136,7 @@ async fn a_grant_is_listed_as_it_was_created() {
     );
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateGrant.html>.
 #[tokio::test]
 async fn the_same_grant_under_the_same_name_is_the_first_one_with_another_token() {
     let (_, client) = kms();
@@ -151,6 +154,7 @@ async fn the_same_grant_under_the_same_name_is_the_first_one_with_another_token(
     assert_eq!(grants(&client, &key).await.len(), 4);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_ListGrants.html>.
 #[tokio::test]
 async fn list_grants_filters_by_id_and_grantee_and_pages_by_marker() {
     let (_, client) = kms();
@@ -174,6 +178,7 @@ async fn list_grants_filters_by_id_and_grantee_and_pages_by_marker() {
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_RevokeGrant.html>.
 #[tokio::test]
 async fn a_revoked_grant_is_gone() {
     let (_, client) = kms();

@@ -13,15 +13,15 @@ use aws_sdk_kms::types::{
 };
 use local_aws::{KmsKeyView, LocalAws, ManualClock};
 
-use super::{refused, sdk_config, world};
+use super::{Aws, Embedded, refused, sdk_config, world};
 
 mod access;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 struct World {
-    aws: LocalAws,
-    clock: Arc<ManualClock>,
+    aws: Aws,
+    clock: Embedded<Arc<ManualClock>>,
 }
 
 fn kms() -> (World, Client) {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
-use local_aws::{Function, LabelEvent, LocalAws, ManualClock, Settings};
+use local_aws::{Function, LabelEvent, ManualClock, Settings};
 use serde_json::{Value, json};
 
-use super::super::{Scripted, world};
+use super::super::{Aws, Embedded, Scripted, world};
 use super::{FIRST, SECOND, client, create};
 
 /// An AWS with a secret, and a way to see how many events a function got since.
-async fn listening() -> (LocalAws, Arc<ManualClock>, Client, impl Fn() -> Vec<Value>) {
+async fn listening() -> (Aws, Embedded<Arc<ManualClock>>, Client, impl Fn() -> Vec<Value>) {
     let (aws, clock) = world();
     let client = client(&aws);
     create(&client, "s").await;
@@ -26,6 +26,7 @@ async fn put(client: &Client, stage: &str) {
     put.version_stages(stage).send().await.expect("put");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/monitoring-eventbridge.html>.
 #[tokio::test]
 async fn a_label_that_moves_is_told_in_the_documented_shape() {
     let (aws, _, client, events) = listening().await;

@@ -1,9 +1,8 @@
 //! Secrets Manager.
 
 use aws_sdk_secretsmanager::Client;
-use local_aws::LocalAws;
 
-use super::sdk_config;
+use super::{Aws, sdk_config};
 
 mod events;
 mod rotation;
@@ -15,7 +14,7 @@ const FIRST: &str = "11111111-1111-1111-1111-111111111111";
 const SECOND: &str = "22222222-2222-2222-2222-222222222222";
 const THIRD: &str = "33333333-3333-3333-3333-333333333333";
 
-fn client(aws: &LocalAws) -> Client {
+fn client(aws: &Aws) -> Client {
     Client::new(&sdk_config(aws))
 }
 

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
-use local_aws::{FunctionError, LocalAws, ManualClock, PreflightValue, RetryToken, Settings};
+use local_aws::{FunctionError, ManualClock, PreflightValue, RetryToken, Settings};
 use serde_json::Value;
 
-use super::super::{Scripted, failure, refused, world};
+use super::super::{Aws, Embedded, Scripted, failure, refused, world};
 use super::{FIRST, SECOND, THIRD, client, create, holder, value};
 
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
@@ -53,7 +53,7 @@ fn failing_at(
 /// An AWS with a secret "s" and the function "f".
 async fn with_function<F, Fut>(
     function: impl FnOnce(&Client) -> F,
-) -> (LocalAws, Arc<ManualClock>, Client, Arc<Scripted<F>>)
+) -> (Aws, Embedded<Arc<ManualClock>>, Client, Arc<Scripted<F>>)
 where
     F: Fn(Value) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), FunctionError>> + Send + 'static,

@@ -21,6 +21,7 @@ async fn fails(_: Value) -> Result<(), FunctionError> {
     Err(failure())
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_schedule.html>.
 #[tokio::test]
 async fn schedules_are_at_least_four_hours_apart_in_hours_utc_or_days() {
     let (aws, _) = world();
