@@ -370,8 +370,8 @@ fn pending(secret: &Secret) -> Option<&Token> {
     secret.holder(AWSPENDING).filter(|token| !secret.has(token, AWSCURRENT))
 }
 
-/// Takes the label off a version whose rotation is over: left there, it blocks the next one once somebody made another
-/// version current by hand.
+/// Takes the label off a version whose rotation is over: left there, it blocks the next one once somebody moved
+/// `AWSCURRENT` to another version. (A value that is put by hand takes the label off by itself.)
 async fn tidy(
     engine: &Engine,
     credential: &Credential,

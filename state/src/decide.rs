@@ -413,7 +413,7 @@ fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Ob
                 Decision::Refuse(Refusal::Abandoned(token.clone()))
             }
             (State::PreActivation, _) => advance(version, credential, secret, observed, step, now),
-            // Its rotation left the label behind, and then somebody made another version current by hand.
+            // Its rotation left the label behind, and then somebody moved AWSCURRENT away and back.
             (State::Active, _) => match incumbent(credential, secret, observed) {
                 Ok(_) => Decision::Perform(Action::Unpend(token.clone())),
                 Err(decision) => *decision,

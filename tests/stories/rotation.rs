@@ -10,7 +10,7 @@ use rotator::kinds::api_gateway_key::is_ours;
 use rotator::ports::Ports;
 use rotator::secret::SecretValue;
 use serde_json::json;
-use state::decide::AWSPENDING;
+use state::decide::{AWSCURRENT, AWSPENDING};
 use state::ledger::Change;
 use state::lifecycle::State;
 use state::name::CredentialName;
@@ -190,12 +190,8 @@ async fn a_value_put_by_hand_with_the_same_key_is_a_new_carrier_and_its_rotation
     stage.rotate(&arn).await;
     let key = stage.current_value(&arn).await;
 
-    // Between two rotations.
+    // Between two rotations: Secrets Manager takes off the label that the first rotation left on its version.
     let by_hand = stage.put(&arn, &json!({"apiKey": key, "note": "written by hand"}).to_string()).await;
-    // The label that the first rotation left on its version makes Secrets Manager try that one again first.
-    stage.again(&arn).await;
-    let failure = stage.failure();
-    assert!(failure.error_message.contains("does not hold AWSPENDING: its rotation is over"), "{failure:?}");
     assert_eq!(stage.holder(&arn, AWSPENDING).await, None);
     stage.rotate(&arn).await;
     stage.assert_rotated();
@@ -204,20 +200,52 @@ async fn a_value_put_by_hand_with_the_same_key_is_a_new_carrier_and_its_rotation
     assert_eq!(states(&credential), [State::Deactivated, State::Deactivated, State::Active]);
     stage.assert_sound(ACME, "carried").await;
 
-    // In the middle of one: Secrets Manager abandons it, and takes it up again when it is asked to.
+    // In the middle of one: Secrets Manager abandons it, and the next one makes another key.
     stage.faults.deny("secretsmanager:UpdateSecretVersionStage");
     stage.rotate(&arn).await;
     assert_eq!(stage.failure().error_type, "Held.Denied");
     let key = stage.current_value(&arn).await;
     let by_hand = stage.put(&arn, &json!({"apiKey": key, "note": "again"}).to_string()).await;
+    assert_eq!(stage.holder(&arn, AWSPENDING).await, None);
     stage.faults.allow("secretsmanager:UpdateSecretVersionStage");
-    stage.again(&arn).await;
+    stage.rotate(&arn).await;
     stage.assert_rotated();
     let credential = stage.load(ACME).await;
     assert!(credential.versions[&3].carriers.iter().any(|carrier| carrier.as_str() == by_hand));
-    assert_eq!(credential.head.current, Some(4));
-    stage.assert_sound(ACME, "carried in the middle").await;
+    assert_eq!(credential.head.current, Some(5));
+    assert!(credential.versions[&4].activated.is_none(), "nobody ever had it");
+    stage.assert_sound(ACME, "abandoned in the middle").await;
     assert!(stage.gets_through(&stage.current_value(&arn).await).await);
+}
+
+/// AWS does not say whether a label that is moved by hand takes `AWSPENDING` off, as a value put by hand does: the next
+/// rotation begins either way.
+#[tokio::test(start_paused = true)]
+async fn awscurrent_moved_by_hand_to_another_version_with_the_same_key_is_a_new_carrier() {
+    for abandons in [false, true] {
+        let stage = Stage::new().await;
+        stage.aws.settings(|settings| settings.moving_current_abandons = abandons);
+        let (arn, _, _) = stage.credential(ACME, &Terms::default()).await;
+        stage.rotate(&arn).await;
+        let value = json!({"apiKey": stage.current_value(&arn).await, "note": "written by hand"}).to_string();
+        let put = stage.secrets_manager().put_secret_value().secret_id(&arn).secret_string(value);
+        let by_hand = put.version_stages("BLUE").send().await.expect("put").version_id.expect("an id");
+        stage.move_label(&arn, AWSCURRENT, Some(&by_hand)).await;
+
+        if !abandons {
+            // The label that the first rotation left on its version makes Secrets Manager try that one again first.
+            stage.again(&arn).await;
+            let failure = stage.failure();
+            assert!(failure.error_message.contains("does not hold AWSPENDING: its rotation is over"), "{failure:?}");
+        }
+        assert_eq!(stage.holder(&arn, AWSPENDING).await, None);
+        stage.rotate(&arn).await;
+        stage.assert_rotated();
+        let credential = stage.load(ACME).await;
+        assert!(credential.versions[&2].carriers.iter().any(|carrier| carrier.as_str() == by_hand));
+        assert_eq!(states(&credential), [State::Deactivated, State::Deactivated, State::Active]);
+        stage.assert_sound(ACME, "carried").await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

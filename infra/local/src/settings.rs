@@ -22,6 +22,9 @@ pub struct Settings {
     pub retry_delay: Duration,
     /// What the throw-away pending version of `RotateImmediately=false` holds.
     pub preflight_value: PreflightValue,
+    /// Whether moving `AWSCURRENT` with `UpdateSecretVersionStage` to a version that is not pending takes `AWSPENDING`
+    /// off its holder, as a value that is put by hand does. AWS does not say.
+    pub moving_current_abandons: bool,
     /// When the "Secret Label Updated" event reaches the functions that listen.
     pub label_event: LabelEvent,
     /// After this long, a key that was created, attached, detached, enabled, disabled or deleted is
@@ -92,6 +95,7 @@ impl Default for Settings {
             retry_token: RetryToken::Same,
             retry_delay: Duration::from_secs(60),
             preflight_value: PreflightValue::Current,
+            moving_current_abandons: false,
             label_event: LabelEvent::OnTime,
             propagation: Duration::ZERO,
             disabling: None,

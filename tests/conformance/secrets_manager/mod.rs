@@ -1,6 +1,10 @@
 //! Secrets Manager.
 
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::SdkError;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::body::SdkBody;
+use serde_json::Value;
 
 use super::{Aws, sdk_config};
 
@@ -13,6 +17,7 @@ mod versions;
 const FIRST: &str = "11111111-1111-1111-1111-111111111111";
 const SECOND: &str = "22222222-2222-2222-2222-222222222222";
 const THIRD: &str = "33333333-3333-3333-3333-333333333333";
+const FOURTH: &str = "44444444-4444-4444-4444-444444444444";
 
 fn client(aws: &Aws) -> Client {
     Client::new(&sdk_config(aws))
@@ -22,6 +27,21 @@ fn client(aws: &Aws) -> Client {
 async fn create(client: &Client, name: &str) -> String {
     let created = client.create_secret().name(name).client_request_token(FIRST).secret_string("one");
     created.send().await.expect("created").arn.expect("an ARN")
+}
+
+/// The next call of this client without the token that the SDK adds to it.
+fn without_token(request: &mut HttpRequest) {
+    let mut body: Value = serde_json::from_slice(request.body().bytes().expect("in memory")).expect("JSON");
+    body.as_object_mut().expect("an object").remove("ClientRequestToken");
+    let body = body.to_string();
+    request.headers_mut().insert("content-length", body.len().to_string());
+    *request.body_mut() = SdkBody::from(body);
+}
+
+/// The body of a refusal, as it came.
+fn body<E>(error: &SdkError<E, HttpResponse>) -> Value {
+    let body = error.raw_response().expect("an answer").body().bytes().expect("in memory");
+    serde_json::from_slice(body).expect("JSON")
 }
 
 /// The version that carries a label.

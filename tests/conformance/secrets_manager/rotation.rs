@@ -9,7 +9,7 @@ use local_aws::{FunctionError, ManualClock, PreflightValue, RetryToken, Settings
 use serde_json::Value;
 
 use super::super::{Aws, Embedded, Scripted, failure, refused, world};
-use super::{FIRST, SECOND, THIRD, client, create, holder, value};
+use super::{FIRST, FOURTH, SECOND, THIRD, client, create, holder, value, without_token};
 
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 
@@ -78,6 +78,7 @@ fn rotate(
     client.rotate_secret().secret_id("s").client_request_token(token).rotation_lambda_arn(arn)
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html>.
 #[tokio::test]
 async fn a_rotation_invokes_four_steps_with_the_arn_the_token_and_a_rotation_token() {
     let (aws, _, client, function) = with_function(well).await;
@@ -101,6 +102,18 @@ async fn a_rotation_invokes_four_steps_with_the_arn_the_token_and_a_rotation_tok
     assert!(described.last_rotated_date().is_some());
 }
 
+/// Source: LocalStack: TestSecretsManager::test_no_client_request_token[RotateSecret], 2023-05-12.
+#[tokio::test]
+async fn rotate_secret_without_a_client_request_token_is_an_invalid_parameter_whether_the_secret_exists_or_not() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    let rotate = client.rotate_secret().secret_id("absent").customize().mutate_request(without_token);
+    let (code, message) = refused(rotate.send().await);
+    assert_eq!(code, "InvalidParameterException");
+    assert_eq!(message, "You must provide a ClientRequestToken value. We recommend a UUID-type value.");
+}
+
+/// Source: moto: test_rotate_secret_using_lambda (aws_verified).
 #[tokio::test]
 async fn before_create_secret_the_pending_version_is_an_empty_placeholder() {
     let (_, _, client, _) = with_function(well).await;
@@ -164,6 +177,7 @@ async fn by_a_switch_a_failed_rotation_is_not_tried_again() {
     assert_eq!(function.steps(), STEPS[..2]);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html>.
 #[tokio::test]
 async fn awspending_on_another_version_than_awscurrents_blocks_rotate_secret_and_is_reattempted() {
     let (aws, _, client, function) = with_function(|client| failing_at(client, "createSecret")).await;
@@ -180,6 +194,7 @@ async fn awspending_on_another_version_than_awscurrents_blocks_rotate_secret_and
     assert_eq!(tokens, [SECOND, SECOND], "the old rotation was reattempted, empty as it is");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html>.
 #[tokio::test]
 async fn taking_awspending_off_the_stuck_version_lets_the_next_rotation_begin() {
     let (aws, _, client, function) = with_function(|client| failing_at(client, "createSecret")).await;
@@ -195,6 +210,7 @@ async fn taking_awspending_off_the_stuck_version_lets_the_next_rotation_begin() 
     assert_eq!(function.calls().last().map(|event| event["ClientRequestToken"].clone()), Some(THIRD.into()));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html>.
 #[tokio::test]
 async fn awspending_on_the_current_version_blocks_nothing() {
     let (aws, _, client, _) = with_function(well).await;
@@ -220,6 +236,9 @@ async fn rotate_secret_again_with_its_own_token_is_the_same_rotation() {
     assert_eq!(function.steps(), STEPS);
 }
 
+/// Secrets Manager takes `AWSPENDING` off, and the next rotation can begin.
+///
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieve-ct-entries.html>.
 #[tokio::test]
 async fn a_hand_made_put_secret_value_in_the_middle_abandons_the_rotation() {
     let (aws, clock, client, function) = with_function(|client| {
@@ -245,7 +264,8 @@ async fn a_hand_made_put_secret_value_in_the_middle_abandons_the_rotation() {
     assert_eq!(function.steps(), STEPS[..2], "no further step and no retry");
     assert_eq!(aws.rotations()[0].error.as_ref().map(|error| error.error_type.as_str()), Some("RotationAbandoned"));
     assert_eq!(value(&client, "s", "AWSCURRENT").await.as_deref(), Some("by hand"));
-    assert_eq!(holder(&client, "s", "AWSPENDING").await.as_deref(), Some(SECOND));
+    assert_eq!(holder(&client, "s", "AWSPENDING").await, None);
+    rotate(&client, FOURTH).send().await.expect("nothing blocks it");
 }
 
 #[tokio::test]
@@ -260,6 +280,7 @@ async fn create_secret_that_leaves_the_pending_version_empty_fails_the_attempt()
     assert!(error.error_message.contains("was not created"), "{error}");
 }
 
+/// Source: moto: test_rotate_secret_using_lambda_dont_rotate_immediately (aws_verified).
 #[tokio::test]
 async fn rotate_immediately_false_runs_test_secret_alone_on_a_throw_away_version_with_the_current_value() {
     let (aws, clock, client, function) = with_function(|client| {
@@ -314,6 +335,7 @@ async fn a_rotation_token_that_was_not_handed_out_is_refused() {
     assert_eq!(refused(put.send().await).0, "InvalidParameterException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CancelRotateSecret.html>.
 #[tokio::test]
 async fn cancel_rotate_secret_stops_the_rotation_and_leaves_the_labels() {
     let (aws, _, client, function) = with_function(well).await;
@@ -328,6 +350,8 @@ async fn cancel_rotate_secret_stops_the_rotation_and_leaves_the_labels() {
     assert_eq!(described.rotation_enabled(), Some(false));
 }
 
+/// Source: LocalStack: TestSecretsManager::test_rotate_secret_invalid_lambda_arn, 2024-03-15.
+/// Source: LocalStack: TestSecretsManager::test_first_rotate_secret_with_missing_lambda_arn, 2025-03-27.
 #[tokio::test]
 async fn rotate_secret_needs_a_function_that_secrets_manager_may_invoke() {
     let (aws, _) = world();

@@ -3,8 +3,10 @@
 use aws_sdk_secretsmanager::Client;
 use std::time::Duration;
 
+use local_aws::Settings;
+
 use super::super::{refused, world};
-use super::{FIRST, SECOND, THIRD, client, create, holder, value};
+use super::{FIRST, FOURTH, SECOND, THIRD, client, create, holder, value, without_token};
 
 async fn put(client: &Client, token: &str, value: &str, stages: &[&str]) {
     let mut put = client.put_secret_value().secret_id("s").client_request_token(token).secret_string(value);
@@ -14,6 +16,7 @@ async fn put(client: &Client, token: &str, value: &str, stages: &[&str]) {
     put.send().await.expect("put");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>.
 #[tokio::test]
 async fn put_secret_value_without_version_stages_moves_awscurrent_and_awsprevious() {
     let (aws, _) = world();
@@ -32,6 +35,7 @@ async fn put_secret_value_without_version_stages_moves_awscurrent_and_awspreviou
     assert_eq!(unlabelled.expect("a version without a label is read by its id").secret_string(), Some("one"));
 }
 
+/// Source: LocalStack: TestSecretsManager::test_put_secret_value_with_version_stages, 2024-03-15.
 #[tokio::test]
 async fn put_secret_value_with_version_stages_moves_only_those() {
     let (aws, _) = world();
@@ -45,6 +49,110 @@ async fn put_secret_value_with_version_stages_moves_only_those() {
     assert_eq!(holder(&client, "s", "AWSPREVIOUS").await, None);
 }
 
+/// As the recording has it, from the version that holds both, and as the page says, from a version that a rotation is
+/// making.
+///
+/// Source: LocalStack: TestSecretsManager::test_update_secret_version_stages_current_pending, 2024-03-15.
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieve-ct-entries.html>.
+#[tokio::test]
+async fn a_value_put_by_hand_that_becomes_current_takes_awspending_off_its_holder() {
+    for current_too in [true, false] {
+        for update in [true, false] {
+            let (aws, _) = world();
+            let client = client(&aws);
+            create(&client, "s").await;
+            put(&client, SECOND, "two", &["AWSPENDING"]).await;
+            if current_too {
+                let moved = client.update_secret_version_stage().secret_id("s").version_stage("AWSCURRENT");
+                moved.move_to_version_id(SECOND).remove_from_version_id(FIRST).send().await.expect("moved");
+            }
+
+            if update {
+                let update = client.update_secret().secret_id("s").client_request_token(THIRD).secret_string("three");
+                update.send().await.expect("updated");
+            } else {
+                put(&client, THIRD, "three", &[]).await;
+            }
+
+            assert_eq!(holder(&client, "s", "AWSCURRENT").await.as_deref(), Some(THIRD));
+            assert_eq!(holder(&client, "s", "AWSPENDING").await, None, "{current_too} {update}");
+            assert_eq!(
+                value(&client, "s", "AWSPREVIOUS").await.as_deref(),
+                Some(if current_too { "two" } else { "one" })
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_value_put_by_hand_under_another_label_leaves_awspending_where_it_is() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    create(&client, "s").await;
+    put(&client, SECOND, "two", &["AWSPENDING"]).await;
+
+    put(&client, THIRD, "three", &["BLUE"]).await;
+    assert_eq!(holder(&client, "s", "AWSPENDING").await.as_deref(), Some(SECOND));
+    put(&client, FOURTH, "four", &["AWSCURRENT", "AWSPENDING"]).await;
+    assert_eq!(holder(&client, "s", "AWSPENDING").await.as_deref(), Some(FOURTH), "where it was asked for");
+}
+
+/// AWS does not say which of the two it does.
+#[tokio::test]
+async fn by_a_switch_moving_awscurrent_by_hand_takes_awspending_off_its_holder() {
+    for abandons in [false, true] {
+        let (aws, _) = world();
+        aws.settings(|settings: &mut Settings| settings.moving_current_abandons = abandons);
+        let client = client(&aws);
+        create(&client, "s").await;
+        put(&client, SECOND, "two", &[]).await;
+        put(&client, THIRD, "three", &["AWSPENDING"]).await;
+
+        let moved = client.update_secret_version_stage().secret_id("s").version_stage("AWSCURRENT");
+        moved.move_to_version_id(FIRST).remove_from_version_id(SECOND).send().await.expect("moved");
+
+        let pending = holder(&client, "s", "AWSPENDING").await;
+        assert_eq!(pending.as_deref(), (!abandons).then_some(THIRD));
+    }
+}
+
+/// Source: LocalStack: TestSecretsManager::test_no_client_request_token, 2023-05-12.
+#[tokio::test]
+async fn a_value_without_a_client_request_token_is_an_invalid_request_whether_the_secret_exists_or_not() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    create(&client, "s").await;
+    let create = client.create_secret().name("new").secret_string("x").customize().mutate_request(without_token);
+    let mut refusals = vec![refused(create.send().await)];
+    for secret in ["s", "absent"] {
+        let put = client.put_secret_value().secret_id(secret).secret_string("x");
+        refusals.push(refused(put.customize().mutate_request(without_token).send().await));
+        let update = client.update_secret().secret_id(secret).secret_string("x");
+        refusals.push(refused(update.customize().mutate_request(without_token).send().await));
+    }
+    for (code, message) in refusals {
+        assert_eq!(code, "InvalidRequestException");
+        assert_eq!(message, "You must provide a ClientRequestToken value. We recommend a UUID-type value.");
+    }
+}
+
+/// Source: LocalStack: TestSecretsManager::test_deprecated_secret_version_stage, 2024-03-29.
+#[tokio::test]
+async fn a_version_without_labels_is_told_without_that_member() {
+    let (aws, _) = world();
+    let client = client(&aws);
+    create(&client, "s").await;
+    put(&client, SECOND, "two", &[]).await;
+    put(&client, THIRD, "three", &[]).await;
+
+    let read = client.get_secret_value().secret_id("s").version_id(FIRST).send().await.expect("read");
+    assert_eq!(read.version_stages, None);
+    let listed = client.list_secret_version_ids().secret_id("s").include_deprecated(true).send().await.expect("listed");
+    let first = listed.versions().iter().find(|version| version.version_id() == Some(FIRST)).expect("listed");
+    assert_eq!(first.version_stages, None);
+}
+
+/// Source: moto: test_put_same_secret_value_with_same_token (aws_verified).
 #[tokio::test]
 async fn put_secret_value_with_the_same_token_and_the_same_value_does_nothing() {
     let (aws, _) = world();
@@ -57,6 +165,7 @@ async fn put_secret_value_with_the_same_token_and_the_same_value_does_nothing() 
     assert_eq!(holder(&client, "s", "AWSCURRENT").await.as_deref(), Some(SECOND));
 }
 
+/// Source: moto: test_put_different_secret_value_with_same_token (aws_verified).
 #[tokio::test]
 async fn put_secret_value_with_the_same_token_and_another_value_is_refused() {
     let (aws, _) = world();
@@ -85,6 +194,7 @@ async fn the_first_version_of_a_secret_gets_awscurrent_whatever_was_asked() {
     assert_eq!(holder(&client, "s", "BLUE").await.as_deref(), Some(FIRST));
 }
 
+/// Source: moto: test_update_secret_version_stage_dont_specify_current_stage (aws_verified).
 #[tokio::test]
 async fn a_label_moves_only_if_its_holder_is_named() {
     let (aws, _) = world();
@@ -114,6 +224,7 @@ async fn a_label_moves_only_if_its_holder_is_named() {
     assert_eq!(holder(&client, "s", "AWSCURRENT").await.as_deref(), Some(SECOND));
 }
 
+/// Source: moto: test_update_secret_version_stage_manually (aws_verified).
 #[tokio::test]
 async fn moving_awscurrent_moves_awsprevious_along() {
     let (aws, _) = world();
@@ -128,6 +239,7 @@ async fn moving_awscurrent_moves_awsprevious_along() {
     assert_eq!(holder(&client, "s", "AWSPENDING").await.as_deref(), Some(SECOND), "stays where it is");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecretVersionStage.html>.
 #[tokio::test]
 async fn a_label_is_taken_off_by_naming_its_holder_but_awscurrent_can_only_move() {
     let (aws, _) = world();
@@ -147,6 +259,7 @@ async fn a_label_is_taken_off_by_naming_its_holder_but_awscurrent_can_only_move(
     assert_eq!(holder(&client, "s", "AWSPENDING").await, None);
 }
 
+/// Source: LocalStack: TestSecretsManager::test_get_secret_value_errors, 2024-04-11.
 #[tokio::test]
 async fn get_secret_value_refuses_a_stage_that_is_on_another_version_than_the_one_named() {
     let (aws, _) = world();
@@ -160,6 +273,7 @@ async fn get_secret_value_refuses_a_stage_that_is_on_another_version_than_the_on
     assert_eq!(read.send().await.expect("read").secret_string(), Some("one"));
 }
 
+/// Source: LocalStack: TestSecretsManager::test_secret_version_not_found, 2024-06-13.
 #[tokio::test]
 async fn a_version_that_is_not_there_is_not_found_by_its_id() {
     let (aws, _) = world();
@@ -172,6 +286,7 @@ async fn a_version_that_is_not_there_is_not_found_by_its_id() {
     assert_eq!(message, format!("Secrets Manager can't find the specified secret value for VersionId: {SECOND}"));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>.
 #[tokio::test]
 async fn a_value_is_at_most_65536_bytes_and_text_or_binary() {
     let (aws, _) = world();
@@ -190,6 +305,7 @@ async fn a_value_is_at_most_65536_bytes_and_text_or_binary() {
     assert_eq!((read.secret_binary, read.secret_string), (Some(binary), None));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>.
 #[tokio::test]
 async fn a_secret_has_at_most_20_labels() {
     let (aws, _) = world();
@@ -204,6 +320,7 @@ async fn a_secret_has_at_most_20_labels() {
     assert_eq!(refused(one_more.move_to_version_id(FIRST).send().await).0, "LimitExceededException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>.
 #[tokio::test]
 async fn unlabelled_versions_go_when_there_are_more_than_100_and_they_are_older_than_a_day() {
     let (aws, clock) = world();
@@ -226,6 +343,7 @@ async fn unlabelled_versions_go_when_there_are_more_than_100_and_they_are_older_
     assert!(versions.iter().all(|version| version.version_id() != Some(FIRST)), "the oldest went");
 }
 
+/// Source: LocalStack: TestSecretsManager::test_deprecated_secret_version_stage, 2024-03-29.
 #[tokio::test]
 async fn list_secret_version_ids_leaves_versions_without_labels_out_unless_asked() {
     let (aws, _) = world();
@@ -243,6 +361,7 @@ async fn list_secret_version_ids_leaves_versions_without_labels_out_unless_asked
     assert_eq!(described.version_ids_to_stages.map(|stages| stages.len()), Some(2));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecretVersionIds.html>.
 #[tokio::test]
 async fn list_secret_version_ids_pages_and_tells_labels_and_dates() {
     let (aws, _) = world();

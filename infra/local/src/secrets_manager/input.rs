@@ -122,9 +122,14 @@ pub(super) fn read<T: DeserializeOwned>(input: &Value) -> Result<T, ServiceError
     })
 }
 
-/// A version's id as its creator chose it. The SDKs and the command line always send one.
-pub(super) fn client_request_token(token: Option<String>) -> Result<String, ServiceError> {
-    let token = token.ok_or_else(|| invalid_parameter("You must provide a ClientRequestToken."))?;
+/// A version's id as its creator chose it. The SDKs and the command line always send one; a request without it is
+/// refused before the secret is looked up, by `refuse` because the operations differ in the exception.
+pub(super) fn client_request_token(
+    token: Option<String>,
+    refuse: fn(&'static str) -> ServiceError,
+) -> Result<String, ServiceError> {
+    let missing = "You must provide a ClientRequestToken value. We recommend a UUID-type value.";
+    let token = token.ok_or_else(|| refuse(missing))?;
     if !(32..=64).contains(&token.len()) {
         return Err(invalid_parameter("ClientRequestToken must be 32-64 characters long."));
     }

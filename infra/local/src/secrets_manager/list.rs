@@ -73,7 +73,8 @@ impl SecretsManager {
             let version = &secret.versions[*id];
             let mut entry = Fields::default();
             entry.put("VersionId", id);
-            entry.put("VersionStages", secret.stages_of(id));
+            let stages = secret.stages_of(id);
+            entry.put("VersionStages", (!stages.is_empty()).then_some(stages));
             entry.put("CreatedDate", timestamp(version.created));
             entry.put("LastAccessedDate", version.accessed.and_then(day));
             Value::from(entry)
@@ -126,7 +127,7 @@ fn description(secret: &Secret) -> Fields {
     fields.put("Name", &secret.name);
     fields.put("Description", &secret.description);
     fields.put("KmsKeyId", &secret.kms_key_id);
-    fields.put("Tags", Vec::from_iter(secret.tags.iter().map(tag)));
+    fields.put("Tags", secret.tags.as_ref().map(|tags| Vec::from_iter(tags.iter().map(tag))));
     fields.put("RotationEnabled", (rotation.enabled || rotation.function.is_some()).then_some(rotation.enabled));
     fields.put("RotationLambdaARN", &rotation.function);
     fields.put("RotationRules", &rotation.rules);
@@ -139,22 +140,29 @@ fn description(secret: &Secret) -> Fields {
     fields
 }
 
-/// Labelled versions only: one without a label counts as deprecated.
-fn versions_to_stages(secret: &Secret) -> Map<String, Value> {
+/// Labelled versions only: one without a label counts as deprecated. Nothing if there is none.
+fn versions_to_stages(secret: &Secret) -> Option<Map<String, Value>> {
     let labelled = |id: &String| {
         let stages = secret.stages_of(id);
         (!stages.is_empty()).then(|| (id.clone(), json!(stages)))
     };
-    secret.versions.keys().filter_map(labelled).collect()
+    let stages: Map<String, Value> = secret.versions.keys().filter_map(labelled).collect();
+    (!stages.is_empty()).then_some(stages)
 }
 
-/// Any of a filter's values; a value that begins with `!` excludes. Prefixes, case-sensitive.
+/// Any of a filter's values; a value that begins with `!` excludes. Names and tags match by their beginning, letter
+/// case counts. A description matches if each word of the value begins one of its words, in whatever letter case.
 fn matches(secret: &Secret, filter: &input::Filter) -> bool {
+    let tags = || secret.tags.iter().flatten();
     let one = |value: &str| match filter.key.as_str() {
         "name" => secret.name.starts_with(value),
-        "tag-key" => secret.tags.keys().any(|key| key.starts_with(value)),
-        "tag-value" => secret.tags.values().any(|tag| tag.starts_with(value)),
-        _ => secret.description.as_deref().is_some_and(|text| text.contains(value)),
+        "tag-key" => tags().any(|(key, _)| key.starts_with(value)),
+        "tag-value" => tags().any(|(_, tag)| tag.starts_with(value)),
+        _ => {
+            let description = secret.description.as_deref().unwrap_or_default().to_lowercase();
+            let begins_one = |word: &str| description.split_whitespace().any(|told| told.starts_with(word));
+            value.to_lowercase().split_whitespace().all(begins_one)
+        }
     };
     filter.values.iter().any(|value| match value.strip_prefix('!') {
         Some(excluded) => !one(excluded),

@@ -112,7 +112,7 @@ impl SecretsManager {
         let secret = self.secrets.values().find(|secret| secret.is_called(id))?;
         Some(About {
             arn: secret.arn.clone(),
-            tags: secret.tags.clone(),
+            tags: secret.tags.clone().unwrap_or_default(),
             kms_key_id: secret.kms_key_id.clone(),
             function: secret.rotation.function.clone(),
         })
@@ -133,7 +133,7 @@ impl SecretsManager {
 
     /// Puts AWS's own tags on a secret. No API call can write them.
     pub(crate) fn own_by_stack(&mut self, secret: &str, tags: &BTreeMap<String, String>) -> bool {
-        self.find(secret).map(|secret| secret.tags.extend(tags.clone())).is_ok()
+        self.find(secret).map(|secret| secret.tags.get_or_insert_default().extend(tags.clone())).is_ok()
     }
 
     fn create_secret(
@@ -144,9 +144,10 @@ impl SecretsManager {
     ) -> Result<Value, ServiceError> {
         check_name(&input.name)?;
         let value = SecretValue::read(input.secret_string, input.secret_binary)?;
-        let tags = merged_tags(BTreeMap::new(), input.tags.unwrap_or_default())?;
+        let tags = input.tags.filter(|tags| !tags.is_empty());
+        let tags = tags.map(|tags| merged_tags(BTreeMap::new(), tags)).transpose()?;
         let token = match &value {
-            Some(_) => Some(input::client_request_token(input.client_request_token)?),
+            Some(_) => Some(input::client_request_token(input.client_request_token, invalid_request)?),
             None => None,
         };
         if let Some(before) = self.secrets.get(&input.name) {
@@ -154,9 +155,8 @@ impl SecretsManager {
         }
         let kms_key_id = input.kms_key_id.filter(|key| !is_aws_key(key));
         check_encrypts(cx, kms, kms_key_id.as_deref())?;
-        let suffix = random_suffix(cx);
         let mut secret = Secret {
-            arn: format!("arn:aws:secretsmanager:{}:{}:secret:{}-{suffix}", cx.region, cx.account, input.name),
+            arn: new_arn(cx, &input.name),
             name: input.name.clone(),
             description: input.description,
             kms_key_id,
@@ -185,7 +185,7 @@ impl SecretsManager {
         kms: &Kms,
         input: input::PutSecretValue,
     ) -> Result<Value, ServiceError> {
-        let token = input::client_request_token(input.client_request_token)?;
+        let token = input::client_request_token(input.client_request_token, invalid_request)?;
         let value = SecretValue::read(input.secret_string, input.secret_binary)?
             .ok_or_else(|| invalid_request("You must provide either SecretString or SecretBinary."))?;
         let secret = self.find(&input.secret_id)?;
@@ -197,7 +197,7 @@ impl SecretsManager {
         let moved = secret.put(cx.now, &token, value, input.version_stages)?;
         secret.after_label_moves(cx.now, &moved);
         let mut answer = identity(secret, Some(&token));
-        answer["VersionStages"] = json!(secret.stages_of(&token));
+        tell_stages(&mut answer, secret, &token);
         let effects = label_effects(secret, &token, moved);
         self.effects.extend(effects);
         Ok(answer)
@@ -210,6 +210,10 @@ impl SecretsManager {
         input: input::UpdateSecret,
     ) -> Result<Value, ServiceError> {
         let value = SecretValue::read(input.secret_string, input.secret_binary)?;
+        let token = match &value {
+            Some(_) => Some(input::client_request_token(input.client_request_token, invalid_request)?),
+            None => None,
+        };
         let secret = self.find(&input.secret_id)?;
         secret.check_not_deleted()?;
         // An empty one stands for AWS's own.
@@ -219,8 +223,7 @@ impl SecretsManager {
         };
         check_encrypts(cx, kms, kms_key_id.as_deref())?;
         let mut put = None;
-        if let Some(value) = value {
-            let token = input::client_request_token(input.client_request_token)?;
+        if let (Some(token), Some(value)) = (token, value) {
             let moved = secret.put(cx.now, &token, value, None)?;
             secret.after_label_moves(cx.now, &moved);
             put = Some((token, moved));
@@ -275,7 +278,7 @@ impl SecretsManager {
         secret.accessed = Some(cx.now);
 
         let mut answer = identity(secret, Some(&id));
-        answer["VersionStages"] = json!(secret.stages_of(&id));
+        tell_stages(&mut answer, secret, &id);
         answer["CreatedDate"] = list::timestamp(created);
         match value {
             SecretValue::Text(text) => answer["SecretString"] = json!(text),
@@ -307,6 +310,9 @@ impl SecretsManager {
             Some(to) => {
                 secret.check_labels(std::slice::from_ref(&label))?;
                 let moved = secret.attach(&label, to);
+                if moved && label == AWSCURRENT && cx.settings.moving_current_abandons {
+                    secret.abandon_pending(to);
+                }
                 Vec::from_iter(moved.then_some(label))
             }
             None if input.remove_from_version_id.is_none() => {
@@ -333,14 +339,16 @@ impl SecretsManager {
     fn tag_resource(&mut self, input: input::TagResource) -> Result<Value, ServiceError> {
         let secret = self.find(&input.secret_id)?;
         secret.check_not_deleted()?;
-        secret.tags = merged_tags(secret.tags.clone(), input.tags)?;
+        secret.tags = Some(merged_tags(secret.tags.clone().unwrap_or_default(), input.tags)?);
         Ok(json!({}))
     }
 
     fn untag_resource(&mut self, input: input::UntagResource) -> Result<Value, ServiceError> {
         let secret = self.find(&input.secret_id)?;
         secret.check_not_deleted()?;
-        secret.tags.retain(|key, _| !input.tag_keys.contains(key));
+        if let Some(tags) = &mut secret.tags {
+            tags.retain(|key, _| !input.tag_keys.contains(key));
+        }
         Ok(json!({}))
     }
 
@@ -358,10 +366,9 @@ impl SecretsManager {
         let due = if force { cx.now } else { cx.now + TimeDelta::days(days) };
         let secret = match self.find(&input.secret_id) {
             Ok(secret) => secret,
-            // By the documentation, forcing the deletion of what is not there succeeds.
-            Err(_) if force => {
-                let named_by = if input.secret_id.starts_with("arn:") { "ARN" } else { "Name" };
-                return Ok(json!({ named_by: input.secret_id, "DeletionDate": list::timestamp(due) }));
+            // Forcing the deletion of what is not there succeeds, and answers as if it had been there.
+            Err(error) if force && error.code == "ResourceNotFoundException" => {
+                return Ok(never_was(cx, &input.secret_id, due));
             }
             Err(error) => return Err(error),
         };
@@ -387,11 +394,26 @@ impl SecretsManager {
         self.secrets.retain(|_, secret| !gone(secret));
     }
 
-    /// By name, by ARN, or by ARN without its random end.
+    /// By name, by ARN, or by ARN without its random end. What can't be a name is refused by every operation.
     fn find(&mut self, id: &str) -> Result<&mut Secret, ServiceError> {
+        if !id.starts_with("arn:") {
+            check_name(id)?;
+        }
         let secret = self.secrets.values_mut().find(|secret| secret.is_called(id));
         secret.ok_or_else(|| not_found("Secrets Manager can't find the specified secret."))
     }
+}
+
+/// What the forced deletion of a secret that does not exist answers, by name or by ARN.
+fn never_was(cx: &mut Context<'_>, id: &str, due: DateTime<Utc>) -> Value {
+    let (arn, name) = match id.strip_prefix("arn:").and_then(|_| id.split(':').nth(6)) {
+        Some(name) => {
+            let suffix = name.rsplit_once('-').filter(|(_, suffix)| suffix.len() == 6);
+            (id.to_owned(), suffix.map_or(name, |(name, _)| name).to_owned())
+        }
+        None => (new_arn(cx, id), id.to_owned()),
+    };
+    json!({ "ARN": arn, "Name": name, "DeletionDate": list::timestamp(due) })
 }
 
 /// `CreateSecret` again: the same one is answered as before, another one is refused.
@@ -436,6 +458,14 @@ fn identity(secret: &Secret, version: Option<&str>) -> Value {
         answer["VersionId"] = json!(version);
     }
     answer
+}
+
+/// The labels of a version; of one that has none, no such member.
+fn tell_stages(answer: &mut Value, secret: &Secret, version: &str) {
+    let stages = secret.stages_of(version);
+    if !stages.is_empty() {
+        answer["VersionStages"] = json!(stages);
+    }
 }
 
 /// By any of its names: AWS's own key, which is told by leaving it out.
@@ -505,12 +535,24 @@ fn check_name(name: &str) -> Result<(), ServiceError> {
     ))
 }
 
-/// The six characters that tell secrets apart that had one name one after the other.
-fn random_suffix(cx: &mut Context<'_>) -> String {
+/// Ends with six characters that tell secrets apart that had one name one after the other.
+fn new_arn(cx: &mut Context<'_>, name: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789Az";
     let mut bytes = [0; 6];
     (cx.entropy)(&mut bytes);
-    bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect()
+    let suffix: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect();
+    format!("arn:aws:secretsmanager:{}:{}:secret:{name}-{suffix}", cx.region, cx.account)
+}
+
+/// The member of an error's body that holds its message: `Message` where AWS's model of the service declares the
+/// exception, `message` where it does not.
+pub(crate) fn message_member(code: &str) -> &'static str {
+    match code {
+        "AccessDeniedException" | "SerializationException" | "UnknownOperationException" | "ValidationException" => {
+            "message"
+        }
+        _ => "Message",
+    }
 }
 
 fn not_found(message: impl Into<String>) -> ServiceError {

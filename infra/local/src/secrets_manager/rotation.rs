@@ -85,7 +85,7 @@ impl SecretsManager {
         cx: &mut Context<'_>,
         input: input::RotateSecret,
     ) -> Result<Value, ServiceError> {
-        let token = input::client_request_token(input.client_request_token)?;
+        let token = input::client_request_token(input.client_request_token, invalid_parameter)?;
         let schedule = input.rotation_rules.as_ref().map(|rules| rules.schedule(cx.now)).transpose()?;
         if let Some(function) = &input.rotation_lambda_arn {
             self.functions.check(function)?;
@@ -218,8 +218,8 @@ impl SecretsManager {
 
 impl Secret {
     /// What follows from labels having moved. Where `AWSCURRENT` went to neither the old nor the
-    /// new version of a rotation under way, that one is abandoned; and outside a rotation, a new
-    /// current value counts as one for the schedule.
+    /// new version of a rotation under way, that one is abandoned; and of a secret that rotates, a new
+    /// current value outside a rotation counts as one.
     pub(super) fn after_label_moves(&mut self, now: DateTime<Utc>, moved: &[String]) {
         let current = self.holder(AWSCURRENT).map(str::to_owned);
         if let Some(open) = &mut self.rotation.open
@@ -230,7 +230,7 @@ impl Secret {
             open.abandoned = true;
         }
         let rotating = self.rotation.open.as_ref().is_some_and(|open| !open.abandoned);
-        if !rotating && moved.iter().any(|label| label == AWSCURRENT) {
+        if self.rotation.enabled && !rotating && moved.iter().any(|label| label == AWSCURRENT) {
             self.rotation.last = Some(now);
             self.rotation.reschedule(now);
         }

@@ -30,7 +30,8 @@ pub(super) struct Secret {
     pub(super) name: String,
     pub(super) description: Option<String>,
     pub(super) kms_key_id: Option<String>,
-    pub(super) tags: BTreeMap<String, String>,
+    /// `None` until it is tagged for the first time, which its description tells from "no more tags".
+    pub(super) tags: Option<BTreeMap<String, String>>,
     pub(super) versions: BTreeMap<String, Version>,
     /// Label to version id: a label is on one version at a time by construction.
     pub(super) labels: BTreeMap<String, String>,
@@ -159,7 +160,18 @@ impl Secret {
 
         self.versions.entry(id.to_owned()).or_insert_with(|| Version::empty(now)).value = Some(value);
         self.changed = now;
-        Ok(stages.into_iter().filter(|stage| self.attach(stage, id)).collect())
+        let moved: Vec<String> = stages.into_iter().filter(|stage| self.attach(stage, id)).collect();
+        if moved.iter().any(|label| label == AWSCURRENT) {
+            self.abandon_pending(id);
+        }
+        Ok(moved)
+    }
+
+    /// Takes `AWSPENDING` off its holder, unless that is the version that became current.
+    pub(super) fn abandon_pending(&mut self, current: &str) {
+        if self.holder(AWSPENDING).is_some_and(|pending| pending != current) {
+            self.labels.remove(AWSPENDING);
+        }
     }
 
     /// An empty version with `AWSPENDING`, as a rotation begins.

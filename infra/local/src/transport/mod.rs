@@ -9,7 +9,7 @@ use crate::api_gateway::{Admitted, proxy_response};
 use crate::authorization::{Asked, Scene, asked, denied};
 use crate::core::{Request, Response, ServiceError};
 use crate::world::Services;
-use crate::{CallRecord, LocalAws, iam, lambda, query, sts};
+use crate::{CallRecord, LocalAws, iam, lambda, query, secrets_manager, sts};
 
 mod connector;
 mod server;
@@ -107,7 +107,7 @@ impl LocalAws {
                     let Services { secrets_manager, kms, .. } = services;
                     secrets_manager.handle(cx, kms, &operation, &parsed(&request.body)?)
                 });
-                let response = json_protocol(answer);
+                let response = json_protocol_with(answer, secrets_manager::message_member);
                 (CallRecord::new("secretsmanager", operation, &response), response, early)
             }
             Route::Iam(form) => {
@@ -294,10 +294,15 @@ fn parsed(body: &Bytes) -> Result<Value, ServiceError> {
 }
 
 fn json_protocol(answer: Result<Value, ServiceError>) -> Response {
+    json_protocol_with(answer, |_| "message")
+}
+
+/// The same where the service names an error's message by the error's code.
+fn json_protocol_with(answer: Result<Value, ServiceError>, message_member: fn(&str) -> &'static str) -> Response {
     let response = match answer {
         Ok(body) => Response::json(200, &body),
         Err(error) => {
-            let body = json!({"__type": error.code, "message": error.message});
+            let body = json!({"__type": error.code, message_member(error.code): error.message});
             with_error_headers(Response::json(error.status, &body), &error)
         }
     };
