@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_CreateApiKey.html>.
 #[tokio::test]
 async fn create_api_key_takes_a_value_that_the_caller_chose() {
     let gateway = gateway();
@@ -26,6 +27,39 @@ async fn a_second_key_with_the_same_value_is_a_conflict() {
     assert_eq!(second.message(), Some("API Key already exists"));
 }
 
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_create_api_key_with_invalid_value, 2025-09-26.
+#[tokio::test]
+async fn a_value_that_is_too_short_or_too_long_is_refused_and_an_empty_one_is_drawn() {
+    let gateway = gateway();
+    let create = |value: String| gateway.client.create_api_key().value(value).send();
+    for (value, message) in [
+        ("a".repeat(19), "API Key value should be at least 20 characters"),
+        ("a".repeat(129), "API Key value exceeds maximum size of 128 characters"),
+    ] {
+        assert_eq!(refused(create(value).await), ("BadRequestException".into(), message.into()));
+    }
+    let drawn = create(String::new()).await.unwrap();
+    assert!(drawn.value().unwrap().len() >= 20);
+}
+
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_create_api_key_with_invalid_name, 2025-09-26.
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_update_api_key_invalid_description_length, 2025-09-26.
+#[tokio::test]
+async fn a_name_has_at_most_1024_characters_a_description_125_000_and_an_empty_name_is_none() {
+    let gateway = gateway();
+    let create = || gateway.client.create_api_key();
+    let (_, message) = refused(create().name("a".repeat(1025)).send().await);
+    assert_eq!(message, "Invalid API Key name, can be at most 1024 characters.");
+    assert_eq!(create().name("").send().await.unwrap().name(), None);
+    let too_long = "a".repeat(125_001);
+    let (_, message) = refused(create().description(&too_long).send().await);
+    assert_eq!(message, "Invalid API Key description specified.");
+    let key = id(create().send().await.unwrap().id());
+    let update = gateway.client.update_api_key().api_key(key).patch_operations(replace("/description", too_long));
+    assert_eq!(refused(update.send().await).1, "Invalid API Key description specified.");
+}
+
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-key-file-format.html>.
 #[tokio::test]
 async fn a_value_that_is_not_20_to_128_letters_and_digits_is_refused() {
     let gateway = gateway();
@@ -45,6 +79,7 @@ async fn a_key_without_a_chosen_value_gets_one_and_without_enabled_is_disabled()
     assert!(!created.enabled());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_GetApiKey.html>.
 #[tokio::test]
 async fn the_value_is_told_only_when_asked_for() {
     let gateway = gateway();
@@ -66,9 +101,11 @@ async fn an_unknown_key_is_not_found() {
     assert!(delete.unwrap_err().into_service_error().is_not_found_exception());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_GetApiKeys.html>.
 #[tokio::test]
 async fn get_api_keys_pages_up_to_500() {
     let gateway = gateway();
+    gateway.aws.must_be_empty();
     for number in 0..30 {
         gateway.key(&format!("key {number}"), &format!("{VALUE}{number}")).await;
     }
@@ -89,6 +126,39 @@ async fn get_api_keys_pages_up_to_500() {
     assert_eq!(refusal(gateway.client.get_api_keys().limit(501).send().await), "BadRequestException");
 }
 
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_get_api_keys, 2024-10-10.
+#[tokio::test]
+async fn get_api_keys_lists_the_newest_first_and_goes_on_from_an_opaque_position() {
+    let gateway = gateway();
+    let mut keys = Vec::new();
+    for number in 0..5 {
+        keys.push(gateway.key(&format!("key {number}"), &format!("{VALUE}{number}")).await);
+    }
+    keys.reverse();
+    let mut listed = Vec::new();
+    let mut position = None;
+    loop {
+        let page =
+            gateway.client.get_api_keys().name_query("key ").limit(2).set_position(position).send().await.unwrap();
+        listed.extend(page.items().iter().map(|key| id(key.id())));
+        position = page.position().map(str::to_owned);
+        match &position {
+            Some(position) => assert!(!keys.contains(position), "{position}"),
+            None => break,
+        }
+    }
+    assert_eq!(listed, keys);
+}
+
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_negative_get_usage_plan_api_keys, 2025-09-26.
+#[tokio::test]
+async fn a_negative_limit_is_taken() {
+    let gateway = gateway();
+    gateway.key("acme", VALUE).await;
+    assert_eq!(gateway.client.get_api_keys().name_query("acme").limit(-1).send().await.unwrap().items().len(), 1);
+}
+
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_get_api_keys, 2024-10-10.
 #[tokio::test]
 async fn get_api_keys_filters_by_the_beginning_of_the_name_and_by_customer() {
     let gateway = gateway();
@@ -101,8 +171,45 @@ async fn get_api_keys_filters_by_the_beginning_of_the_name_and_by_customer() {
     let of_customer = gateway.client.get_api_keys().customer_id("c-1").send().await.unwrap();
     assert_eq!(of_customer.items()[0].name(), Some("acme-2"));
     assert_eq!(of_customer.items().len(), 1);
+    for other in ["Acme", "cme", "acme-1-"] {
+        assert!(gateway.client.get_api_keys().name_query(other).send().await.unwrap().items().is_empty(), "{other}");
+    }
 }
 
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_update_api_key_invalid_enabled_type, 2025-09-26.
+#[tokio::test]
+async fn whatever_is_not_true_disables_a_key() {
+    let gateway = gateway();
+    let key = gateway.key("acme", VALUE).await;
+    let patch = gateway.client.update_api_key().api_key(&key).patch_operations(replace("/enabled", "not-a-boolean"));
+    assert!(!patch.send().await.unwrap().enabled());
+    assert!(!gateway.client.get_api_key().api_key(&key).send().await.unwrap().enabled());
+}
+
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_update_api_key_immutable_field, 2025-09-26.
+#[tokio::test]
+async fn a_patch_of_another_path_is_refused_with_the_paths_that_there_are() {
+    let gateway = gateway();
+    let key = gateway.key("acme", VALUE).await;
+    let patch = gateway.client.update_api_key().api_key(&key).patch_operations(replace("/id", "x"));
+    let message = "Invalid patch path  '/id' specified for op 'replace'. Must be one of: \
+                   [/description, /enabled, /name, /customerId]";
+    assert_eq!(refused(patch.send().await), ("BadRequestException".into(), message.into()));
+}
+
+/// Source: LocalStack: TestUsagePlans::test_api_key_required_for_methods, 2023-07-27.
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_get_api_keys, 2024-10-10.
+#[tokio::test]
+async fn a_key_without_tags_has_an_empty_map_of_them_in_the_answer_of_update_api_key_alone() {
+    let gateway = gateway();
+    let created = gateway.client.create_api_key().name("acme").send().await.unwrap();
+    assert_eq!(created.tags(), None);
+    assert_eq!(gateway.client.get_api_keys().send().await.unwrap().items()[0].tags(), None);
+    let patch = gateway.client.update_api_key().api_key(id(created.id())).patch_operations(replace("/name", "a"));
+    assert_eq!(patch.send().await.unwrap().tags(), Some(&std::collections::HashMap::new()));
+}
+
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_UpdateApiKey.html>.
 #[tokio::test]
 async fn update_api_key_changes_name_description_customer_and_enabled() {
     let gateway = gateway();

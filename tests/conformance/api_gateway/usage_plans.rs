@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_CreateUsagePlan.html>.
 #[tokio::test]
 async fn a_usage_plan_keeps_its_stages_quota_throttle_and_tags() {
     let gateway = gateway();
@@ -28,6 +29,40 @@ async fn a_usage_plan_for_a_stage_that_does_not_exist_is_refused() {
     assert!(plan.unwrap_err().into_service_error().is_not_found_exception());
 }
 
+/// Source: LocalStack: TestUsagePlans::test_usage_plan_crud, 2024-03-20.
+#[tokio::test]
+async fn an_unknown_plan_is_not_found_and_a_plan_without_tags_has_an_empty_map_of_them_when_it_is_asked_for() {
+    let gateway = gateway();
+    let unknown = gateway.client.get_usage_plan().usage_plan_id("nosuch").send().await;
+    assert_eq!(refused(unknown), ("NotFoundException".into(), "Invalid Usage Plan ID specified".into()));
+    let created = gateway.client.create_usage_plan().name("gold").send().await.unwrap();
+    assert_eq!(created.tags(), None);
+    let plans = gateway.client.get_usage_plans().limit(500).send().await.unwrap();
+    let listed = plans.items().iter().find(|plan| plan.id() == created.id()).expect("listed");
+    assert_eq!(listed.tags(), None);
+    let got = gateway.client.get_usage_plan().usage_plan_id(id(created.id())).send().await.unwrap();
+    assert_eq!(got.tags(), Some(&std::collections::HashMap::new()));
+}
+
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_get_usage_plan_api_keys, 2025-09-26.
+#[tokio::test]
+async fn get_usage_plan_keys_lists_the_newest_first_and_none_of_an_unknown_plan() {
+    let gateway = gateway();
+    let plan = id(gateway.client.create_usage_plan().name("gold").send().await.unwrap().id());
+    let mut keys = Vec::new();
+    for number in 0..4 {
+        let key = gateway.key(&format!("key {number}"), &format!("{VALUE}{number}")).await;
+        gateway.attach(&key, &plan).await;
+        keys.push(key);
+    }
+    keys.reverse();
+    let of = |plan: &str| gateway.client.get_usage_plan_keys().usage_plan_id(plan).send();
+    let listed: Vec<_> = of(&plan).await.unwrap().items().iter().map(|key| id(key.id())).collect();
+    assert_eq!(listed, keys);
+    assert!(of("nosuch").await.unwrap().items().is_empty());
+}
+
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_GetUsagePlans.html>.
 #[tokio::test]
 async fn get_usage_plans_pages_and_filters_by_key() {
     let gateway = gateway();
@@ -80,6 +115,7 @@ async fn a_key_can_be_in_only_one_plan_of_a_stage() {
     assert!(clash.message().unwrap().contains(&format!("{}:prod", *gateway.api)));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>.
 #[tokio::test]
 async fn a_key_can_be_in_ten_plans_at_most() {
     let gateway = gateway();
@@ -134,5 +170,4 @@ async fn the_keys_of_a_plan_are_listed_by_pages() {
     let rest = list().position(first.position().expect("there is more")).send().await.unwrap();
     assert_eq!((first.items().len(), rest.items().len(), rest.position()), (1, 1, None));
     assert_ne!(first.items()[0].id(), rest.items()[0].id());
-    assert_eq!(refusal(gateway.client.get_usage_plan_keys().usage_plan_id("nosuch").send().await), "NotFoundException");
 }

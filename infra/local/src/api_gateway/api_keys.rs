@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ApiGateway;
-use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found};
+use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found, wrong_path};
 use super::key_file::{KeyFile, KeyFileRow};
 use crate::core::{Context, Response, ServiceError};
 
@@ -16,6 +16,7 @@ const MOST_KEYS: usize = 10_000;
 /// The length of a value that API Gateway draws itself.
 const DRAWN_VALUE: usize = 40;
 const LONGEST_NAME: usize = 1024;
+const LONGEST_DESCRIPTION: usize = 125_000;
 
 /// One API key.
 #[derive(Clone, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub(super) struct ApiKey {
     pub(super) customer_id: Option<String>,
     pub(super) enabled: bool,
     pub(super) created: DateTime<Utc>,
+    /// The how manieth key it is of all that there ever were: keys are listed newest first.
+    #[serde(default)]
+    number: u64,
     pub(super) updated: DateTime<Utc>,
     pub(super) tags: BTreeMap<String, String>,
     /// Ids of the usage plans that it is in.
@@ -52,16 +56,16 @@ struct CreateApiKey {
 impl ApiGateway {
     pub(super) fn create_api_key(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
         let input: CreateApiKey = call.body()?;
-        check_name(input.name.as_deref())?;
+        check_texts(input.name.as_deref(), input.description.as_deref())?;
         check_tags(&input.tags)?;
-        let value = match input.value {
+        let value = match input.value.filter(|value| !value.is_empty()) {
             Some(value) => checked_value(value)?,
             None => draw_value(cx),
         };
         let id = if input.generate_distinct_id == Some(false) { value.clone() } else { cx.short_id(10) };
         self.insert_key(cx, &id, value)?;
         let key = self.keys.get_mut(&id).ok_or_else(no_such_key)?;
-        key.name = input.name;
+        key.name = input.name.filter(|name| !name.is_empty());
         key.description = input.description;
         key.customer_id = input.customer_id;
         key.enabled = input.enabled;
@@ -76,7 +80,7 @@ impl ApiGateway {
         Ok(Response::json(200, &json_of(key, call.flag("includeValue")?)))
     }
 
-    /// Filters by the beginning of the name: AWS does not say how `nameQuery` compares.
+    /// Newest first. `nameQuery` is the beginning of a name, and letter case counts.
     pub(super) fn get_api_keys(&mut self, _: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
         let include_values = call.flag("includeValues")?;
         let name = call.request.query("name");
@@ -85,7 +89,7 @@ impl ApiGateway {
             name.is_none_or(|prefix| key.name.as_deref().unwrap_or_default().starts_with(prefix))
                 && customer_id.is_none_or(|id| key.customer_id.as_deref() == Some(id))
         });
-        call.collection(matching.map(|key| (key.id.as_str(), json_of(key, include_values))))
+        call.collection(newest_first(matching).map(|(place, key)| (place, json_of(key, include_values))))
     }
 
     pub(super) fn update_api_key(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
@@ -96,23 +100,14 @@ impl ApiGateway {
                 "/name" => key.name = Some(value),
                 "/description" => key.description = Some(value),
                 "/customerId" => key.customer_id = Some(value),
-                "/enabled" => {
-                    key.enabled = value
-                        .to_ascii_lowercase()
-                        .parse()
-                        .map_err(|_| bad_request(format!("/enabled must be true or false, not {value}")))?;
-                }
-                other => {
-                    return Err(bad_request(format!(
-                        "Invalid patch path '{other}' specified for op 'replace'. Must be one of: \
-                         [/customerId, /description, /enabled, /name]"
-                    )));
-                }
+                "/enabled" => key.enabled = value.eq_ignore_ascii_case("true"),
+                other => return Err(wrong_path(other, "/description, /enabled, /name, /customerId")),
             }
         }
-        check_name(key.name.as_deref())?;
+        check_texts(key.name.as_deref(), key.description.as_deref())?;
         key.updated = cx.now;
-        let answer = json_of(&key, false);
+        let mut answer = json_of(&key, false);
+        answer["tags"] = json!(key.tags);
         self.keys.insert(id.to_owned(), key);
         self.publish(cx, id);
         Ok(Response::json(200, &answer))
@@ -188,6 +183,7 @@ impl ApiGateway {
             return Err(limit_exceeded(format!("an account can have {MOST_KEYS} API keys in a Region")));
         }
         self.values.insert(value.clone(), id.to_owned());
+        self.keys_made += 1;
         self.keys.insert(
             id.to_owned(),
             ApiKey {
@@ -198,6 +194,7 @@ impl ApiGateway {
                 customer_id: None,
                 enabled: false,
                 created: cx.now,
+                number: self.keys_made,
                 updated: cx.now,
                 tags: BTreeMap::new(),
                 plans: BTreeSet::new(),
@@ -250,17 +247,31 @@ fn json_of(key: &ApiKey, include_value: bool) -> Value {
     body
 }
 
-fn check_name(name: Option<&str>) -> Result<(), ServiceError> {
-    if name.is_some_and(|name| name.chars().count() > LONGEST_NAME) {
-        return Err(bad_request(format!("a name cannot exceed {LONGEST_NAME} characters")));
+/// Keys, each with its place in a listing.
+pub(super) fn newest_first<'k>(keys: impl Iterator<Item = &'k ApiKey>) -> impl Iterator<Item = (String, &'k ApiKey)> {
+    let mut placed: Vec<_> = keys.map(|key| (format!("{:020}-{}", u64::MAX - key.number, key.id), key)).collect();
+    placed.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    placed.into_iter()
+}
+
+fn check_texts(name: Option<&str>, description: Option<&str>) -> Result<(), ServiceError> {
+    let is_too_long = |text: Option<&str>, most| text.is_some_and(|text| text.chars().count() > most);
+    if is_too_long(name, LONGEST_NAME) {
+        return Err(bad_request(format!("Invalid API Key name, can be at most {LONGEST_NAME} characters.")));
+    }
+    if is_too_long(description, LONGEST_DESCRIPTION) {
+        return Err(bad_request("Invalid API Key description specified."));
     }
     Ok(())
 }
 
 /// "20 to 128 characters", alphanumeric.
 fn checked_value(value: String) -> Result<String, ServiceError> {
-    if !(20..=128).contains(&value.len()) {
-        return Err(bad_request("API Key value should be 20 to 128 characters"));
+    if value.len() < 20 {
+        return Err(bad_request("API Key value should be at least 20 characters"));
+    }
+    if value.len() > 128 {
+        return Err(bad_request("API Key value exceeds maximum size of 128 characters"));
     }
     if !value.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(bad_request("API Key value should be alphanumeric"));

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -22,11 +24,11 @@ pub(super) struct Call<'a> {
 }
 
 /// A part of a collection.
-pub(super) struct Page<'i> {
-    /// By id.
-    pub(super) items: Vec<(&'i str, Value)>,
-    /// The `position` to go on from, if there is more.
-    pub(super) next: Option<&'i str>,
+pub(super) struct Page<K> {
+    /// Each by what it is ordered by.
+    pub(super) items: Vec<(K, Value)>,
+    /// The `position` to go on from, if there is more. Opaque.
+    pub(super) next: Option<String>,
 }
 
 impl Call<'_> {
@@ -79,28 +81,31 @@ impl Call<'_> {
         }
     }
 
-    /// One page of `items`, which come in the order of their ids: at most `limit` (25 unless asked,
-    /// never more than 500), after `position`.
-    pub(super) fn page<'i>(&self, items: impl Iterator<Item = (&'i str, Value)>) -> Result<Page<'i>, ServiceError> {
+    /// One page of `items`, which come in their order: at most `limit` (25 unless asked or where it is negative, never
+    /// more than 500), after `position`.
+    pub(super) fn page<K: AsRef<str>>(&self, items: impl Iterator<Item = (K, Value)>) -> Result<Page<K>, ServiceError> {
         let limit = match self.request.query("limit") {
             None => DEFAULT_PAGE,
-            Some(raw) => raw
-                .parse()
-                .ok()
-                .filter(|limit| (1..=LARGEST_PAGE).contains(limit))
-                .ok_or_else(|| bad_request(format!("limit must be 1 to {LARGEST_PAGE}, not {raw}")))?,
+            Some(raw) => match raw.parse::<i64>().map(usize::try_from) {
+                Ok(Err(_negative)) => DEFAULT_PAGE,
+                Ok(Ok(limit)) if (1..=LARGEST_PAGE).contains(&limit) => limit,
+                Ok(Ok(_)) | Err(_) => {
+                    return Err(bad_request(format!("limit must be 1 to {LARGEST_PAGE}, not {raw}")));
+                }
+            },
         };
-        let position = self.request.query("position").unwrap_or_default();
-        let mut rest = items.skip_while(|(id, _)| *id <= position);
+        let position = URL_SAFE_NO_PAD.decode(self.request.query("position").unwrap_or_default());
+        let position = position.map_err(|_| bad_request("position is not one that a page ended with"))?;
+        let mut rest = items.skip_while(|(place, _)| place.as_ref().as_bytes() <= position.as_slice());
         let items: Vec<_> = rest.by_ref().take(limit).collect();
-        let next = rest.next().and(items.last()).map(|(id, _)| *id);
+        let next = rest.next().and(items.last()).map(|(place, _)| URL_SAFE_NO_PAD.encode(place.as_ref()));
         Ok(Page { items, next })
     }
 
     /// The same as a collection on the wire: `{"item": [..], "position": ".."}`.
-    pub(super) fn collection<'i>(
+    pub(super) fn collection<K: AsRef<str>>(
         &self,
-        items: impl Iterator<Item = (&'i str, Value)>,
+        items: impl Iterator<Item = (K, Value)>,
     ) -> Result<Response, ServiceError> {
         let Page { items, next } = self.page(items)?;
         let items: Vec<Value> = items.into_iter().map(|(_, item)| item).collect();
@@ -131,6 +136,11 @@ pub(super) fn conflict(message: impl Into<String>) -> ServiceError {
 
 pub(super) fn limit_exceeded(message: impl Into<String>) -> ServiceError {
     ServiceError::new(429, "LimitExceededException", message)
+}
+
+/// Of a patch; with two blanks, as AWS writes it.
+pub(super) fn wrong_path(path: &str, allowed: &str) -> ServiceError {
+    bad_request(format!("Invalid patch path  '{path}' specified for op 'replace'. Must be one of: [{allowed}]"))
 }
 
 pub(super) fn too_many_tags() -> ServiceError {

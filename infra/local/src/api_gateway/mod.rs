@@ -38,6 +38,9 @@ use crate::core::{Context, Request, Response, ServiceError};
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ApiGateway {
     keys: BTreeMap<String, ApiKey>,
+    /// How many keys there ever were.
+    #[serde(default)]
+    keys_made: u64,
     /// Key ids by value, since a value is unique.
     values: BTreeMap<String, String>,
     plans: BTreeMap<String, UsagePlan>,

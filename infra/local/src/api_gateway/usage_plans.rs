@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ApiGateway;
-use super::api_keys::{ApiKey, no_such_key};
-use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found};
+use super::api_keys::{ApiKey, newest_first, no_such_key};
+use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found, wrong_path};
 use super::token_bucket::TokenBucket;
 use super::usage::{Day, KeyUsage, Measure, Period, Quota};
 use crate::core::{Context, Response, ServiceError};
@@ -163,7 +163,10 @@ impl ApiGateway {
     }
 
     pub(super) fn get_usage_plan(&mut self, _: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
-        Ok(Response::json(200, &self.plan(call.path[1])?.json()))
+        let plan = self.plan(call.path[1])?;
+        let mut answer = plan.json();
+        answer["tags"] = json!(plan.tags);
+        Ok(Response::json(200, &answer))
     }
 
     pub(super) fn get_usage_plans(&mut self, _: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
@@ -220,16 +223,16 @@ impl ApiGateway {
         Ok(Response::json(200, &member_json(self.member(call)?)))
     }
 
+    /// Newest first. Of a plan that does not exist: none.
     pub(super) fn get_usage_plan_keys(
         &mut self,
         _: &mut Context<'_>,
         call: &Call<'_>,
     ) -> Result<Response, ServiceError> {
-        let plan = &self.plan(call.path[1])?.id;
         let prefix = call.request.query("name").unwrap_or_default();
         let named = |key: &&ApiKey| key.name.as_deref().unwrap_or_default().starts_with(prefix);
-        let matching = self.members(plan).filter(named);
-        call.collection(matching.map(|key| (key.id.as_str(), member_json(key))))
+        let matching = newest_first(self.members(call.path[1]).filter(named));
+        call.collection(matching.map(|(place, key)| (place, member_json(key))))
     }
 
     pub(super) fn delete_usage_plan_key(
@@ -290,9 +293,7 @@ impl ApiGateway {
             return Err(bad_request("exactly one patch operation is needed: replace /remaining"));
         };
         if path != "/remaining" {
-            return Err(bad_request(format!(
-                "Invalid patch path '{path}' specified for op 'replace'. Must be one of: [/remaining]"
-            )));
+            return Err(wrong_path(path, "/remaining"));
         }
         let remaining: u32 = remaining
             .parse()
