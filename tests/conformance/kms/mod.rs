@@ -60,6 +60,7 @@ fn tag(key: &str, value: &str) -> Tag {
 
 // Keys
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateKey.html>.
 #[tokio::test]
 async fn create_key_answers_the_metadata_that_describe_key_tells() {
     let (world, client) = kms();
@@ -96,6 +97,7 @@ async fn by_default_a_key_encrypts_which_only_other_services_let_it_do() {
     assert_eq!(refusal(client.get_public_key().key_id(id).send().await), "UnsupportedOperationException");
 }
 
+/// Source: LocalStack: TestKMS::test_hmac_create_key_invalid_operations, 2023-04-13.
 #[tokio::test]
 async fn a_key_usage_that_does_not_fit_the_key_spec_is_refused() {
     let (_, client) = kms();
@@ -109,16 +111,49 @@ async fn a_key_usage_that_does_not_fit_the_key_spec_is_refused() {
     }
 }
 
+/// Source: LocalStack: TestKMS::test_create_key, 2025-11-10.
+/// Source: LocalStack: TestKMS::test_hmac_create_key, 2025-11-10.
+#[tokio::test]
+async fn a_symmetric_key_tells_its_material_and_no_other_does() {
+    let (_, client) = kms();
+    let created = client.create_key().send().await.unwrap().key_metadata.unwrap();
+    let described = client.describe_key().key_id(created.key_id()).send().await.unwrap().key_metadata.unwrap();
+    assert_eq!(described.current_key_material_id().map(str::len), Some(64));
+    assert_eq!(described, created);
+    for spec in [KeySpec::Hmac256, KeySpec::EccNistP256] {
+        let key = key(&client, spec).await;
+        let described = client.describe_key().key_id(key).send().await.unwrap().key_metadata.unwrap();
+        assert_eq!(described.current_key_material_id(), None);
+    }
+}
+
+/// Source: LocalStack: TestKMS::test_get_key_invalid_uuid, 2024-04-11.
+#[tokio::test]
+async fn what_can_not_be_a_key_s_id_is_invalid_and_not_found() {
+    let (_, client) = kms();
+    for name in ["fake-key-id", "134f2428cec14b25a1ae9048164dba47", "mrk-fake-key-id"] {
+        let (code, message) = refused(client.describe_key().key_id(name).send().await);
+        assert_eq!((code.as_str(), message), ("NotFoundException", format!("Invalid keyId '{name}'")));
+    }
+    let absent = "134f2428-cec1-4b25-a1ae-9048164dba47";
+    let (code, message) = refused(client.describe_key().key_id(absent).send().await);
+    assert_eq!(code, "NotFoundException");
+    assert!(message.starts_with("Key 'arn:aws:kms:") && message.ends_with("' does not exist"), "{message}");
+}
+
 #[tokio::test]
 async fn create_key_twice_makes_two_keys() {
-    let (_, client) = kms();
+    let (world, client) = kms();
+    world.aws.must_be_empty();
     assert_ne!(key(&client, KeySpec::Hmac256).await, key(&client, KeySpec::Hmac256).await);
     assert_eq!(client.list_keys().send().await.unwrap().keys().len(), 2);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_ListKeys.html>.
 #[tokio::test]
 async fn list_keys_pages_by_marker() {
-    let (_, client) = kms();
+    let (world, client) = kms();
+    world.aws.must_be_empty();
     for _ in 0..3 {
         key(&client, KeySpec::Hmac256).await;
     }
@@ -128,6 +163,7 @@ async fn list_keys_pages_by_marker() {
     assert_eq!((rest.keys().len(), rest.truncated()), (1, false));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_DescribeKey.html>.
 #[tokio::test]
 async fn a_key_is_found_by_id_arn_alias_and_alias_arn() {
     let (_, client) = kms();
@@ -198,6 +234,7 @@ async fn a_key_can_be_inspected_without_a_call_and_is_gone_once_deleted() {
 
 // Signatures
 
+/// Source: LocalStack: TestKMS::test_sign_verify, 2024-04-11.
 #[tokio::test]
 async fn every_modelled_algorithm_signs_and_verifies_and_a_wrong_signature_raises() {
     use SigningAlgorithmSpec as A;
@@ -231,6 +268,7 @@ async fn every_modelled_algorithm_signs_and_verifies_and_a_wrong_signature_raise
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>.
 #[tokio::test]
 async fn ecdsa_signatures_are_der_and_ed25519_signatures_64_bytes() {
     let (_, client) = kms();
@@ -242,6 +280,7 @@ async fn ecdsa_signatures_are_der_and_ed25519_signatures_64_bytes() {
     assert_eq!(raw.into_inner().len(), 64);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>.
 #[tokio::test]
 async fn a_digest_is_signed_as_the_message_it_is_of() {
     let (_, client) = kms();
@@ -276,6 +315,7 @@ async fn ed25519_takes_raw_messages_only() {
     assert_eq!(refusal(sign.send().await), "ValidationException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>.
 #[tokio::test]
 async fn a_raw_message_has_at_most_4096_bytes() {
     let (_, client) = kms();
@@ -288,6 +328,20 @@ async fn a_raw_message_has_at_most_4096_bytes() {
     assert_eq!(refusal(sign(4097).await), "ValidationException");
 }
 
+/// Source: LocalStack: TestKMS::test_error_messaging_for_invalid_keys, 2024-04-11.
+/// Source: LocalStack: TestKMS::test_invalid_generate_mac, 2024-04-11.
+#[tokio::test]
+async fn an_invalid_key_usage_says_what_the_key_is_for() {
+    let (_, client) = kms();
+    let mac = key(&client, KeySpec::Hmac256).await;
+    let sign = client.sign().key_id(&mac).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
+    let (_, message) = refused(sign.message(Blob::new("x")).send().await);
+    assert!(message.ends_with(" key usage is GENERATE_VERIFY_MAC which is not valid for Sign."), "{message}");
+    let generate = client.generate_mac().key_id(&mac).mac_algorithm(MacAlgorithmSpec::HmacSha512);
+    let (_, message) = refused(generate.message(Blob::new("x")).send().await);
+    assert_eq!(message, "Algorithm HMAC_SHA_512 is incompatible with key spec HMAC_256.");
+}
+
 #[tokio::test]
 async fn an_algorithm_that_does_not_fit_the_key_is_an_invalid_key_usage() {
     let (_, client) = kms();
@@ -298,6 +352,7 @@ async fn an_algorithm_that_does_not_fit_the_key_is_an_invalid_key_usage() {
     assert_eq!(refusal(mac.message(Blob::new("x")).send().await), "InvalidKeyUsageException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_GetPublicKey.html>.
 #[tokio::test]
 async fn get_public_key_answers_a_subject_public_key_info() {
     let (_, client) = kms();
@@ -313,6 +368,7 @@ async fn get_public_key_answers_a_subject_public_key_info() {
 
 // MACs
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_VerifyMac.html>.
 #[tokio::test]
 async fn generate_mac_is_deterministic_and_verify_mac_raises_when_it_is_wrong() {
     let (_, client) = kms();
@@ -338,6 +394,7 @@ async fn generate_mac_is_deterministic_and_verify_mac_raises_when_it_is_wrong() 
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_GenerateMac.html>.
 #[tokio::test]
 async fn a_message_to_authenticate_has_at_most_4096_bytes() {
     let (_, client) = kms();
@@ -352,6 +409,7 @@ async fn a_message_to_authenticate_has_at_most_4096_bytes() {
 
 // States
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>.
 #[tokio::test]
 async fn a_disabled_key_neither_signs_nor_verifies_nor_tells_its_public_key() {
     let (_, client) = kms();
@@ -369,6 +427,7 @@ async fn a_disabled_key_neither_signs_nor_verifies_nor_tells_its_public_key() {
     assert!(verify.send().await.unwrap().signature_valid());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>.
 #[tokio::test]
 async fn a_disabled_key_computes_no_mac() {
     let (_, client) = kms();
@@ -378,6 +437,7 @@ async fn a_disabled_key_computes_no_mac() {
     assert_eq!(refusal(mac.message(Blob::new("x")).send().await), "DisabledException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>.
 #[tokio::test]
 async fn deletion_waits_7_to_30_days_and_then_the_key_and_its_aliases_are_gone() {
     let (world, client) = kms();
@@ -399,6 +459,7 @@ async fn deletion_waits_7_to_30_days_and_then_the_key_and_its_aliases_are_gone()
     assert!(client.list_aliases().send().await.unwrap().aliases().is_empty());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_ScheduleKeyDeletion.html>.
 #[tokio::test]
 async fn deletion_waits_30_days_unless_told_otherwise() {
     let (_, client) = kms();
@@ -407,6 +468,7 @@ async fn deletion_waits_30_days_unless_told_otherwise() {
     assert_eq!(scheduled.pending_window_in_days(), Some(30));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_CancelKeyDeletion.html>.
 #[tokio::test]
 async fn a_key_that_is_pending_deletion_takes_no_call_but_its_rescue() {
     let (_, client) = kms();
@@ -450,6 +512,7 @@ async fn an_alias_moves_and_what_was_signed_before_no_longer_verifies_through_it
     assert_eq!(refusal(verify("alias/signer").await), "NotFoundException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateAlias.html>.
 #[tokio::test]
 async fn an_alias_is_created_once_by_a_valid_name() {
     let (_, client) = kms();
@@ -457,11 +520,22 @@ async fn an_alias_is_created_once_by_a_valid_name() {
     let create = |name: &str| client.create_alias().alias_name(name).target_key_id(&key).send();
     create("alias/mac").await.unwrap();
     assert_eq!(refusal(create("alias/mac").await), "AlreadyExistsException");
-    for name in ["mac", "alias/", "alias/aws/mac", "alias/a b"] {
+    for name in ["alias/", "alias/aws/mac", "alias/a b"] {
         assert_eq!(refusal(create(name).await), "InvalidAliasNameException", "{name}");
     }
 }
 
+/// Source: LocalStack: TestKMS::test_create_alias, 2024-04-11.
+#[tokio::test]
+async fn an_alias_begins_with_alias() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::Hmac256).await;
+    let (code, message) = refused(client.create_alias().alias_name("mac").target_key_id(&key).send().await);
+    assert_eq!(code, "ValidationException");
+    assert!(message.starts_with("Alias must start with the prefix \"alias/\"."), "{message}");
+}
+
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_UpdateAlias.html>.
 #[tokio::test]
 async fn an_alias_moves_only_between_keys_of_one_type_and_must_exist() {
     let (_, client) = kms();
@@ -475,6 +549,7 @@ async fn an_alias_moves_only_between_keys_of_one_type_and_must_exist() {
 
 // Tags, last use
 
+/// Source: LocalStack: TestKMS::test_untag_key_partially, 2025-01-10.
 #[tokio::test]
 async fn tags_are_written_read_and_removed() {
     let (_, client) = kms();
@@ -483,6 +558,42 @@ async fn tags_are_written_read_and_removed() {
     client.untag_resource().key_id(&key).tag_keys("one").send().await.unwrap();
     let tags = client.list_resource_tags().key_id(&key).send().await.unwrap();
     assert_eq!(tags.tags(), [tag("two", "2")]);
+}
+
+/// Source: LocalStack: TestKMS::test_create_key_with_invalid_tag_key, 2025-01-22.
+/// Source: LocalStack: TestKMS::test_tag_existing_key_with_invalid_tag_key, 2025-01-21.
+/// Source: LocalStack: TestKMS::test_tag_key_with_duplicate_tag_keys_raises_error, 2025-01-17.
+/// Source: LocalStack: TestKMS::test_create_key_with_too_many_tags_raises_error, 2025-01-21.
+/// Source: LocalStack: TestKMS::test_key_with_long_tag_value_raises_error, 2025-01-21.
+#[tokio::test]
+async fn tags_are_at_most_50_each_once_and_none_begins_with_aws() {
+    let (_, client) = kms();
+    let key = key(&client, KeySpec::Hmac256).await;
+    let many: Vec<Tag> = (0..51).map(|number| tag(&format!("key{number}"), "value")).collect();
+    let (long_key, long_value) = ("k".repeat(129), "v".repeat(257));
+    for (tags, code, said) in [
+        (vec![tag("aws:key1", "v")], "TagException", "Tags beginning with aws: are reserved"),
+        (vec![tag("AWS:key1", "v")], "TagException", "Tags beginning with aws: are reserved"),
+        (vec![tag("tag1", "1"), tag("tag1", "2")], "TagException", "Duplicate tag keys"),
+        (many.clone(), "TagException", "Too many tags"),
+        (vec![tag(&long_key, "v")], "ValidationException", "at 'tags.1.member.tagKey' failed to satisfy constraint"),
+        (
+            vec![tag("k", &long_value)],
+            "ValidationException",
+            "at 'tags.1.member.tagValue' failed to satisfy constraint",
+        ),
+    ] {
+        let create = client.create_key().set_tags(Some(tags.clone())).send().await;
+        let write = client.tag_resource().key_id(&key).set_tags(Some(tags)).send().await;
+        for (refused, message) in [refused(create), refused(write)] {
+            assert_eq!(refused, code, "{message}");
+            assert!(message.contains(said), "{message}");
+        }
+    }
+    client.tag_resource().key_id(&key).set_tags(Some(many[..50].to_vec())).send().await.unwrap();
+    client.tag_resource().key_id(&key).tags(tag("key0", "again")).send().await.unwrap();
+    let one_more = client.tag_resource().key_id(&key).tags(many[50].clone()).send().await;
+    assert_eq!(refusal(one_more), "TagException");
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ impl Kms {
 
     /// Unconditional, but both keys must be of one type and usage.
     pub(super) fn update_alias(&mut self, cx: &Context<'_>, input: &NameAlias) -> Result<Value, ServiceError> {
+        check_alias_prefix(&input.alias_name)?;
         let old = self.aliases.get(&input.alias_name).ok_or_else(|| no_such_alias(cx, &input.alias_name))?;
         let old = self.keys.get(&old.target).map(|key| key.spec.usage());
         let target = self.lasting(cx, &input.target_key_id)?;
@@ -58,6 +59,7 @@ impl Kms {
     }
 
     pub(super) fn delete_alias(&mut self, cx: &Context<'_>, input: &DeleteAlias) -> Result<Value, ServiceError> {
+        check_alias_prefix(&input.alias_name)?;
         match self.aliases.remove(&input.alias_name) {
             Some(_) => Ok(json!({})),
             None => Err(no_such_alias(cx, &input.alias_name)),
@@ -86,9 +88,19 @@ impl Kms {
 
 /// `alias/` and then letters, digits, slashes, underscores and dashes, but not `alias/aws/`.
 fn check_alias_name(name: &str) -> Result<(), ServiceError> {
+    check_alias_prefix(name)?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "/_-".contains(c);
     match name.strip_prefix("alias/") {
         Some(rest) if !rest.is_empty() && !rest.starts_with("aws/") && rest.chars().all(allowed) => Ok(()),
         Some(_) | None => Err(error("InvalidAliasNameException", format!("invalid alias name {name:?}"))),
     }
+}
+
+fn check_alias_prefix(name: &str) -> Result<(), ServiceError> {
+    if name.starts_with("alias/") {
+        return Ok(());
+    }
+    Err(invalid(
+        "Alias must start with the prefix \"alias/\". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
+    ))
 }

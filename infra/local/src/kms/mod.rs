@@ -9,6 +9,7 @@ mod view;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -26,6 +27,8 @@ use crate::jobs::later;
 
 /// The longest message that is signed as it is, or authenticated.
 const LONGEST_MESSAGE: usize = 4096;
+/// Tags of one key.
+const MOST_TAGS: usize = 50;
 
 /// One account's KMS in one Region.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -232,6 +235,11 @@ impl Kms {
         }
         // Only of the default it may be left out.
         let usage = input.key_usage.or((spec == KeySpec::SymmetricDefault).then_some(KeyUsage::EncryptDecrypt));
+        if usage.is_none() {
+            return Err(invalid(
+                "You must specify a KeyUsage value for all KMS keys except for symmetric encryption keys.",
+            ));
+        }
         if usage != Some(spec.usage()) {
             return Err(invalid(format!("KeyUsage must be {} for this KeySpec", json!(spec.usage()))));
         }
@@ -414,7 +422,11 @@ impl Kms {
 
     fn tag_resource(&mut self, cx: &Context<'_>, input: TagKey) -> Result<Value, ServiceError> {
         let tags = checked(input.tags)?;
-        self.lasting(cx, &input.key_id)?.tags.extend(tags);
+        let key = self.lasting(cx, &input.key_id)?;
+        let mut all = key.tags.clone();
+        all.extend(tags);
+        check_number(&all)?;
+        key.tags = all;
         Ok(json!({}))
     }
 
@@ -438,7 +450,7 @@ impl Kms {
     /// By id or ARN.
     fn key(&self, cx: &Context<'_>, name: &str) -> Result<&Key, ServiceError> {
         if name.starts_with("alias/") || name.contains(":alias/") {
-            return Err(error("NotFoundException", format!("Invalid keyId '{name}': an alias is not taken here")));
+            return Err(error("NotFoundException", format!("Invalid keyId '{name}'")));
         }
         let id = match name.strip_prefix("arn:") {
             Some(_) => name
@@ -446,7 +458,10 @@ impl Kms {
                 .ok_or_else(|| error("NotFoundException", format!("Invalid arn {name}")))?,
             None => name,
         };
-        self.keys.get(id).ok_or_else(|| no_such_key(cx, id))
+        self.keys.get(id).ok_or_else(|| match uuid::Uuid::try_parse(id) {
+            Ok(uuid) if uuid.to_string() == id => no_such_key(cx, id),
+            Ok(_) | Err(_) => error("NotFoundException", format!("Invalid keyId '{id}'")),
+        })
     }
 
     /// Whether that operation does not know the key yet.
@@ -523,7 +538,8 @@ impl Kms {
     fn signer(&self, cx: &Context<'_>, input: &Sign) -> Result<&Key, ServiceError> {
         let key = self.usable(cx, &input.key_id)?;
         if !key.spec.signing_algorithms().contains(&input.signing_algorithm) {
-            return Err(incompatible(cx, key, &json!(input.signing_algorithm)));
+            let operation = if input.signature.is_some() { "Verify" } else { "Sign" };
+            return Err(incompatible(cx, key, KeyUsage::SignVerify, &json!(input.signing_algorithm), operation));
         }
         Ok(key)
     }
@@ -531,7 +547,8 @@ impl Kms {
     fn authenticator(&self, cx: &Context<'_>, input: &Authenticate) -> Result<&Key, ServiceError> {
         let key = self.usable(cx, &input.key_id)?;
         if key.spec.mac_algorithm() != Some(input.mac_algorithm) {
-            return Err(incompatible(cx, key, &json!(input.mac_algorithm)));
+            let operation = if input.mac.is_some() { "VerifyMac" } else { "GenerateMac" };
+            return Err(incompatible(cx, key, KeyUsage::GenerateVerifyMac, &json!(input.mac_algorithm), operation));
         }
         Ok(key)
     }
@@ -583,11 +600,19 @@ fn metadata(cx: &Context<'_>, key: &Key) -> Value {
         metadata["DeletionDate"] = seconds(at);
     }
     match key.spec.usage() {
-        KeyUsage::EncryptDecrypt => metadata["EncryptionAlgorithms"] = json!([key.spec]),
+        KeyUsage::EncryptDecrypt => {
+            metadata["EncryptionAlgorithms"] = json!([key.spec]);
+            metadata["CurrentKeyMaterialId"] = json!(material_id(key));
+        }
         KeyUsage::GenerateVerifyMac => metadata["MacAlgorithms"] = json!([key.spec.mac_algorithm()]),
         KeyUsage::SignVerify => metadata["SigningAlgorithms"] = json!(key.spec.signing_algorithms()),
     }
     metadata
+}
+
+/// 64 hexadecimal digits, as KMS names the material of a symmetric key, which here never changes.
+fn material_id(key: &Key) -> String {
+    digest(&SHA256, key.id.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether `GetKeyLastUsage` knows of it yet.
@@ -640,14 +665,39 @@ fn blob(member: &str, raw: &str) -> Result<Vec<u8>, ServiceError> {
     STANDARD.decode(raw).map_err(|_| error("SerializationException", format!("{member} is not Base64")))
 }
 
+/// The tags of a request, none of them twice.
 fn checked(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, ServiceError> {
-    for tag in &tags {
-        let too_long = tag.tag_key.chars().count() > 128 || tag.tag_value.chars().count() > 256;
-        if tag.tag_key.is_empty() || too_long || tag.tag_key.starts_with("aws:") {
-            return Err(error("TagException", format!("invalid tag {:?}", tag.tag_key)));
+    let given = tags.len();
+    for (number, tag) in tags.iter().enumerate() {
+        for (member, text, most) in [("tagKey", &tag.tag_key, 128), ("tagValue", &tag.tag_value, 256)] {
+            if text.chars().count() > most {
+                return Err(invalid(format!(
+                    "1 validation error detected: Value '{text}' at 'tags.{}.member.{member}' failed to satisfy \
+                     constraint: Member must have length less than or equal to {most}",
+                    number + 1
+                )));
+            }
+        }
+        if tag.tag_key.is_empty() {
+            return Err(invalid("a tag's key has at least one character"));
+        }
+        if tag.tag_key.to_ascii_lowercase().starts_with("aws:") {
+            return Err(error("TagException", "Tags beginning with aws: are reserved"));
         }
     }
-    Ok(tags.into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect())
+    let tags: BTreeMap<_, _> = tags.into_iter().map(|tag| (tag.tag_key, tag.tag_value)).collect();
+    if tags.len() < given {
+        return Err(error("TagException", "Duplicate tag keys"));
+    }
+    check_number(&tags)?;
+    Ok(tags)
+}
+
+fn check_number(tags: &BTreeMap<String, String>) -> Result<(), ServiceError> {
+    if tags.len() > MOST_TAGS {
+        return Err(error("TagException", "Too many tags"));
+    }
+    Ok(())
 }
 
 fn key_arn(cx: &Context<'_>, id: &str) -> String {
@@ -692,8 +742,15 @@ fn pending_deletion(cx: &Context<'_>, id: &str) -> ServiceError {
     error("KMSInvalidStateException", format!("{} is pending deletion.", key_arn(cx, id)))
 }
 
-fn incompatible(cx: &Context<'_>, key: &Key, algorithm: &Value) -> ServiceError {
-    let message =
-        format!("Algorithm {algorithm} is incompatible with key spec {} of {}", json!(key.spec), key_arn(cx, &key.id));
+/// A key that is for something else than `wanted`, or that does it otherwise.
+fn incompatible(cx: &Context<'_>, key: &Key, wanted: KeyUsage, algorithm: &Value, operation: &str) -> ServiceError {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let usage = key.spec.usage();
+    let message = if usage == wanted {
+        format!("Algorithm {} is incompatible with key spec {}.", text(algorithm), text(&json!(key.spec)))
+    } else {
+        let (arn, usage) = (key_arn(cx, &key.id), text(&json!(usage)));
+        format!("{arn} key usage is {usage} which is not valid for {operation}.")
+    };
     error("InvalidKeyUsageException", message)
 }
