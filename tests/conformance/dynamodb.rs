@@ -5,11 +5,13 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, IndexStatus, KeySchemaElement, KeyType,
-    Projection, ProjectionType, Put, ScalarAttributeType, TableStatus, TransactWriteItem,
+    KeysAndAttributes, Projection, ProjectionType, Put, ScalarAttributeType, TableStatus, TransactWriteItem,
 };
 use local_aws::Settings;
 
 use super::{Aws, refused, sdk_config, world};
+
+const ARN: &str = "arn:aws:dynamodb:eu-west-1:123456789012:table/tab";
 
 fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
@@ -76,6 +78,7 @@ async fn a_table_is_active_at_once_and_exists_once() {
     assert_eq!(refused(absent).0, "ResourceNotFoundException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DescribeTable.html>.
 #[tokio::test]
 async fn describe_table_tells_its_key_and_its_indexes() {
     let (aws, _) = world();
@@ -89,11 +92,12 @@ async fn describe_table_tells_its_key_and_its_indexes() {
     assert_eq!(index.key_schema(), [key("due", KeyType::Hash)]);
     let projection = index.projection().and_then(|projection| projection.projection_type());
     assert_eq!(projection, Some(&ProjectionType::KeysOnly));
-    let arn = table.table_arn().unwrap_or_default();
-    assert!(arn.ends_with(":table/tab"), "{arn}");
+    assert_eq!(table.table_arn(), Some(ARN));
+    assert_eq!(index.index_arn(), Some(&*format!("{ARN}/index/due")));
     assert_eq!(refused(client.describe_table().table_name("absent").send().await).0, "ResourceNotFoundException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html>.
 #[tokio::test]
 async fn a_write_whose_condition_fails_changes_nothing() {
     let (aws, _) = world();
@@ -111,6 +115,7 @@ async fn a_write_whose_condition_fails_changes_nothing() {
     assert_eq!(item["value"], text("first"));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>.
 #[tokio::test]
 async fn a_transaction_is_all_or_nothing_and_tells_which_item_failed() {
     let (aws, _) = world();
@@ -137,6 +142,7 @@ async fn a_transaction_is_all_or_nothing_and_tells_which_item_failed() {
     assert_eq!(found.count(), 1, "nothing of it was written");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>.
 #[tokio::test]
 async fn a_transaction_again_with_its_client_token_is_the_same_and_another_one_is_refused() {
     let (aws, _) = world();
@@ -149,6 +155,51 @@ async fn a_transaction_again_with_its_client_token_is_the_same_and_another_one_i
 
     transact("1").await.expect("its condition fails by now, but it is the same transaction");
     assert_eq!(refused(transact("2").await).0, "IdempotentParameterMismatchException");
+}
+
+/// Source: moto: test_transact_write_items__empty_expr_attr_values (aws_verified).
+#[tokio::test]
+async fn a_transaction_with_an_empty_map_of_values_is_refused() {
+    let (aws, _) = world();
+    let client = table(&aws).await;
+    let item = Put::builder().table_name("tab").item("pk", text("a")).item("sk", text("1"));
+    let item = item.condition_expression("attribute_not_exists(pk)").set_expression_attribute_values(Some([].into()));
+    let item = item.build().expect("complete");
+    let transact = client.transact_write_items().transact_items(TransactWriteItem::builder().put(item).build());
+    let (code, message) = refused(transact.send().await);
+    assert_eq!(code, "ValidationException");
+    assert_eq!(message, "ExpressionAttributeValues must not be empty");
+}
+
+/// Source: AWS: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_GetItem.html>.
+/// Source: AWS: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html>.
+#[tokio::test]
+async fn a_table_is_named_by_its_arn_as_well() {
+    let (aws, _) = world();
+    let client = table(&aws).await;
+    let keys = || [("pk".to_owned(), text("a")), ("sk".to_owned(), text("1"))].into_iter().collect();
+    let item = || [("pk".to_owned(), text("a")), ("sk".to_owned(), text("1")), ("due".to_owned(), text("now"))];
+    let item = || item().into_iter().collect();
+    client.describe_table().table_name(ARN).send().await.expect("described");
+    client.put_item().table_name(ARN).set_item(Some(item())).send().await.expect("put");
+    let update = client.update_item().table_name(ARN).set_key(Some(keys())).update_expression("SET v = :v");
+    update.expression_attribute_values(":v", text("x")).send().await.expect("updated");
+    let read = client.get_item().table_name(ARN).set_key(Some(keys())).send().await.expect("read");
+    assert_eq!(read.item.expect("there")["v"], text("x"));
+    let query = client.query().table_name(ARN).index_name("due").key_condition_expression("due = :due");
+    let found = query.expression_attribute_values(":due", text("now")).send().await.expect("queried");
+    assert_eq!(found.count(), 1);
+    assert_eq!(client.scan().table_name(ARN).send().await.expect("scanned").count(), 1);
+    let asked = KeysAndAttributes::builder().keys(keys()).build().expect("complete");
+    let batch = client.batch_get_item().request_items(ARN, asked).send().await.expect("read");
+    assert_eq!(batch.responses().expect("told")[ARN].len(), 1, "by the name that was asked for");
+    client.delete_item().table_name(ARN).set_key(Some(keys())).send().await.expect("deleted");
+    let put = Put::builder().table_name(ARN).set_item(Some(item())).build().expect("complete");
+    let transact = client.transact_write_items().transact_items(TransactWriteItem::builder().put(put).build());
+    transact.send().await.expect("written");
+    let elsewhere = ARN.replace("eu-west-1", "us-east-1");
+    assert_eq!(refused(client.scan().table_name(elsewhere).send().await).0, "ValidationException");
+    client.delete_table().table_name(ARN).send().await.expect("deleted");
 }
 
 #[tokio::test]

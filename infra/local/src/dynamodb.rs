@@ -3,6 +3,7 @@
 //! dynoxide as a library has no entry by operation name. Its requests deserialize with markers in
 //! their error messages that say which exception DynamoDB would raise; none may reach a client.
 
+mod arns;
 mod status;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::core::Response;
 use crate::snapshot::ScratchFile;
+use crate::world::Place;
 use status::Statuses;
 
 /// The tables, in memory or in one SQLite file.
@@ -78,11 +80,24 @@ impl DynamoDb {
     }
 
     /// One operation. The body is DynamoDB's JSON, and so is the answer's.
-    pub(crate) fn handle(&self, now: DateTime<Utc>, stale_index: Duration, operation: &str, body: &Bytes) -> Response {
-        match self.answer(now, stale_index, operation, body) {
-            Ok(body) => Response { status: 200, headers: Vec::new(), body: body.into() },
-            Err(error) => refusal(&error),
-        }
+    pub(crate) fn handle(
+        &self,
+        place: &Place,
+        now: DateTime<Utc>,
+        stale_index: Duration,
+        operation: &str,
+        body: &Bytes,
+    ) -> Response {
+        let Ok(body) = std::str::from_utf8(body) else {
+            return refusal(&DynoxideError::SerializationException("not UTF-8".into()));
+        };
+        let (body, named) = arns::inward(place, body);
+        let (status, told) = match self.answer(now, stale_index, operation, &body) {
+            Ok(told) => (200, told),
+            Err(DynoxideError::UnsupportedCapability(unknown)) => return not_modelled(&unknown),
+            Err(error) => (error.status_code(), error.to_json()),
+        };
+        Response { status, headers: Vec::new(), body: arns::outward(place, &named, &told).into() }
     }
 
     fn answer(
@@ -90,9 +105,11 @@ impl DynamoDb {
         now: DateTime<Utc>,
         stale_index: Duration,
         operation: &str,
-        body: &Bytes,
+        body: &str,
     ) -> Result<String, DynoxideError> {
-        let body = std::str::from_utf8(body).map_err(|_| DynoxideError::SerializationException("not UTF-8".into()))?;
+        if operation == "TransactWriteItems" {
+            check_transaction(body)?;
+        }
         let statuses = self.lock_statuses().clone();
         statuses.check(operation, body)?;
         if operation == "DescribeTable" {
@@ -246,13 +263,28 @@ fn unreadable(error: &serde_json::Error) -> DynoxideError {
     }
 }
 
-fn refusal(error: &DynoxideError) -> Response {
-    if let DynoxideError::UnsupportedCapability(operation) = error {
-        let body = json!({
-            "__type": "com.amazon.coral.service#UnknownOperationException",
-            "message": format!("the embedded AWS does not model DynamoDB's {operation}"),
-        });
-        return Response::json(400, &body);
+/// What dynoxide lets pass in a transaction, although it refuses it in a single write.
+fn check_transaction(body: &str) -> Result<(), DynoxideError> {
+    // What can't be read is refused by whoever reads it.
+    let request: Value = serde_json::from_str(body).unwrap_or_default();
+    let steps = request["TransactItems"].as_array().into_iter().flatten();
+    for step in steps.filter_map(Value::as_object).flat_map(|step| step.values()) {
+        if step["ExpressionAttributeValues"].as_object().is_some_and(serde_json::Map::is_empty) {
+            let message = "ExpressionAttributeValues must not be empty".to_owned();
+            return Err(DynoxideError::ValidationException(message));
+        }
     }
+    Ok(())
+}
+
+fn not_modelled(operation: &str) -> Response {
+    let body = json!({
+        "__type": "com.amazon.coral.service#UnknownOperationException",
+        "message": format!("the embedded AWS does not model DynamoDB's {operation}"),
+    });
+    Response::json(400, &body)
+}
+
+fn refusal(error: &DynoxideError) -> Response {
     Response { status: error.status_code(), headers: Vec::new(), body: error.to_json().into() }
 }

@@ -86,7 +86,7 @@ impl LocalAws {
             Route::DynamoDb(operation) => {
                 let stale = self.lock().settings.stale_index;
                 let now = self.now();
-                let response = self.dynamodb().handle(now, stale, &operation, &request.body);
+                let response = self.dynamodb().handle(&self.0.place, now, stale, &operation, &request.body);
                 let response = typed(response, "application/x-amz-json-1.0");
                 (CallRecord::new("dynamodb", operation, &response), response, Vec::new())
             }
