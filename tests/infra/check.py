@@ -1,8 +1,8 @@
-"""Holds the templates to what can be known of them without an AWS account: lint, SAM, rules, suppressions, Terraform,
-parameters, alarms, and a deployment into an emulator.
+"""Holds the templates to what can be known of them without an AWS account: lint, SAM, rules, permissions, suppressions,
+Terraform, parameters, alarms, and a deployment into an emulator.
 
-Needs what is in requirements.txt. Installs the emulator and cfn-guard beside it, under target/infra, once. Speaks with
-package registries and 127.0.0.1, and with nothing else.
+Needs what is in requirements.txt. Installs the emulator, cfn-guard and a reference beside it, under target/infra, once.
+Speaks with package registries and 127.0.0.1, and with nothing else.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import deployed
 import guard
 import laws
 import parameters
+import permissions
 import suppressions
 import templates
 import terraform
@@ -39,6 +40,7 @@ def main():
         ("SAM translation", translation),
         ("cfn-guard", lambda: guard.check(tools.cfn_guard(), tools.TARGET / "situations")),
         ("what cfn-guard can't say", laws.check),
+        ("what roles and people may do", lambda: permissions.check(tools.service_reference())),
         ("checkov", suppressions.check),
         ("terraform", lambda: terraform.check(tools.TARGET / "terraform")),
         ("bad parameters", parameters.check),

