@@ -331,6 +331,34 @@ async fn what_is_somebody_elses_is_out_of_reach() {
         ),
         ask("kms:CreateKey", "*", &[("kms:KeyUsage", "SIGN_VERIFY")]),
         ask("kms:CreateKey", "*", &[("kms:KeyUsage", "ENCRYPT_DECRYPT"), ("aws:RequestTag/rotator:credential", "x")]),
+        // A key that nobody could administer.
+        ask(
+            "kms:CreateKey",
+            "*",
+            &[
+                ("aws:RequestTag/rotator:credential", "x"),
+                ("kms:KeyUsage", "SIGN_VERIFY"),
+                ("kms:BypassPolicyLockoutSafetyCheck", "true"),
+            ],
+        ),
+        ask(
+            "kms:PutKeyPolicy",
+            &at("kms", "key/1"),
+            &[
+                ("aws:ResourceTag/rotator:credential", "x"),
+                ("kms:KeyUsage", "SIGN_VERIFY"),
+                ("kms:BypassPolicyLockoutSafetyCheck", "true"),
+            ],
+        ),
+        // A function of somebody's own, which would be handed every new key.
+        ask(
+            "secretsmanager:RotateSecret",
+            &secret,
+            &[
+                ("aws:ResourceTag/rotator:kind", "webhook-secret"),
+                ("secretsmanager:RotationLambdaARN", &at("lambda", "function:mine")),
+            ],
+        ),
         ask("kms:TagResource", &at("kms", "key/1"), &[("aws:RequestTag/team", "hr")]),
         ask("kms:GenerateMac", &at("kms", "key/1"), &[]),
         ask("dynamodb:Query", &at("dynamodb", "table/orders"), &[]),

@@ -148,6 +148,49 @@ async fn whoever_rotates_must_be_allowed_to_invoke_the_function() {
 }
 
 #[tokio::test]
+async fn a_condition_knows_with_which_function_a_secret_is_rotated_if_the_request_names_one() {
+    let (aws, _) = world();
+    let function = aws.register("f", Scripted::new(|_: Value| async { Ok(()) }));
+    let other = aws.register("g", Scripted::new(|_: Value| async { Ok(()) }));
+    SecretsManager::new(&sdk_config(&aws)).create_secret().name("a").secret_string("{}").send().await.expect("made");
+    let mut rotates = allow("secretsmanager:RotateSecret", "*");
+    rotates["Condition"] = json!({"ArnEqualsIfExists": {"secretsmanager:RotationLambdaARN": function}});
+    let client = SecretsManager::new(&of_role(&aws, &[rotates.clone(), allow("lambda:InvokeFunction", "*")]));
+    let rules = aws_sdk_secretsmanager::types::RotationRulesType::builder().automatically_after_days(30).build();
+    let begin = |arn: &str| client.rotate_secret().secret_id("a").rotation_lambda_arn(arn);
+
+    let told = refused(begin(&other).rotation_rules(rules.clone()).send().await).1;
+    assert!(told.contains("secretsmanager:RotateSecret"), "{told}");
+    begin(&function).rotation_rules(rules.clone()).send().await.expect("begun");
+    assert_eq!(last_context(&aws)["secretsmanager:ModifyRotationRules"], ["true"]);
+    aws.settle().await;
+    let _ = client.rotate_secret().secret_id("a").send().await;
+    let context = last_context(&aws);
+    assert!(!context.contains_key("secretsmanager:RotationLambdaARN"), "it is the request's, not the secret's");
+    assert_eq!(context["secretsmanager:RotateImmediately"], ["true"]);
+
+    rotates["Condition"] = json!({"Bool": {"secretsmanager:ModifyRotationRules": "false"}});
+    let client = SecretsManager::new(&of_role(&aws, &[rotates, allow("lambda:InvokeFunction", "*")]));
+    let told = refused(client.rotate_secret().secret_id("a").rotation_rules(rules).send().await).1;
+    assert!(told.contains("secretsmanager:RotateSecret"), "{told}");
+}
+
+#[tokio::test]
+async fn a_condition_knows_whether_the_check_for_lockouts_is_bypassed_and_that_it_is_not_by_default() {
+    let (aws, _) = world();
+    let mut policies = json!({"Effect": "Allow", "Action": ["kms:CreateKey", "kms:PutKeyPolicy"], "Resource": "*"});
+    policies["Condition"] = json!({"Bool": {"kms:BypassPolicyLockoutSafetyCheck": "false"}});
+    let client = Kms::new(&of_role(&aws, &[policies, allow("kms:GetKeyPolicy", "*")]));
+    let bypassed = client.create_key().bypass_policy_lockout_safety_check(true).send().await;
+    assert_eq!(refused(bypassed).0, "AccessDeniedException");
+    let key = client.create_key().send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN");
+    let policy = client.get_key_policy().key_id(&key).send().await.expect("read").policy.expect("a policy");
+    let put = || client.put_key_policy().key_id(&key).policy(&policy);
+    assert_eq!(refused(put().bypass_policy_lockout_safety_check(true).send().await).0, "AccessDeniedException");
+    put().send().await.expect("put");
+}
+
+#[tokio::test]
 async fn a_key_of_kms_is_known_by_its_arn_and_its_tags_and_a_new_one_by_what_is_asked_for() {
     let (aws, _) = world();
     let mut makes = allow("kms:CreateKey", "*");

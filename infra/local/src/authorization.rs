@@ -22,6 +22,10 @@ pub(crate) use asked::{Scene, asked};
 /// Keys of the request's context that may have many values.
 const MANY: [&str; 3] = ["aws:TagKeys", "kms:GrantOperations", "secretsmanager:VersionStage"];
 
+/// Keys whose value is true or false.
+const TRUTHS: [&str; 3] =
+    ["kms:BypassPolicyLockoutSafetyCheck", "secretsmanager:ModifyRotationRules", "secretsmanager:RotateImmediately"];
+
 /// What a request asks of IAM. One request may ask for several things.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Asked {
@@ -108,6 +112,8 @@ impl Role {
         let context = asked.context.iter().filter_map(|(key, values)| {
             let value = if MANY.contains(&key.as_str()) {
                 ContextValue::StringList(values.clone())
+            } else if TRUTHS.contains(&key.as_str()) {
+                ContextValue::Boolean(values.first()? == "true")
             } else {
                 ContextValue::String(values.first()?.clone())
             };

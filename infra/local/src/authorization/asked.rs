@@ -72,6 +72,15 @@ impl Scene<'_, '_> {
             let version = body["VersionId"].as_str();
             first = version.into_iter().fold(first, |first, version| first.with("secretsmanager:VersionId", version));
         }
+        if operation == "RotateSecret" {
+            let immediately = body["RotateImmediately"].as_bool().unwrap_or(true);
+            first = first
+                .with_truth("secretsmanager:ModifyRotationRules", !body["RotationRules"].is_null())
+                .with_truth("secretsmanager:RotateImmediately", immediately);
+            // Of the request, so a request that names no function has none.
+            let function = body["RotationLambdaARN"].as_str();
+            first = function.into_iter().fold(first, |first, arn| first.with("secretsmanager:RotationLambdaARN", arn));
+        }
         let mut asked = vec![first];
         if let Some(key) = &secret.kms_key_id {
             let does: &[&'static str] = match operation {
@@ -114,13 +123,16 @@ impl Scene<'_, '_> {
                 for (member, context) in said {
                     asked = body[member].as_str().into_iter().fold(asked, |asked, value| asked.with(context, value));
                 }
+                if operation == "PutKeyPolicy" {
+                    asked = asked.with_bypass(body);
+                }
                 for operation in texts(&body["Operations"]) {
                     asked = asked.with("kms:GrantOperations", operation);
                 }
                 vec![asked]
             }
             None if operation == "CreateKey" => {
-                let mut asked = ask(action, "*").with_all(&requested);
+                let mut asked = ask(action, "*").with_all(&requested).with_bypass(body);
                 for (member, context) in [("KeySpec", "kms:KeySpec"), ("KeyUsage", "kms:KeyUsage")] {
                     asked = body[member].as_str().into_iter().fold(asked, |asked, value| asked.with(context, value));
                 }
@@ -236,6 +248,16 @@ impl Asked {
     fn with(mut self, key: &str, value: &str) -> Self {
         self.context.entry(key.to_owned()).or_default().push(value.to_owned());
         self
+    }
+
+    fn with_truth(self, key: &str, value: bool) -> Self {
+        self.with(key, if value { "true" } else { "false" })
+    }
+
+    /// Conditions see a parameter that is left out as its default (AWS KMS Developer Guide, "AWS KMS condition keys").
+    fn with_bypass(self, body: &Value) -> Self {
+        let bypass = body["BypassPolicyLockoutSafetyCheck"].as_bool().unwrap_or(false);
+        self.with_truth("kms:BypassPolicyLockoutSafetyCheck", bypass)
     }
 
     fn with_all(mut self, context: &BTreeMap<String, Vec<String>>) -> Self {
