@@ -27,6 +27,8 @@ def check():
     stack = {file: translate(read(INFRA / file)) for file in ("functions.yaml", "edge.yaml", "monitoring.yaml")}
     asynchronous = what_is_invoked_asynchronously_keeps_what_it_fails_at(read(INFRA / "template.yaml"), stack)
     yield f"{', '.join(sorted(functions))}: a role and a log group each"
+    roles = sum(every_role_takes_a_boundary(read(path)) for path in templates.all_of_them())
+    yield f"{roles} roles, each with the boundary that its template is given"
     yield f"{', '.join(sorted(asynchronous))}: what it fails at is kept; no other function has a place for it"
     yield f"{every_zip_is_built()} zips, each of a binary that the package rotator has"
     yield f"broken on purpose, {broken(stack)} laws say so"
@@ -39,6 +41,14 @@ def every_function_has_its_own_role(template):
         assert role not in owners, f"{name} and {owners[role]} share a role, so each may do what the other needs"
         owners[role] = name
     return set(owners.values())
+
+
+def every_role_takes_a_boundary(template):
+    given = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
+    roles = of_type(template, "AWS::IAM::Role")
+    for name, role in roles:
+        assert role["Properties"].get("PermissionsBoundary") == given, f"{name} has no PermissionsBoundary"
+    return len(roles)
 
 
 def every_function_has_its_own_log_group(template):
@@ -141,6 +151,8 @@ def broken(stack):
         "Type": "AWS::IAM::Policy",
         "Properties": {"Roles": [{"Ref": "RotationRole"}], "PolicyDocument": {"Statement": [late]}},
     }
+    unbounded = read(INFRA / "functions.yaml")
+    del unbounded["Resources"]["SchedulesRole"]["Properties"]["PermissionsBoundary"]
     lost = copy.deepcopy(stack)
     del lost["functions.yaml"]["Resources"]["RetirementEventInvokeConfig"]
     for_nothing = copy.deepcopy(stack)
@@ -151,6 +163,7 @@ def broken(stack):
         (every_function_has_its_own_role, shared),
         (every_function_has_its_own_log_group, one_log),
         (every_function_is_made_after_its_rights, hasty),
+        (every_role_takes_a_boundary, unbounded),
         (lambda changed: what_is_invoked_asynchronously_keeps_what_it_fails_at(parent, changed), lost),
         (lambda changed: what_is_invoked_asynchronously_keeps_what_it_fails_at(parent, changed), for_nothing),
     ]

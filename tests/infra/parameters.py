@@ -50,6 +50,10 @@ VALUES = {
     "KeyArn": (["", KEY], ["alias/rotator", "1c2d3e4f"]),
     "KeyPrefix": (["krt1", "acmekey1"], ["", "krt_1", "acme-key", "acmekey12"]),
     "LabelRule": (["rotator-LabelMoved"], ["", "a b", ARN.format("events", "rule/x")]),
+    "PermissionsBoundary": (
+        ["", "arn:aws:iam::123456789012:policy/team/boundary"],
+        ["boundary", "arn:aws:iam::123456789012:role/boundary"],
+    ),
     "ProductionStack": (["rotator"], ["", "Rotator", "rotator_production", "1rotator", "a" * 42]),
     "ProbeDomains": (
         ["", "api.example.com", "api.example.com,*.execute-api.eu-west-1.amazonaws.com"],

@@ -27,15 +27,17 @@ EXCUSED = {
     "*: UNKNOWN_CONDITION_FOR_ACTION: Unknown condition lambda:SourceFunctionArn for *": (
         "Lambda puts it into every call that a function's code makes, to whichever service"
     ),
-    "*: RESOURCE_MISMATCH: codestar-connections:UseConnection *": "ARNs of connections have the old name or the new one",
+    "*: RESOURCE_MISMATCH: codestar-connections:UseConnection *": "such an ARN has the old name or the new one",
     "*: INVALID_ARN: Account expected * arn:aws:cloudformation:*:aws:transform/*": "SAM's transform is AWS's own",
+    # IAM, "IAM and AWS STS condition context keys": iam:PermissionsBoundary works with string operators.
+    "*: MISMATCHED_TYPE_BUT_USABLE: Type mismatch: StringEquals requires * given Arn": "so IAM's own page has it",
     "*: RESOURCE_STAR: ec2:*NetworkInterface": "Lambda asks for these before it names an interface",
     "*: RESOURCE_STAR: ec2:*signPrivateIpAddresses": "the same",
     "*: RESOURCE_STAR: logs:GetQueryResults": "what is asked for is a query's id, and the query has been allowed",
 }
 
-# What handlers ask for, and the deploy roles may not, by type: patterns of actions. Under the name of a property: as long
-# as the templates don't set it. Under a sentence: because of that. Each must be needed.
+# What handlers ask for, and the deploy roles may not, by type: patterns of actions. Under the name of a property: as
+# long as the templates don't set it. Under a sentence: because of that. Each must be needed.
 RETAINED = "it is kept, whatever becomes of the stack"
 UNUSED = {
     "AWS::ApiGateway::RestApi": {"Policy": "apigateway:UpdateRestApiPolicy"},
@@ -75,7 +77,7 @@ UNUSED = {
     "AWS::EC2::VPCGatewayAttachment": {"VpnGatewayId": "ec2:AttachVpnGateway ec2:DetachVpnGateway"},
     "AWS::IAM::ManagedPolicy": {"Groups": "iam:*GroupPolicy", "Users": "iam:*UserPolicy"},
     "AWS::IAM::Policy": {"Groups": "iam:*GroupPolicy", "Users": "iam:*UserPolicy"},
-    "AWS::IAM::Role": {"PermissionsBoundary": "iam:*RolePermissionsBoundary"},
+    "AWS::IAM::Role": {"with a boundary, there is no role without": "iam:DeleteRolePermissionsBoundary"},
     "AWS::KMS::Key": {"Enabled": "kms:DisableKey", RETAINED: "kms:ScheduleKeyDeletion"},
     "AWS::Lambda::Function": {
         "CapacityProviderConfig": "lambda:PassCapacityProvider",

@@ -121,9 +121,10 @@ resource "aws_secretsmanager_secret_rotation" "adopted" {
 resource "aws_iam_role" "adopted_reader" {
   for_each = data.aws_secretsmanager_secret.adopted
 
-  name_prefix        = "reader-"
-  description        = "Reads ${each.key}"
-  assume_role_policy = data.aws_iam_policy_document.readers_trust.json
+  name_prefix          = "reader-"
+  description          = "Reads ${each.key}"
+  assume_role_policy   = data.aws_iam_policy_document.readers_trust.json
+  permissions_boundary = var.permissions_boundary
 }
 
 # AWSPENDING is a key that is not proved yet, and an old carrier one that may be refused: neither is a consumer's.

@@ -133,9 +133,10 @@ resource "aws_secretsmanager_secret_rotation" "customer" {
 }
 
 resource "aws_iam_role" "customer_reader" {
-  name_prefix        = "reader-"
-  description        = "Reads ${var.customer_secret_name}"
-  assume_role_policy = data.aws_iam_policy_document.readers_trust.json
+  name_prefix          = "reader-"
+  description          = "Reads ${var.customer_secret_name}"
+  assume_role_policy   = data.aws_iam_policy_document.readers_trust.json
+  permissions_boundary = var.permissions_boundary
 }
 
 # AWSPENDING is a key that is not proved yet, and an old carrier one that may be refused: neither is a consumer's.

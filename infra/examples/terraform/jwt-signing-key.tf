@@ -72,9 +72,10 @@ locals {
 }
 
 resource "aws_iam_role" "signer" {
-  name_prefix        = "signer-"
-  description        = "Signs tokens of ${var.issuer_secret_name}"
-  assume_role_policy = data.aws_iam_policy_document.readers_trust.json
+  name_prefix          = "signer-"
+  description          = "Signs tokens of ${var.issuer_secret_name}"
+  assume_role_policy   = data.aws_iam_policy_document.readers_trust.json
+  permissions_boundary = var.permissions_boundary
 }
 
 resource "aws_secretsmanager_secret" "issuer" {

@@ -32,6 +32,12 @@ variable "reader_service" {
   }
 }
 
+variable "permissions_boundary" {
+  description = "The ARN of the permissions boundary of every role, where your organisation asks for one."
+  type        = string
+  default     = null
+}
+
 # No default tags whose key or value names Terraform or OpenTofu: by such a tag `rotator doctor` knows what they own.
 provider "aws" {}
 

@@ -79,9 +79,10 @@ resource "aws_secretsmanager_secret_rotation" "webhook" {
 resource "aws_iam_role" "webhook" {
   for_each = toset(["sender", "receiver"])
 
-  name_prefix        = "webhook-${each.key}-"
-  description        = "The ${each.key} of messages that ${var.webhook_secret_name} signs"
-  assume_role_policy = data.aws_iam_policy_document.readers_trust.json
+  name_prefix          = "webhook-${each.key}-"
+  description          = "The ${each.key} of messages that ${var.webhook_secret_name} signs"
+  assume_role_policy   = data.aws_iam_policy_document.readers_trust.json
+  permissions_boundary = var.permissions_boundary
 }
 
 # AWSPENDING is a secret that nobody signs with yet: neither the sender nor the receiver has any use for it.
