@@ -1,5 +1,5 @@
-# Sourced by the buildspecs: the current stable Rust, for cargo and rustup on the PATH. The sums are those of the
-# official Rust images for rustup 1.28.2; the toolchain itself is verified by rustup.
+# Sourced by the buildspecs: the Rust that rust-toolchain.toml names, for cargo and rustup on the PATH. The sums are those
+# of the official Rust images for rustup 1.28.2; the toolchain itself is verified by rustup.
 if ! command -v rustup >/dev/null; then
     case "$(uname -m)" in
         x86_64) sum=20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c ;;
@@ -12,6 +12,6 @@ if ! command -v rustup >/dev/null; then
     /tmp/rustup-init -y --no-modify-path --profile minimal --default-toolchain none || exit 1
     export PATH="$HOME/.cargo/bin:$PATH"
 fi
-# Not the one that the image has: a compiler's own faults are mended by a newer one.
-rustup toolchain install stable --profile minimal --component clippy --component rustfmt || exit 1
-rustc +stable --version
+rust=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+rustup toolchain install "$rust" --profile minimal --component clippy --component rustfmt || exit 1
+rustc --version

@@ -1,5 +1,5 @@
 """Holds the templates to what can be known of them without an AWS account: lint, SAM, rules, permissions, suppressions,
-Terraform, parameters, alarms, and a deployment into an emulator.
+Terraform, parameters, pinned tools, alarms, and a deployment into an emulator.
 
 Needs what is in requirements.txt. Installs the emulator, cfn-guard and a reference beside it, under target/infra, once.
 Speaks with package registries and 127.0.0.1, and with nothing else.
@@ -19,6 +19,7 @@ import guard
 import laws
 import parameters
 import permissions
+import pins
 import suppressions
 import templates
 import terraform
@@ -44,6 +45,7 @@ def main():
         ("checkov", suppressions.check),
         ("terraform", lambda: terraform.check(tools.TARGET / "terraform")),
         ("bad parameters", parameters.check),
+        ("pins", pins.check),
         ("alarms", lambda: program("alarms.py")),
         ("deployment into an emulator", lambda: emulated(arguments.rotator)),
     ]

@@ -21,7 +21,8 @@ def emulator():
     folder, requirements = TARGET / "emulator", HERE / "emulator.txt"
     if _is_new(folder, requirements):
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-        _pip("--python", folder / "bin" / "python", "install", "--requirement", requirements)
+        python = folder / "bin" / "python"
+        _pip("--python", python, "install", "--require-hashes", "--requirement", requirements)
         _done(folder, requirements)
     return folder
 
