@@ -31,6 +31,7 @@ CANNOT = {
     "AWS::EC2::NatGateway",
     "AWS::EC2::SecurityGroupEgress",
     "AWS::IAM::RolePolicy",
+    "AWS::Lambda::CodeSigningConfig",
     "AWS::Route53Resolver::FirewallDomainList",
     "AWS::Route53Resolver::FirewallRuleGroup",
     "AWS::Route53Resolver::FirewallRuleGroupAssociation",

@@ -83,6 +83,10 @@ VALUES = {
     "SecretName": (["partner/acme"], ["", "partner/", "/acme", "a b", "partner/*", "a" * 257]),
     "SecretPrefix": (["", "partner/"], ["partner/*", "a b", "a" * 129]),
     "SecurityGroupId": (["", "sg-0123456789abcdef0"], ["functions", "sg-", "sg-1,sg-2"]),
+    "SigningProfileVersionArn": (
+        ["", ARN.format("signer", "/signing-profiles/rotator/AbCdEf0123")],
+        ["rotator", ARN.format("signer", "/signing-profiles/rotator")],
+    ),
     "StagingStack": (["rotator-staging"], ["", "Staging", "a" * 42]),
     "StageName": (["prod"], ["", "a1b2c3/prod", "prod "]),
     "SubnetIds": (["", "subnet-0a,subnet-0b"], ["0a", "subnet-0a subnet-0b", "subnet-0a,"]),

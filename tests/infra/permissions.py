@@ -81,7 +81,6 @@ UNUSED = {
     "AWS::KMS::Key": {"Enabled": "kms:DisableKey", RETAINED: "kms:ScheduleKeyDeletion"},
     "AWS::Lambda::Function": {
         "CapacityProviderConfig": "lambda:PassCapacityProvider",
-        "CodeSigningConfigArn": "lambda:GetCodeSigningConfig lambda:*FunctionCodeSigningConfig",
         "FileSystemConfigs": "elasticfilesystem:* s3files:*",
         "FunctionScalingConfig": "lambda:PutFunctionScalingConfig",
         "Layers": "lambda:GetLayerVersion",
@@ -429,6 +428,7 @@ ARNS = {
     "AWS::S3::Bucket": _arn("s3", "{}", region="", account=""),
     "AWS::SNS::Topic": _arn("sns", "{}"),
     "AWS::SQS::Queue": _arn("sqs", "{}"),
+    "AWS::Signer::SigningProfile": _arn("signer", "/signing-profiles/{}"),
     "AWS::Scheduler::ScheduleGroup": _arn("scheduler", "schedule-group/{}"),
     "AWS::SecretsManager::Secret": _arn("secretsmanager", "secret:{}-AbCdEf"),
 }
