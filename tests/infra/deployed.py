@@ -43,6 +43,7 @@ VARIANTS = {
 }
 
 # Templates that are stacks of their own.
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/01234567-89ab-cdef-0123-456789abcdef"
 ALONE = {
     "pipeline.yaml": {
         "ConnectionArn": f"arn:aws:codeconnections:{REGION}:{ACCOUNT}:connection/01234567-89ab-cdef-0123-456789abcdef",
@@ -53,15 +54,19 @@ ALONE = {
     "policies/consumer.yaml": {
         "SecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:partner/acme-AbCdEf",
         "ReadsByVersion": "yes",
-        "KeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/01234567-89ab-cdef-0123-456789abcdef",
+        "KeyArn": KEY,
     },
     "examples/cloudformation/adopt-existing-api.yaml": {
         "RotationFunctionArn": "{rotation}",
         "AdoptedSecret": "api-keys/partner-acme",
     },
-    "examples/cloudformation/customer-api-key.yaml": {"RotationFunctionArn": "{rotation}", "ApiId": "{api}"},
-    "examples/cloudformation/jwt-signing-key.yaml": {"RotationFunctionArn": "{rotation}"},
-    "examples/cloudformation/webhook-secret.yaml": {"RotationFunctionArn": "{rotation}"},
+    "examples/cloudformation/customer-api-key.yaml": {
+        "RotationFunctionArn": "{rotation}",
+        "ApiId": "{api}",
+        "EncryptionKeyArn": KEY,
+    },
+    "examples/cloudformation/jwt-signing-key.yaml": {"RotationFunctionArn": "{rotation}", "EncryptionKeyArn": KEY},
+    "examples/cloudformation/webhook-secret.yaml": {"RotationFunctionArn": "{rotation}", "EncryptionKeyArn": KEY},
 }
 
 

@@ -35,6 +35,7 @@ VALUES = {
         ["https://keys.example.com", "keys.example.com/v1", "Keys.example.com", "keys"],
     ),
     "DynamoDbPrefixList": (["", "pl-63a5400a"], ["63a5400a", "pl-", "com.amazonaws.eu-west-1.dynamodb"]),
+    "EncryptionKeyArn": ([KEY], ["", "alias/secrets", "1c2d3e4f"]),
     "FingerprintKeyArn": ([KEY], ["", "alias/rotator"]),
     "HostedZoneId": (["", "Z0123456789ABC"], ["example.com", "/hostedzone/Z0123456789ABC"]),
     "JwksAccessLogs": (["", "/apis/key-sets"], ["/apis/*", "a b"]),

@@ -78,10 +78,10 @@ resource "aws_api_gateway_usage_plan" "customer" {
 }
 
 resource "aws_secretsmanager_secret" "customer" {
-  #checkov:skip=CKV_AWS_149:AWS's own key encrypts it; add kms_key_id for one of yours, which the functions' roles use through Secrets Manager
   #checkov:skip=CKV2_AWS_57:It rotates, see aws_secretsmanager_secret_rotation.customer
   name        = var.customer_secret_name
   description = "A customer's API key, rotated by rotator"
+  kms_key_id  = var.encryption_key_arn
 
   tags = {
     "rotator:kind"        = "api-gateway-key"
@@ -169,6 +169,24 @@ data "aws_iam_policy_document" "customer_reader" {
       test     = "Null"
       variable = "secretsmanager:VersionId"
       values   = ["true"]
+    }
+  }
+
+  statement {
+    sid       = "ItsEncryption"
+    actions   = ["kms:Decrypt"]
+    resources = [var.encryption_key_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["secretsmanager.${data.aws_region.current.name}.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:EncryptionContext:SecretARN"
+      values   = [aws_secretsmanager_secret.customer.arn]
     }
   }
 }

@@ -79,10 +79,10 @@ resource "aws_iam_role" "signer" {
 }
 
 resource "aws_secretsmanager_secret" "issuer" {
-  #checkov:skip=CKV_AWS_149:AWS's own key encrypts it; add kms_key_id for one of yours, which the functions' roles use through Secrets Manager
   #checkov:skip=CKV2_AWS_57:It rotates, see aws_secretsmanager_secret_rotation.issuer
   name        = var.issuer_secret_name
   description = "The key that signs tokens, rotated by rotator"
+  kms_key_id  = var.encryption_key_arn
   tags        = merge(local.issuer_tags, local.issuer_signers)
 
   lifecycle {
@@ -148,6 +148,24 @@ data "aws_iam_policy_document" "signer" {
       test     = "Null"
       variable = "secretsmanager:VersionId"
       values   = ["true"]
+    }
+  }
+
+  statement {
+    sid       = "ItsEncryption"
+    actions   = ["kms:Decrypt"]
+    resources = [var.encryption_key_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["secretsmanager.${data.aws_region.current.name}.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:EncryptionContext:SecretARN"
+      values   = [aws_secretsmanager_secret.issuer.arn]
     }
   }
 }

@@ -21,6 +21,16 @@ variable "rotation_function_arn" {
   }
 }
 
+variable "encryption_key_arn" {
+  description = "The KMS key of yours that encrypts the secrets. Its policy must leave to IAM who uses it, or let the rotator stack's roles and the readers use it through Secrets Manager."
+  type        = string
+
+  validation {
+    condition     = can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$", var.encryption_key_arn))
+    error_message = "encryption_key_arn is the ARN of a KMS key, which ends in key/ and its id."
+  }
+}
+
 variable "reader_service" {
   description = "Where clients, signers, senders and receivers run, and so who may take on the roles that read secrets."
   type        = string
@@ -40,6 +50,8 @@ variable "permissions_boundary" {
 
 # No default tags whose key or value names Terraform or OpenTofu: by such a tag `rotator doctor` knows what they own.
 provider "aws" {}
+
+data "aws_region" "current" {}
 
 data "aws_iam_policy_document" "readers_trust" {
   statement {

@@ -30,10 +30,10 @@ variable "webhook_first_key_is_made" {
 }
 
 resource "aws_secretsmanager_secret" "webhook" {
-  #checkov:skip=CKV_AWS_149:AWS's own key encrypts it; add kms_key_id for one of yours, which the functions' roles use through Secrets Manager
   #checkov:skip=CKV2_AWS_57:It rotates, see aws_secretsmanager_secret_rotation.webhook
   name        = var.webhook_secret_name
   description = "A webhook secret, rotated by rotator"
+  kms_key_id  = var.encryption_key_arn
 
   tags = {
     "rotator:kind" = "webhook-secret"
@@ -115,6 +115,24 @@ data "aws_iam_policy_document" "webhook" {
       test     = "Null"
       variable = "secretsmanager:VersionId"
       values   = ["true"]
+    }
+  }
+
+  statement {
+    sid       = "ItsEncryption"
+    actions   = ["kms:Decrypt"]
+    resources = [var.encryption_key_arn]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["secretsmanager.${data.aws_region.current.name}.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:EncryptionContext:SecretARN"
+      values   = [aws_secretsmanager_secret.webhook.arn]
     }
   }
 }
