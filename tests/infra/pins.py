@@ -19,7 +19,13 @@ def check():
         defects += [
             f"{wanted.relative_to(REPO)} wants {each}, which is not locked: .ci/lock" for each in sorted(missing)
         ]
-    commands = [(path, line) for place in PLACES for path in REPO.glob(place) for line in installs(path)]
+    crates = [(path, line) for place in PLACES for path in REPO.glob(place) for line in installs(path, "cargo")]
+    defects += [
+        f"{path.relative_to(REPO)} installs whatever is newest: {line}"
+        for path, line in crates
+        if not re.search(r"--locked --version [0-9.]+ ", line)
+    ]
+    commands = [(path, line) for place in PLACES for path in REPO.glob(place) for line in installs(path, "pip3?|_pip")]
     defects += [
         f"{path.relative_to(REPO)} installs without hashes: {line}" for path, line in commands if "hashes" not in line
     ]
@@ -29,7 +35,7 @@ def check():
     assert not defects, "\n".join(defects)
     assert loose_in("a==1\n") and loose_in("a>=1 --hash=sha256:0\n") and not loose_in("a==1 \\\n  --hash=sha256:0\n")
     yield f"{len(locked)} files lock {len(set().union(*(names(path.read_text()) for path in locked)))} packages"
-    yield f"{len(commands)} places install by hash; Rust is {channel}"
+    yield f"{len(commands)} places install by hash, and {len(crates)} by version and lock; Rust is {channel}"
 
 
 def loose_in(text):
@@ -44,7 +50,7 @@ def names(text):
     return {each.lower().replace("_", "-") for each in re.findall(r"^([A-Za-z0-9][\w.-]*==[\w.]+)", text, re.MULTILINE)}
 
 
-def installs(path):
-    """The lines by which pip installs something."""
+def installs(path, program):
+    """The lines by which that program installs something."""
     text = path.read_text() if path.is_file() else ""
-    return [line.strip() for line in text.splitlines() if re.search(r"\bpip3?\b.*\binstall\b|_pip\(.*\"install\"", line)]
+    return [line.strip() for line in text.splitlines() if re.search(rf"\b({program})\b.*\binstall\b", line)]
