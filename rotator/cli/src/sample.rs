@@ -19,6 +19,9 @@ pub const API: &str = "partners01";
 /// What its stages answer to whoever has a key.
 pub const PATH: &str = "ping";
 
+/// How many of a key file's problems are told.
+const MOST_TOLD: usize = 20;
+
 /// A usage plan of the sample.
 struct SamplePlan {
     name: &'static str,
@@ -41,11 +44,11 @@ pub struct Loaded {
     pub plans: usize,
 }
 
-/// Reads a key file and says what is wrong with it, all of it at once; `None` reads the sample.
+/// Reads a key file and says what is wrong with it, several lines at once; `None` reads the sample.
 ///
 /// # Errors
 ///
-/// If the file can't be read, or with the line and the column of everything that is wrong in it.
+/// If the file can't be read, or with the line and the column of what is wrong in it, up to twenty problems.
 pub fn read(path: Option<&Path>) -> Result<KeyFile, Trouble> {
     let Some(path) = path else { return parse("the sample", KEYS.as_bytes()) };
     let shown = path.display().to_string();
@@ -125,11 +128,8 @@ pub fn probes(aws: &LocalAws) -> Vec<String> {
 
 fn parse(shown: &str, bytes: &[u8]) -> Result<KeyFile, Trouble> {
     let bad = |problems: &[local_aws::KeyFileProblem]| Trouble::Usage {
-        what: format!(
-            "{shown} can't be used: {}",
-            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        ),
-        next: "correct these lines: the file is CSV with the header Name,Key and, if you like, \
+        what: format!("{shown} can't be used: {}{}", told(problems), unsaid(problems.len())),
+        next: "correct the file: it is UTF-8, comma-separated, with the header Name,Key and, if you like, \
                Description,Enabled,UsagePlanIds"
             .into(),
     };
@@ -144,6 +144,18 @@ fn parse(shown: &str, bytes: &[u8]) -> Result<KeyFile, Trouble> {
         return Err(Trouble::Usage { what: format!("{shown} has no keys"), next: "add a line for each key".into() });
     }
     Ok(file)
+}
+
+/// The first problems of a file; a file that is wrong throughout has thousands.
+fn told(problems: &[local_aws::KeyFileProblem]) -> String {
+    problems.iter().take(MOST_TOLD).map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn unsaid(problems: usize) -> String {
+    match problems.saturating_sub(MOST_TOLD) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    }
 }
 
 /// The file again, now with the ids of plans.

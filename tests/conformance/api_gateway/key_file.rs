@@ -49,6 +49,15 @@ async fn import_with_failonwarnings_imports_all_or_nothing_and_says_where() {
 }
 
 #[tokio::test]
+async fn a_value_with_hyphens_is_taken_by_import_and_by_create() {
+    let gateway = gateway();
+    let (imported, created) = ("0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0", "1b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0");
+    gateway.import(&format!("name,key\nacme,{imported}\n"), true).await.unwrap();
+    gateway.key("globex", created).await;
+    assert_eq!(gateway.aws.inspect_api_keys().len(), 2);
+}
+
+#[tokio::test]
 async fn import_refuses_a_file_without_its_header() {
     let gateway = gateway();
     let refused = gateway.import(&format!("title,key\nacme,{VALUE}\n"), false).await.unwrap_err();

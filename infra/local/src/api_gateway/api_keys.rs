@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::ApiGateway;
 use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found, wrong_path};
-use super::key_file::{KeyFile, KeyFileRow};
+use super::key_file::{KeyFile, KeyFileRow, is_key_value};
 use crate::core::{Context, Response, ServiceError};
 
 /// "API keys per account per Region", a fixed quota.
@@ -265,7 +265,7 @@ fn check_texts(name: Option<&str>, description: Option<&str>) -> Result<(), Serv
     Ok(())
 }
 
-/// "20 to 128 characters", alphanumeric.
+/// "20 to 128 characters", "alphanumeric"; hyphens are taken too.
 fn checked_value(value: String) -> Result<String, ServiceError> {
     if value.len() < 20 {
         return Err(bad_request("API Key value should be at least 20 characters"));
@@ -273,7 +273,7 @@ fn checked_value(value: String) -> Result<String, ServiceError> {
     if value.len() > 128 {
         return Err(bad_request("API Key value exceeds maximum size of 128 characters"));
     }
-    if !value.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    if !is_key_value(&value) {
         return Err(bad_request("API Key value should be alphanumeric"));
     }
     Ok(value)

@@ -4,6 +4,9 @@ use std::fmt;
 
 use csv::{ReaderBuilder, StringRecord};
 
+/// The columns that mean something.
+const COLUMNS: [&str; 5] = ["Name", "Key", "Description", "Enabled", "UsagePlanIds"];
+
 /// A key file as API Gateway's documentation describes it: comma-separated values under a header
 /// line. `Name` and `Key` must be there; `Description`, `Enabled` (`true` by default) and
 /// `UsagePlanIds` may be. Header names are not case-sensitive, columns come in any order, and
@@ -22,7 +25,7 @@ pub struct KeyFile {
 pub struct KeyFileRow {
     /// The key's name, at most 1,024 characters.
     pub name: String,
-    /// The key's value: 20 to 128 letters and digits.
+    /// The key's value: 20 to 128 letters, digits and hyphens.
     pub value: String,
     /// What the key is for.
     pub description: Option<String>,
@@ -69,31 +72,28 @@ impl fmt::Debug for KeyFileRow {
 }
 
 impl KeyFile {
-    /// Reads a key file.
+    /// Reads a key file: UTF-8, one row a line, empty lines between them as the author likes.
+    ///
+    /// A row is a line because a quote that is never closed would otherwise take the rows behind it into its own field.
     ///
     /// # Errors
-    /// When the header is not one of a key file, so that no row can be read. A row that is wrong is a
-    /// problem of its own and spoils no other.
+    /// When the file is not UTF-8 or its header is not one of a key file, so that no row can be read. A row that is wrong
+    /// is a problem of its own and spoils no other.
     pub fn read(file: &[u8]) -> Result<Self, KeyFileProblem> {
-        let mut reader = ReaderBuilder::new().flexible(true).has_headers(false).from_reader(file);
-        let mut records = reader.records();
-        let header = match records.next() {
-            Some(Ok(header)) => header,
-            Some(Err(error)) => return Err(problem(1, None, unreadable(&error))),
-            None => return Err(problem(1, None, "the file is empty: the header Name,Key is missing")),
+        if file.starts_with(&[0xff, 0xfe]) || file.starts_with(&[0xfe, 0xff]) || file.contains(&0) {
+            return Err(problem(1, None, "the file is UTF-16, or no text at all: save it as UTF-8"));
+        }
+        let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+        let mut lines = (1..).zip(lines(file)).filter(|(_, line)| !line.trim_ascii().is_empty());
+        let Some((line, header)) = lines.next() else {
+            return Err(problem(1, None, "the file is empty: the header Name,Key is missing"));
         };
-        let columns = Columns::of(&header)?;
+        let columns = Columns::of(line, &fields(line, header)?)?;
         let mut read = Self::default();
-        for record in records {
-            match record {
-                Ok(record) => match columns.row(&record) {
-                    Ok(row) => read.rows.push(row),
-                    Err(problem) => read.problems.push(problem),
-                },
-                Err(error) => {
-                    let line = error.position().map_or(0, csv::Position::line);
-                    read.problems.push(problem(line, None, unreadable(&error)));
-                }
+        for (line, row) in lines {
+            match fields(line, row).and_then(|record| columns.row(line, &record)) {
+                Ok(row) => read.rows.push(row),
+                Err(problem) => read.problems.push(problem),
             }
         }
         Ok(read)
@@ -124,22 +124,24 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(header: &StringRecord) -> Result<Self, KeyFileProblem> {
+    fn of(line: u64, header: &StringRecord) -> Result<Self, KeyFileProblem> {
         let find = |wanted: &str| {
             let mut found = header.iter().enumerate().filter(|(_, name)| name.trim().eq_ignore_ascii_case(wanted));
             let column = found.next().map(|(column, _)| column);
             match found.next() {
-                Some((twice, _)) => Err(problem(1, Some(twice), format!("there are two columns {wanted}"))),
+                Some((twice, _)) => Err(problem(line, Some(twice), format!("there are two columns {wanted}"))),
                 None => Ok(column),
             }
         };
         let required = |wanted: &str| {
             find(wanted)?.ok_or_else(|| {
+                if let Some(hint) = other_separator(header) {
+                    return problem(line, None, hint);
+                }
                 // If a name is misspelt, that is where.
-                let known = ["Name", "Key", "Description", "Enabled", "UsagePlanIds"];
                 let stranger =
-                    header.iter().position(|name| !known.iter().any(|k| name.trim().eq_ignore_ascii_case(k)));
-                problem(1, stranger, format!("the header has no column {wanted}: Name and Key must be there"))
+                    header.iter().position(|name| !COLUMNS.iter().any(|k| name.trim().eq_ignore_ascii_case(k)));
+                problem(line, stranger, format!("the header has no column {wanted}: Name and Key must be there"))
             })
         };
         Ok(Self {
@@ -152,14 +154,14 @@ impl Columns {
         })
     }
 
-    fn row(&self, record: &StringRecord) -> Result<KeyFileRow, KeyFileProblem> {
-        let line = record.position().map_or(0, csv::Position::line);
+    fn row(&self, line: u64, record: &StringRecord) -> Result<KeyFileRow, KeyFileProblem> {
         let fields = match self.usage_plan_ids {
-            Some(column) => rejoin_single_quotes(record, column),
+            Some(column) => rejoin_single_quotes(line, record, column)?,
             None => record.iter().map(str::to_owned).collect(),
         };
         if fields.len() != self.count {
-            let message = format!("{} fields, where the header has {}", fields.len(), self.count);
+            let hint = other_separator(record).map(|hint| format!(": {hint}")).unwrap_or_default();
+            let message = format!("{} where the header has {}{hint}", counted(fields.len()), self.count);
             return Err(problem(line, None, message));
         }
         let at = |column: usize, message: String| problem(line, Some(column), message);
@@ -169,11 +171,12 @@ impl Columns {
             return Err(at(self.name, "a name has at most 1024 characters, none of them control characters".into()));
         }
         let value = fields[self.key].trim();
-        if !(20..=128).contains(&value.len()) {
-            return Err(at(self.key, format!("a key has 20 to 128 characters, this one has {}", value.len())));
+        let length = value.chars().count();
+        if !(20..=128).contains(&length) {
+            return Err(at(self.key, format!("a key has 20 to 128 characters, this one has {length}")));
         }
-        if !value.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(at(self.key, "a key consists of letters and digits".into()));
+        if !is_key_value(value) {
+            return Err(at(self.key, "a key consists of letters, digits and hyphens".into()));
         }
         let enabled = match self.enabled.map(|column| (column, fields[column].trim())) {
             None | Some((_, "")) => true,
@@ -202,8 +205,64 @@ impl Columns {
     }
 }
 
+/// What a key's value may consist of. The documentation says "alphanumeric"; API Gateway takes hyphens too.
+pub(super) fn is_key_value(value: &str) -> bool {
+    value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// The lines of a file, whichever of the three systems' line ends it has.
+fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = file.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    lines.flat_map(|line| line.split(|byte| *byte == b'\r'))
+}
+
+/// The fields of one line that is not empty.
+fn fields(line: u64, row: &[u8]) -> Result<StringRecord, KeyFileProblem> {
+    let row = std::str::from_utf8(row).map_err(|_| problem(line, None, "not UTF-8: save the file as UTF-8"))?;
+    see_quotes(row).map_err(|message| problem(line, None, message))?;
+    let mut reader = ReaderBuilder::new().has_headers(false).buffer_capacity(row.len()).from_reader(row.as_bytes());
+    let mut record = StringRecord::new();
+    match reader.read_record(&mut record) {
+        Ok(true) => Ok(record),
+        Ok(false) | Err(_) => Err(problem(line, None, "not comma-separated values")),
+    }
+}
+
+/// RFC 4180: a field is in double quotes from its first character to its last, and one within it is doubled. The reader
+/// takes anything, and would make one field of several without a word.
+fn see_quotes(row: &str) -> Result<(), &'static str> {
+    let pieces: Vec<&str> = row.split('"').collect();
+    let last = pieces.len() - 1;
+    if last % 2 == 1 {
+        return Err("a double quote is opened and not closed on the same line");
+    }
+    let stands_well = |(place, outside): (usize, &&str)| {
+        let is_doubled = outside.is_empty();
+        (place == 0 || is_doubled || outside.starts_with(','))
+            && (place == last || is_doubled || outside.ends_with(','))
+    };
+    // Every other piece is outside of the quotes.
+    if pieces.iter().enumerate().step_by(2).all(stands_well) {
+        Ok(())
+    } else {
+        Err("a double quote in the middle of a field: put the whole field in double quotes, and double those within it")
+    }
+}
+
+/// What to say of a record that other programs' separators are in, where there should be commas.
+fn other_separator(record: &StringRecord) -> Option<&'static str> {
+    let has = |separator| record.iter().any(|field| field.contains(separator));
+    if has(';') {
+        Some("there are semicolons where commas should be: save the file as comma-separated values")
+    } else if has('\t') {
+        Some("there are tabs where commas should be: save the file as comma-separated values")
+    } else {
+        None
+    }
+}
+
 /// Single quotes mean nothing to a CSV reader, so `'a,b'` arrives as two fields.
-fn rejoin_single_quotes(record: &StringRecord, column: usize) -> Vec<String> {
+fn rejoin_single_quotes(line: u64, record: &StringRecord, column: usize) -> Result<Vec<String>, KeyFileProblem> {
     let mut fields: Vec<String> = Vec::new();
     let mut open = false;
     for field in record {
@@ -220,15 +279,103 @@ fn rejoin_single_quotes(record: &StringRecord, column: usize) -> Vec<String> {
             }
         }
     }
-    fields
+    if open {
+        return Err(problem(line, Some(column), "a single quote is opened and not closed on the same line"));
+    }
+    Ok(fields)
 }
 
-fn unreadable(error: &csv::Error) -> String {
-    let utf8 = matches!(error.kind(), csv::ErrorKind::Utf8 { .. });
-    if utf8 { "not UTF-8" } else { "not comma-separated values" }.into()
+fn counted(fields: usize) -> String {
+    if fields == 1 { "1 field".into() } else { format!("{fields} fields") }
 }
 
 /// `column` counts from 0, as the code does; people count from 1.
 fn problem(line: u64, column: Option<usize>, message: impl Into<String>) -> KeyFileProblem {
     KeyFileProblem { line, column: column.map(|column| column + 1), message: message.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "aValueOfTwentyLetters1";
+
+    /// What is said of a file, and how many rows are read nevertheless.
+    fn said(file: &[u8]) -> (String, usize) {
+        match KeyFile::read(file) {
+            Ok(file) => (file.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "), file.rows.len()),
+            Err(problem) => (problem.to_string(), 0),
+        }
+    }
+
+    #[test]
+    fn the_line_that_is_named_is_the_line_that_is_meant() {
+        for end in ["\n", "\r\n", "\r"] {
+            let file =
+                ["", "Name,Key", "", " ", "", "acme,short", "", &format!("globex,{GOOD}"), "initech,x"].join(end);
+            let (said, rows) = said(file.as_bytes());
+            assert!(said.starts_with("line 6, column 2: ") && said.contains("; line 9, column 2: "), "{end:?}: {said}");
+            assert_eq!(rows, 1);
+        }
+        assert!(said(b"\n\nTitle,Key\n").0.starts_with("line 3, column 1: "));
+        let bom = format!("\u{feff}Name,Key\nacme,{GOOD}\n");
+        assert_eq!(said(bom.as_bytes()), (String::new(), 1));
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_swallows_nothing() {
+        let unclosed = "line 2: a double quote is opened and not closed on the same line";
+        let file = format!("Name,Key,Description\nacme,{GOOD},\"never\nglobex,{GOOD},fine\n");
+        assert_eq!(said(file.as_bytes()), (unclosed.into(), 1));
+        // Two mistakes that would make one good row of two.
+        let file = format!("Name,Key,Description\nacme,{GOOD},\"never\nglobex,{GOOD},\"\n");
+        let (said_of_both, rows) = said(file.as_bytes());
+        assert!(said_of_both.starts_with(unclosed) && said_of_both.contains("line 3") && rows == 0, "{said_of_both}");
+        let file = format!("Name,Key,UsagePlanIds\nacme,{GOOD},'p1,p2\nglobex,{GOOD},'p1,p2'\n");
+        let (of_single, rows) = said(file.as_bytes());
+        assert_eq!(rows, 1);
+        assert_eq!(of_single, "line 2, column 3: a single quote is opened and not closed on the same line");
+    }
+
+    #[test]
+    fn double_quotes_are_around_a_field_or_doubled() {
+        for (description, good) in [
+            ("\"\"", true),
+            ("\"a, b\"", true),
+            ("\"\"\"a\"\" b\"", true),
+            ("\"a\"b", false),
+            ("5\"x\"", false),
+            ("\"a\"b\"c\"", false),
+        ] {
+            let file = format!("Description,Name,Key\n{description},acme,{GOOD}\n");
+            let (said, rows) = said(file.as_bytes());
+            assert_eq!((said.is_empty(), rows == 1), (good, good), "{description}: {said}");
+        }
+    }
+
+    #[test]
+    fn other_programs_files_are_told_what_is_wrong_with_them() {
+        let semicolons = "semicolons where commas should be";
+        assert!(said(format!("Name;Key\r\nacme;{GOOD}\r\n").as_bytes()).0.contains(semicolons));
+        let of_row = said(format!("Name,Key\nacme;{GOOD}\n").as_bytes()).0;
+        assert!(
+            of_row.starts_with("line 2: 1 field where the header has 2: ") && of_row.contains(semicolons),
+            "{of_row}"
+        );
+        assert!(said(b"Name\tKey\n").0.contains("tabs where commas should be"));
+        let text = format!("Name,Key\nacme,{GOOD}\n");
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for utf16 in [[&[0xff, 0xfe], little.as_slice()].concat(), [&[0xfe, 0xff], big.as_slice()].concat(), little] {
+            assert!(said(&utf16).0.contains("save it as UTF-8"), "{}", said(&utf16).0);
+        }
+        let latin = [b"Name,Key\n\nZo\xeb,x\nacme,", GOOD.as_bytes()].concat();
+        assert_eq!(said(&latin), ("line 3: not UTF-8: save the file as UTF-8".into(), 1));
+    }
+
+    #[test]
+    fn hyphens_are_part_of_a_key() {
+        let file = b"Name,Key\nacme,0b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0\nglobex,0b1c2d3e_4f50_6172_8394\n";
+        assert_eq!(said(file), ("line 3, column 2: a key consists of letters, digits and hyphens".into(), 1));
+    }
 }
