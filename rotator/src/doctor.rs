@@ -167,6 +167,7 @@ pub async fn credential(engine: &Engine, name: &CredentialName, elsewhere: bool)
         Ok(policy) => {
             checks.push(subject.wishes(policy));
             checks.extend(subject.schedule(policy));
+            checks.extend(subject.place(records, policy));
             checks.extend(subject.preflight(records, policy, elsewhere).await);
         }
     }
@@ -351,6 +352,23 @@ impl Subject<'_> {
     }
 
     fn schedule(&self, policy: &Policy) -> Option<Check> {
+    /// Whether its key set is where verifiers look for it.
+    fn place(&self, records: &Credential, policy: &Policy) -> Option<Check> {
+        let why = policy.publication.as_ref().and(self.name.as_url_path().err())?;
+        let fix = format!(
+            "make the key in a secret with another name (`rotator adopt --kind {} NAME`), and let verifiers fetch that key \
+             set",
+            policy.kind
+        );
+        Some(match policy.check_name(records) {
+            Err(bad) => Check::broken(Area::Wishes, chain(&bad), fix),
+            Ok(()) => {
+                let what = format!("its key set has a URL of which some verifiers make another: of the name, {why}");
+                Check::warning(Area::Wishes, what, fix)
+            }
+        })
+    }
+
         let (name, schedule) = (self.name, &self.secret.schedule);
         let set = format!(
             "aws secretsmanager rotate-secret --secret-id {name} --no-rotate-immediately --rotation-rules \

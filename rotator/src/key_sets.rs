@@ -16,6 +16,7 @@ use state::credential::{Credential, Proof, Version};
 use state::lifecycle::State;
 use state::name::CredentialName;
 use state::period::Period;
+use url::Url;
 
 use crate::failure::{BadInput, Failure};
 use crate::jose::{Algorithm, PrivateJwk, PublicJwk, compact, signing_input, verify};
@@ -102,11 +103,13 @@ impl KeySets {
         Ok(locate(base, name))
     }
 
-    /// The key set as a verifier gets it that has none yet.
+    /// The key set as a verifier gets it that has none yet: what a URL parser makes of the URL is what is asked for.
     pub async fn fetch(&self, name: &CredentialName) -> Result<JwkSet, Failure> {
         let url = self.location(name)?;
-        let mut request = HttpRequest::get(&url)
-            .map_err(|_| BadInput::Argument { what: "ROTATOR_JWKS_URL", rule: format!("{url} is not a URL") })?;
+        let parsed = Url::parse(&url).ok();
+        let mut request = parsed
+            .and_then(|parsed| HttpRequest::get(String::from(parsed)).ok())
+            .ok_or_else(|| BadInput::Argument { what: "ROTATOR_JWKS_URL", rule: format!("{url} is not a URL") })?;
         request.headers_mut().insert("user-agent", "rotator");
         request.headers_mut().insert("accept", "application/jwk-set+json, application/json");
         request.headers_mut().insert("cache-control", "no-cache");

@@ -330,7 +330,8 @@ fn usable(credential: &Credential, secret: &Secret) -> Result<(), Stopped> {
 async fn check(engine: &Engine, credential: &Credential, secret: &Secret, errand: &Errand<'_>) -> Result<(), Stopped> {
     let policy = secret.wishes.as_ref().map_err(|bad| Stopped::Refused(Refusal::Policy(bad.clone())))?;
     policy
-        .check_schedule(&secret.schedule, engine.ports.clock.now())
+        .check_name(credential)
+        .and_then(|()| policy.check_schedule(&secret.schedule, engine.ports.clock.now()))
         .map_err(|bad| Stopped::Refused(Refusal::Policy(bad)))?;
     let now = engine.ports.clock.now();
     // What is pending counts already; a standby is one of them, too.

@@ -435,7 +435,10 @@ fn decide_step(step: Step, token: &Token, credential: &Credential, observed: &Ob
             (Ok(_), None) => Decision::Look(Question::Stray(token.clone())),
             (Ok(_), Some(StrayValue::Other)) => Decision::Refuse(Refusal::UnknownToken(token.clone())),
             (Ok(_), Some(StrayValue::Preflight)) if observed.preflighted => Decision::Done,
-            (Ok(_), Some(StrayValue::Preflight)) => Decision::Perform(Action::Preflight),
+            (Ok(policy), Some(StrayValue::Preflight)) => match policy.check_name(credential) {
+                Err(bad) => Decision::Refuse(Refusal::Policy(bad)),
+                Ok(()) => Decision::Perform(Action::Preflight),
+            },
         },
         Step::Set | Step::Finish => Decision::Refuse(Refusal::UnknownToken(token.clone())),
     }
@@ -458,7 +461,7 @@ fn begin(token: &Token, credential: &Credential, secret: &Secret, observed: &Obs
         let (found, recorded) = (policy.kind.clone(), credential.head.kind.clone());
         return Decision::Refuse(Refusal::Policy(BadPolicy::KindChanged { found, recorded }));
     }
-    if let Err(bad) = policy.check_schedule(&secret.schedule, now) {
+    if let Err(bad) = policy.check_name(credential).and_then(|()| policy.check_schedule(&secret.schedule, now)) {
         return Decision::Refuse(Refusal::Policy(bad));
     }
     let replaces = match incumbent(credential, secret, observed) {

@@ -59,6 +59,26 @@ impl CredentialName {
         &self.0
     }
 
+    /// Sees that the name is a path of a URL that every client and server leaves as it is, so that a key set below it is
+    /// this credential's and no other's. RFC 3986, 5.2.4 and 6.2.2 take dot segments out; web servers fold slashes; old
+    /// .NET clients leave out the dots at a segment's end; and RFC 8615 keeps `.well-known` for what is about its parent.
+    ///
+    /// # Errors
+    /// With what is wrong, for the middle of a sentence.
+    pub fn as_url_path(&self) -> Result<&str, &'static str> {
+        let segments = || self.0.split('/');
+        if segments().any(str::is_empty) {
+            return Err("it begins or ends with a slash or has two in a row, and servers fold those");
+        }
+        if segments().any(|segment| segment.ends_with('.')) {
+            return Err("a part of it ends in a dot, and clients take such parts out of a URL or change them");
+        }
+        if segments().any(|segment| segment == ".well-known") {
+            return Err("a part of it is .well-known, where the discovery document of another credential is");
+        }
+        Ok(&self.0)
+    }
+
     /// The id of one generation of this credential: derived, so that it is the same whoever computes it.
     pub fn version_id(&self, arn: &str, generation: u32) -> Uuid {
         let credential = Uuid::new_v5(&Uuid::NAMESPACE_URL, arn.as_bytes());
@@ -155,6 +175,34 @@ mod tests {
         assert_eq!(CredentialName::from_arn(arn).unwrap().as_str(), "partner/acme-key");
         for bad in ["partner/acme", "arn:aws:s3:::bucket", "arn:aws:secretsmanager:eu-west-1:1:secret:x"] {
             assert!(CredentialName::from_arn(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_a_url_is_what_nobody_changes_on_its_way() {
+        let is_path = |name: &str| CredentialName::parse(name).unwrap().as_url_path().is_ok();
+        for good in ["issuer", "a/b/c", "x+y=z", "who@example.com", "dots..and--dashes__", "a/.well", ".hidden/key"] {
+            assert!(is_path(good), "{good}");
+        }
+        for bad in [
+            "/a",
+            "a/",
+            "a//b",
+            "/",
+            ".",
+            "..",
+            "a/..",
+            "./a",
+            "team/../orders/issuer",
+            "a/./b",
+            "a/.../b",
+            "a./b",
+            "a.",
+            ".well-known/a",
+            "a/.well-known/openid-configuration",
+            "a/.well-known",
+        ] {
+            assert!(!is_path(bad), "{bad}");
         }
     }
 

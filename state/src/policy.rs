@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::credential::Credential;
 use crate::period::Period;
 
 pub use bad::BadPolicy;
@@ -261,6 +262,18 @@ impl Policy {
         };
         policy.check()?;
         Ok(policy)
+    }
+
+    /// Sees that the key set of a credential without a key would be fetched by the URL that its name makes. One that has
+    /// a key has verifiers already, who fetch it as they do.
+    pub fn check_name(&self, credential: &Credential) -> Result<(), BadPolicy> {
+        let name = &credential.head.name;
+        match name.as_url_path() {
+            Err(why) if self.publication.is_some() && credential.current().is_none() => {
+                Err(BadPolicy::Name { name: name.clone(), why })
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn check(&self) -> Result<(), BadPolicy> {

@@ -285,14 +285,17 @@ async fn judge(
         Ok(policy) => policy,
         Err(bad) => return Ok(Err(bad.into())),
     };
+    let empty = Credential::empty(name.clone(), found.secret.as_ref().map_or("", |secret| &secret.arn));
+    let credential = found.records.as_ref().unwrap_or(&empty);
+    if let Err(bad) = policy.check_name(credential) {
+        return Ok(Err(Refused::new(chain(&bad), "name another secret; nothing was changed")));
+    }
     if let Err(bad) = policy.check_schedule(&found.schedule(terms), engine.ports.clock.now()) {
         return Ok(Err(bad.into()));
     }
     let kind = engine.kind(&policy.kind)?;
     let judged = async {
         let key = unrecorded_key(engine, name, kind, found).await?;
-        let empty = Credential::empty(name.clone(), found.secret.as_ref().map_or("", |secret| &secret.arn));
-        let credential = found.records.as_ref().unwrap_or(&empty);
         let recorded = credential.current().map(|version| &version.provider);
         let case = Case {
             credential,

@@ -1,5 +1,6 @@
 //! What may be wrong with wishes.
 
+use crate::name::CredentialName;
 use crate::period::{BadPeriod, Period};
 
 use super::MOST_PUBLISHED;
@@ -116,6 +117,17 @@ pub enum BadPolicy {
         found: String,
         /// As recorded.
         recorded: String,
+    },
+    /// A name that is no path of a URL, for a key set that verifiers would fetch below it.
+    #[error(
+        "the secret's name {name} can't be part of the URL of a key set: {why}; verifiers would fetch another one: make \
+         the key in a secret with another name"
+    )]
+    Name {
+        /// The credential's.
+        name: CredentialName,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// Not one of the words.
     #[error("rotator:{tag} = {found:?} is not usable: write hold or suspend")]

@@ -7,12 +7,14 @@ use aws_sdk_kms::types::{GrantOperation, Tag};
 use chrono::TimeDelta;
 use jsonwebtoken::DecodingKey;
 use local_aws::Settings;
+use rotator::adoption::{Verdict, secrets as taking};
 use rotator::aws::signing_keys::{Creation, NewSigningKey, SigningKeys};
 use rotator::jose::{Algorithm, PublicJwk, compact, raw_signature};
 use rotator::rotate::Compromised;
 use serde_json::{Value, json};
 use state::hold::HoldReason;
 use state::lifecycle::State;
+use state::name::CredentialName;
 
 use super::{key_of, kid, signing_keys, states};
 use crate::harness::signing::{LEAD, Traffic};
@@ -315,6 +317,62 @@ async fn wishes_that_contradict_one_another_are_refused_and_nothing_is_changed()
         assert_eq!(stage.world().await.kms_keys, before.kms_keys, "{wishes:?}");
         assert_eq!(stage.key_set(ACME).await.status, 404);
     }
+}
+
+/// Names that Secrets Manager takes, and that are no path of a URL for everybody who fetches one.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_clients_make_another_url_of_gets_no_key() {
+    let stage = Stage::new().await;
+    let good = stage.secret("orders/issuer", "{}", &Terms::jwt()).await;
+    stage.rotate(&good).await;
+    stage.assert_rotated();
+    let own = rotator::jose::PrivateJwk::generate(Algorithm::Es256, 2_048).expect("a key").to_value();
+    for (name, terms, value) in [
+        ("team/../orders/issuer", Terms::jwt(), "{}".to_owned()),
+        ("team/./issuer", Terms::kms(), "{}".into()),
+        ("orders/", Terms::kms(), "{}".into()),
+        ("/orders", Terms::jwt(), "{}".into()),
+        ("orders//issuer", Terms::jwt(), json!({ "signer": own }).to_string()),
+        ("orders./issuer", Terms::jwt(), "{}".into()),
+        ("a/.well-known/openid-configuration", Terms::jwt(), json!({ "signer": own }).to_string()),
+    ] {
+        let keys = stage.world().await.kms_keys;
+        let arn = stage.secret(name, &value, &terms).await;
+        assert_eq!(stage.last().error.expect("tested").error_type, "Refused", "{name}: before its first rotation");
+        stage.rotate(&arn).await;
+        let failure = stage.failure();
+        assert_eq!(failure.error_type, "Held.Rejected", "{name}: {}", failure.error_message);
+        let said = format!("the secret's name {name} can't be part of the URL of a key set");
+        assert!(failure.error_message.contains(&said), "{}", failure.error_message);
+        assert!(failure.error_message.contains("make the key in a secret with another name"));
+        assert_eq!(stage.load(name).await.versions.len(), 0, "{name}");
+        assert_eq!(stage.world().await.kms_keys, keys, "{name}");
+
+        let kind = terms.tags["rotator:kind"].clone();
+        let function_arn = stage.settings.function_arn.clone().expect("registered");
+        let terms = taking::Terms { kind, tags: BTreeMap::new(), schedule: "rate(30 days)".into(), function_arn };
+        let name = CredentialName::parse(name).expect("a name of a secret");
+        let planned = taking::plan(&stage.engine_unhurt(), &[name.clone()], &terms, &stage.errand()).await;
+        let [item] = planned.expect("planned").try_into().expect("one");
+        let Verdict::Refused { why, remedy } = &item.verdict else { panic!("{name}: {:?}", item.verdict) };
+        assert!(why.contains(&said) && remedy.contains("another secret"), "{why}: {remedy}");
+    }
+    // A webhook secret is fetched by nobody.
+    let arn = stage.secret("hooks/../acme", "{}", &Terms::webhook()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+}
+
+/// The proof asks for what a verifier would get, not for what its name says.
+#[tokio::test(start_paused = true)]
+async fn a_key_set_is_fetched_from_where_a_url_parser_finds_it() {
+    let stage = Stage::new().await;
+    let arn = stage.secret("orders/issuer", "{}", &Terms::jwt()).await;
+    stage.rotate(&arn).await;
+    let kid = stage.document("orders/issuer").await["signer"]["kid"].as_str().expect("a kid").to_owned();
+    let name = CredentialName::parse("team/../orders/issuer").expect("a name of a secret");
+    let fetched = stage.engine_unhurt().key_sets.fetch(&name).await.expect("another's key set");
+    assert!(fetched.find(&kid).is_some());
 }
 
 #[tokio::test(start_paused = true)]
