@@ -63,6 +63,8 @@ pub struct Item {
     pub secret: CredentialName,
     /// The ids of its plans.
     pub plans: Vec<String>,
+    /// The stages of these plans, each as `API/STAGE`. Without any, nobody can use the key.
+    pub stages: BTreeSet<String>,
     /// The tags that its secret gets.
     pub tags: BTreeMap<String, String>,
     /// Whether it can be adopted.
@@ -175,7 +177,8 @@ async fn consider(
             remedy: "make another key for its owner, and delete this one".into(),
         };
         let secret = secret_name(&terms.secret_prefix, &key.name, None);
-        return Ok(Item { key: key.clone(), secret, plans: Vec::new(), tags: prefixed(&terms.tags), verdict });
+        let (plans, stages) = (Vec::new(), BTreeSet::new());
+        return Ok(Item { key: key.clone(), secret, plans, stages, tags: prefixed(&terms.tags), verdict });
     }
     let claim = claim(engine, key).await?;
     let (secret, managed) = match &claim {
@@ -219,6 +222,7 @@ async fn consider(
         key: key.clone(),
         secret,
         plans: plans.into_iter().map(|plan| plan.id).collect(),
+        stages,
         tags: prefixed(&wishes),
         verdict,
     })

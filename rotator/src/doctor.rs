@@ -24,6 +24,7 @@ use crate::aws::records::DUE_BUCKETS;
 use crate::engine::Engine;
 use crate::failure::{BadInput, Failure, Stopped, chain};
 use crate::kind::{Case, Facts, Kind, Sight};
+use crate::kinds::api_gateway_key::way_into_a_stage;
 use crate::patience::patiently;
 use crate::secret::SecretValue;
 
@@ -166,8 +167,8 @@ pub async fn credential(engine: &Engine, name: &CredentialName, elsewhere: bool)
         }
         Ok(policy) => {
             checks.push(subject.wishes(policy));
-            checks.extend(subject.schedule(policy));
             checks.extend(subject.place(records, policy));
+            checks.extend(subject.schedule(policy));
             checks.extend(subject.preflight(records, policy, elsewhere).await);
         }
     }
@@ -351,7 +352,6 @@ impl Subject<'_> {
         Check::ok(Area::Wishes, what)
     }
 
-    fn schedule(&self, policy: &Policy) -> Option<Check> {
     /// Whether its key set is where verifiers look for it.
     fn place(&self, records: &Credential, policy: &Policy) -> Option<Check> {
         let why = policy.publication.as_ref().and(self.name.as_url_path().err())?;
@@ -369,6 +369,7 @@ impl Subject<'_> {
         })
     }
 
+    fn schedule(&self, policy: &Policy) -> Option<Check> {
         let (name, schedule) = (self.name, &self.secret.schedule);
         let set = format!(
             "aws secretsmanager rotate-secret --secret-id {name} --no-rotate-immediately --rotation-rules \
@@ -494,6 +495,14 @@ impl Subject<'_> {
         let name = self.name;
         match asked(self.engine, async || preflight.prove().await).await {
             Ok(None) => Check::ok(Area::Probe, "there is no key to try yet: the first rotation makes one"),
+            Ok(Some(Proof { proven, unproven })) if proven.is_empty() && unproven.is_empty() => {
+                let id = preflight.facts.as_ref().and_then(|facts| facts.get("id")).map_or("KEY", String::as_str);
+                Check::warning(
+                    Area::Probe,
+                    "the present key is in no stage, so nobody can use it",
+                    way_into_a_stage(id),
+                )
+            }
             Ok(Some(proof)) if proof.unproven.is_empty() => {
                 Check::ok(Area::Probe, format!("the present key gets through: {}", proof.proven.join(", ")))
             }

@@ -106,6 +106,15 @@ pub fn found(key: &ApiKey, plans: &[String]) -> Facts {
     facts
 }
 
+/// What to do about a key that no stage takes: an owner's matter, since the plan says for how much it is.
+pub fn way_into_a_stage(id: &str) -> String {
+    format!(
+        "put it into a usage plan that has a stage: aws apigateway create-usage-plan-key --usage-plan-id PLAN --key-type \
+         API_KEY --key-id {id}; or give its plan one: aws apigateway update-usage-plan --usage-plan-id PLAN \
+         --patch-operations op=add,path=/apiStages,value=API:STAGE"
+    )
+}
+
 #[async_trait]
 impl Kind for ApiGatewayKey {
     fn name(&self) -> &'static str {

@@ -5,8 +5,8 @@ use chrono::TimeDelta;
 use local_aws::Method;
 use rotator::doctor::{Area, Verdict};
 
-use super::{is_healthy, rotated, says};
-use crate::harness::{ACME, Stage, Terms};
+use super::{assert_line, doctor, is_healthy, rotated, says};
+use crate::harness::{ACME, Stage, Terms, document};
 
 #[tokio::test(start_paused = true)]
 async fn holds_plans_and_keys() {
@@ -71,6 +71,32 @@ async fn probes() {
     stage.deploy(&["prod", "beta"], vec![Method::protected("/ping")]);
     stage.retag(&arn, "probe", "none").await;
     says(&stage, Area::Probe, Warning, "no probe tries a new key in a1b2c3/prod", "Key=rotator:probe").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_in_no_stage_gets_through_nowhere() {
+    let stage = Stage::new().await;
+    let client = stage.api_gateway();
+    let value = "aValueOfTwentyLetters1";
+    let id = client.create_api_key().name("nowhere").value(value).enabled(true).send().await.expect("a key").id;
+    let (id, empty) = (id.expect("an id"), stage.plan("empty", &[], None).await);
+    stage.secret(ACME, &document(value), &Terms::default().with("probe", "none")).await;
+    let fix = format!("create-usage-plan-key --usage-plan-id PLAN --key-type API_KEY --key-id {id}");
+    for plan in [&empty, &stage.plan] {
+        says(&stage, Area::Probe, Verdict::Warning, "in no stage, so nobody can use it", &fix).await;
+        let view = doctor(&stage, Some(ACME)).await;
+        assert!(view.checks.iter().all(|check| !check.what.contains("gets through")), "{:#?}", view.checks);
+        stage.attach(&id, plan).await;
+    }
+    says(&stage, Area::Probe, Verdict::Warning, "no probe tries a new key in a1b2c3/prod", "Key=rotator:probe").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_set_that_verifiers_look_for_elsewhere() {
+    let stage = Stage::new().await;
+    stage.secret("orders/", "{}", &Terms::jwt()).await;
+    let view = doctor(&stage, Some("orders/")).await;
+    assert_line(&view, Area::Wishes, Verdict::Broken, "can't be part of the URL of a key set", "with another name");
 }
 
 #[tokio::test(start_paused = true)]

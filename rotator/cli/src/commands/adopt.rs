@@ -2,10 +2,11 @@
 
 mod secrets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rotator::adoption::{Item, Selection, Terms, Verdict, adopt, plan};
 use rotator::failure::{BadInput, Stopped, chain};
+use rotator::kinds::api_gateway_key::way_into_a_stage;
 use serde::Serialize;
 use state::name::CredentialName;
 use state::policy::PREFIX;
@@ -164,12 +165,12 @@ fn wish(raw: &str) -> Result<(String, String), String> {
 ///
 /// ```json
 /// {"applied": false, "adopted": 0, "keys": [{
-///   "id": "k1a2b3", "name": "acme", "secret": "api-keys/acme", "plans": ["p1x2y3"],
+///   "id": "k1a2b3", "name": "acme", "secret": "api-keys/acme", "plans": ["p1x2y3"], "stages": ["a1b2c3/prod"],
 ///   "tags": {"rotator:kind": "api-gateway-key"}, "verdict": "adopt", "why": null, "remedy": null,
 ///   "adopted": false, "error": null}]}
 /// ```
 ///
-/// `applied` is `false` for a plan. `verdict` is `adopt`, `managed` (it is already) or `refused`, then with `why` and
+/// `applied` is `false` for a plan. `stages` are those of its plans: without any, nobody can use the key. `verdict` is `adopt`, `managed` (it is already) or `refused`, then with `why` and
 /// `remedy`. `error` has `kind`, `message` and `next`, as errors on standard error have.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -188,6 +189,7 @@ struct KeyView {
     name: String,
     secret: CredentialName,
     plans: Vec<String>,
+    stages: BTreeSet<String>,
     tags: BTreeMap<String, String>,
     verdict: &'static str,
     why: Option<String>,
@@ -233,6 +235,7 @@ impl KeyView {
             name: item.key.name.clone(),
             secret: item.secret.clone(),
             plans: item.plans.clone(),
+            stages: item.stages.clone(),
             tags: item.tags.clone(),
             verdict,
             why,
@@ -240,6 +243,11 @@ impl KeyView {
             adopted: false,
             error: None,
         }
+    }
+
+    /// Whether it is, or is to be, under management, and nobody can use it.
+    fn is_nowhere(&self) -> bool {
+        self.stages.is_empty() && ["adopt", "adopted", "managed"].contains(&self.word())
     }
 
     fn word(&self) -> &'static str {
@@ -274,7 +282,9 @@ impl View for AdoptView {
         for key in &self.keys {
             let trouble = key.error.as_ref().map(|error| (&error.message, error.next.as_ref()));
             let refusal = key.why.as_ref().map(|why| (why, key.remedy.as_ref()));
-            if let Some((why, next)) = trouble.or(refusal) {
+            let nowhere = ("warning: it is in no stage, so nobody can use it".to_owned(), way_into_a_stage(&key.id));
+            let warning = key.is_nowhere().then_some((&nowhere.0, Some(&nowhere.1)));
+            if let Some((why, next)) = trouble.or(refusal).or(warning) {
                 page.push_str(&harmless(&format!("{} ({}): {why}", key.name, key.id)));
                 page.push('\n');
                 if let Some(next) = next {
@@ -286,6 +296,7 @@ impl View for AdoptView {
         let (refused, managed) = (count("refused"), count("managed"));
         let is_unproven = |key: &&KeyView| {
             ["adopt", "adopted"].contains(&key.word())
+                && !key.is_nowhere()
                 && key.tags.get("rotator:probe").is_some_and(|probe| probe == "none")
         };
         let unproven = self.keys.iter().filter(is_unproven).count();
@@ -329,6 +340,7 @@ mod tests {
             key: ApiKey { id: id.into(), name: name.into(), enabled: true, ..ApiKey::default() },
             secret: CredentialName::parse(&format!("api-keys/{id}")).unwrap(),
             plans: vec!["p1x2y3".into()],
+            stages: ["a1b2c3/prod".to_owned()].into(),
             tags: [("kind", "api-gateway-key"), ("probe", "a1b2c3/prod/ping")]
                 .map(|(name, value)| (format!("rotator:{name}"), value.to_owned()))
                 .into(),
@@ -356,6 +368,18 @@ mod tests {
     fn the_page() {
         insta::assert_snapshot!("page_planned", AdoptView::planned(&items()).page(&Look::PLAIN));
         insta::assert_snapshot!("page_applied", applied().page(&Look::PLAIN));
+    }
+
+    #[test]
+    fn a_key_that_works_nowhere_is_said_to() {
+        let mut items = items();
+        items[0].stages.clear();
+        let page = AdoptView::planned(&items).page(&Look::PLAIN);
+        assert!(
+            page.contains("acme (k1): warning: it is in no stage, so nobody can use it\n  next: put it into"),
+            "{page}"
+        );
+        assert_eq!(page.matches("in no stage").count(), 1, "{page}");
     }
 
     #[test]

@@ -338,7 +338,8 @@ impl View for HistoryView {
             ));
         }
         page.push_str(&match &self.problem {
-            None => format!("\nchain verified: {} events\n", self.events.len()),
+            None if self.events.is_empty() => "\nnothing is recorded yet\n".into(),
+            None => format!("\nchain verified: {}\n", counted(self.events.len(), "event")),
             Some(problem) => format!("\nCHAIN BROKEN: {}\n", harmless(problem)),
         });
         page

@@ -120,6 +120,10 @@ impl View for ReconcileView {
         let left = self.left();
         let ours = self.credentials.iter().flat_map(|one| &one.findings).filter(|finding| finding.is_ours()).count();
         let cured: usize = self.credentials.iter().map(CredentialView::cured).sum();
+        if self.looked_at == 0 && self.credentials.is_empty() && self.keys.is_empty() {
+            page.push_str("no credentials under management yet, so nothing was compared: `rotator adopt` takes them\n");
+            return page;
+        }
         page.push_str(&match (self.applied, cured + left) {
             (_, 0) => format!("looked at {looked_at}; everything is as the records say\n"),
             (true, _) if ours > 0 => {
@@ -195,6 +199,8 @@ mod tests {
         insta::assert_snapshot!("page_applied", view(true).page(&Look::PLAIN));
         let nothing = ReconcileView { looked_at: 1, ..ReconcileView::default() };
         assert_eq!(nothing.page(&Look::PLAIN), "looked at 1 credential; everything is as the records say\n");
+        let of_none = ReconcileView::default().page(&Look::PLAIN);
+        assert!(of_none.starts_with("no credentials under management yet, so nothing was compared"), "{of_none}");
         assert_eq!(view(false).outcome(), Outcome::Attention);
         assert_eq!((view(true).outcome(), nothing.outcome()), (Outcome::Failed, Outcome::Done));
     }

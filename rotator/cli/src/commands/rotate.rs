@@ -153,6 +153,9 @@ impl View for RotateView {
         let old = match self.kind {
             Kind::OnDemand if generation == 1 => "it is the first one".into(),
             Kind::OnDemand => "the old key is accepted until its overlap is over".into(),
+            Kind::Emergency if self.compromised.is_empty() => {
+                "no version was declared compromised, so none is refused before its overlap is over".into()
+            }
             Kind::Emergency => format!("compromised versions suspended: {}", listed(&self.compromised)),
         };
         format!("{}: generation {generation} is current; {old} (`rotator show {}`)\n", self.name, self.name)
@@ -190,6 +193,12 @@ mod tests {
     #[test]
     fn the_page() {
         insta::assert_snapshot!(view().page(&Look::PLAIN));
+    }
+
+    #[test]
+    fn an_emergency_without_a_compromised_version_suspends_none() {
+        let page = RotateView { compromised: Vec::new(), ..view() }.page(&Look::PLAIN);
+        assert!(page.contains("no version was declared compromised") && !page.contains("suspended"), "{page}");
     }
 
     #[test]
