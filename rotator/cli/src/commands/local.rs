@@ -196,7 +196,9 @@ impl View for LocalView {
         let probes: String = self.probes.iter().map(|probe| format!(" --probe {probe}")).collect();
         page.push_str("\n# paste the lines above into another terminal, then try:\n");
         page.push_str(&format!("#   rotator adopt --all{probes} --yes\n"));
-        page.push_str("#   rotator adopt --kind kms-signing-key orders/issuer --yes && rotator rotate orders/issuer\n");
+        page.push_str(
+            "#   rotator adopt --kind kms-signing-key orders/issuer --yes\n#   rotator rotate orders/issuer\n",
+        );
         page.push_str("# Ctrl-C ends it\n");
         page
     }

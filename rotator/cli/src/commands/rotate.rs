@@ -158,7 +158,8 @@ impl View for RotateView {
             }
             Kind::Emergency => format!("compromised versions suspended: {}", listed(&self.compromised)),
         };
-        format!("{}: generation {generation} is current; {old} (`rotator show {}`)\n", self.name, self.name)
+        let name = &self.name;
+        format!("{name}: generation {generation} is current\n  {old}\n  next: rotator show {name}\n")
     }
 }
 

@@ -318,7 +318,7 @@ impl View for Report {
             page.push_str(&format!("NOT HELD: {}\n", harmless(problem)));
         }
         page.push_str("\nNext: `rotator local` keeps such an AWS running for aws, boto3 and rotator itself;\n");
-        page.push_str("README.md has the tour and the deployment, runbook.md what to do when something holds.\n");
+        page.push_str("README.md has the tour and the deployment, runbook.md what to do when something\nholds.\n");
         page
     }
 }
