@@ -28,6 +28,7 @@ use crate::kind::{Case, tag_value};
 use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG, found};
 use crate::patience::patiently;
 use crate::secret::SecretValue;
+use crate::visible::is_visible;
 
 /// Which keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -366,9 +367,8 @@ async fn record(
     let carrier = derived(&item.key.id, "adopt");
     let name = item.secret.as_str();
     // A stranger may have named the key: nothing of it may turn text around in somebody's console.
-    let visible = |c: &char| c.is_alphanumeric() || c.is_ascii_graphic() || *c == ' ';
-    let description =
-        format!("API key {}, rotated by rotator", item.key.name.chars().filter(visible).take(200).collect::<String>());
+    let shown: String = item.key.name.chars().filter(|c| is_visible(*c)).take(200).collect();
+    let description = format!("API key {shown}, rotated by rotator");
     let new = NewSecret { name, token: &carrier, description: &description, document: &document, tags: &item.tags };
     match engine.secrets.create(&new).await {
         Ok(_) => {}

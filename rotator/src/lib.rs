@@ -21,5 +21,6 @@ pub mod patience;
 pub mod ports;
 pub mod rotate;
 pub mod secret;
+pub mod visible;
 
 pub use state;

@@ -1,21 +1,24 @@
 //! `rotator`: the operators' command line, with the demo and the embedded AWS.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use rotator::functions::telemetry::filter;
-use rotator_cli::commands::{Cli, run};
-use rotator_cli::output::Out;
+use rotator_cli::commands::{Cli, misread, run};
+use rotator_cli::output::{Log, Out};
 use rotator_cli::trouble::{ErrorView, Outcome, Trouble};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     // A person is told what matters; the log is for who asks for it.
-    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_filter(filter("off"));
+    let log = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Log::default).with_filter(filter("off"));
     tracing_subscriber::registry().with(log).init();
 
     let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
@@ -30,4 +33,12 @@ async fn main() -> ExitCode {
         }
     };
     outcome.into()
+}
+
+/// Prints what clap has to say: help on standard output, or why it does not understand on standard error.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let printed =
+        if error.use_stderr() { write!(Log, "{}", misread(error, std::env::args_os())) } else { error.print() };
+    let code = u8::try_from(error.exit_code()).unwrap_or(1);
+    if printed.is_ok() { code.into() } else { Outcome::Failed.into() }
 }

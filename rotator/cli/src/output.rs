@@ -1,8 +1,8 @@
 //! What reaches the terminal or the pipe, and how: every command prints through [`Out`], and nothing else prints.
 //!
-//! Names of API keys, reasons and messages are free text that strangers may have written. Everything that is printed
-//! goes through [`harmless`] (in tables) or [`harmless_json`], so that no control character and no character that
-//! turns the direction of writing reaches a terminal.
+//! Names of API keys, reasons and messages are free text that strangers may have written. A page's parts go through
+//! [`harmless`], so that none of them makes a line or a colour of its own, JSON through [`harmless_json`]; and what
+//! [`Out`] prints in the end has nothing in it that can't be seen but the page's own line breaks and colours.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use chrono::TimeDelta;
 use clap::ValueEnum;
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use rotator::visible::is_visible;
 use serde::Serialize;
 use state::Time;
 
@@ -80,10 +81,7 @@ impl<'a> Out<'a> {
     /// Prints a command's result.
     pub fn show(&mut self, view: &impl View) -> io::Result<()> {
         self.rest();
-        let text = match self.format {
-            Format::Table => view.page(&self.look),
-            Format::Json => json(view),
-        };
+        let text = self.text(view);
         self.stdout.write_all(text.as_bytes())?;
         self.stdout.flush()
     }
@@ -93,6 +91,7 @@ impl<'a> Out<'a> {
         if self.format == Format::Json {
             return Ok(());
         }
+        let line = visible(line, self.look.colour);
         let Self { stdout, spinner, .. } = self;
         let mut print = || {
             writeln!(stdout, "{line}")?;
@@ -128,12 +127,16 @@ impl<'a> Out<'a> {
     /// Prints an error: a page or a JSON document on standard error.
     pub fn fail(&mut self, error: &impl View) -> io::Result<()> {
         self.rest();
-        let text = match self.format {
-            Format::Table => error.page(&self.look),
-            Format::Json => json(error),
-        };
+        let text = self.text(error);
         self.stderr.write_all(text.as_bytes())?;
         self.stderr.flush()
+    }
+
+    fn text(&self, view: &impl View) -> String {
+        match self.format {
+            Format::Table => visible(&view.page(&self.look), self.look.colour),
+            Format::Json => json(view),
+        }
     }
 }
 
@@ -169,18 +172,17 @@ pub fn table<const N: usize>(look: &Look, header: [&str; N], rows: impl IntoIter
     })
 }
 
-/// Makes text harmless for a terminal: control characters, line breaks and characters that turn the direction of
-/// writing or can't be seen are written as escapes.
+/// Makes text harmless for a terminal: everything that can't be seen is written as an escape, line breaks too.
 ///
 /// ```
 /// assert_eq!(rotator_cli::output::harmless("evil\u{1b}[2J\u{202e}key"), "evil\\u{1b}[2J\\u{202e}key");
 /// ```
 pub fn harmless(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
-        if is_harmful(c) {
-            safe.extend(c.escape_default())
-        } else {
+        if is_visible(c) {
             safe.push(c)
+        } else {
+            safe.extend(c.escape_default())
         }
         safe
     })
@@ -189,14 +191,54 @@ pub fn harmless(text: &str) -> String {
 /// The same for JSON: it may escape any character inside a string, and outside of strings there are only line breaks.
 pub fn harmless_json(document: &str) -> String {
     document.chars().fold(String::with_capacity(document.len()), |mut safe, c| {
-        if c != '\n' && is_harmful(c) {
-            // All of them are below U+10000, so one escape is enough.
-            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
+        if c == '\n' || is_visible(c) {
             safe.push(c);
+        } else {
+            // Beyond U+FFFF, JSON writes two.
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| safe.push_str(&format!("\\u{unit:04x}")));
         }
         safe
     })
+}
+
+/// A page as it is printed: of what can't be seen, only its line breaks are left, and where there is colour the
+/// sequences that begin and end one.
+pub fn visible(page: &str, colour: bool) -> String {
+    let mut safe = String::with_capacity(page.len());
+    let mut rest = page;
+    while let Some(c) = rest.chars().next() {
+        let length = if colour { colour_sequence(rest) } else { None };
+        let (part, behind) = rest.split_at(length.unwrap_or(c.len_utf8()));
+        if length.is_some() || c == '\n' {
+            safe.push_str(part);
+        } else {
+            safe.push_str(&harmless(part));
+        }
+        rest = behind;
+    }
+    safe
+}
+
+/// The length of the ECMA-48 sequence "select graphic rendition" at the text's beginning, if there is one.
+fn colour_sequence(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let length = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    parameters[length..].starts_with('m').then_some("\u{1b}[".len() + length + "m".len())
+}
+
+/// Standard error, for what does not go through [`Out`]: the log, which has an event in each call.
+#[derive(Debug, Default)]
+pub struct Log;
+
+impl Write for Log {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(visible(&String::from_utf8_lossy(event), false).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// A time for people: UTC, to the second.
@@ -249,12 +291,6 @@ pub fn json(document: &impl Serialize) -> String {
     harmless_json(&text) + "\n"
 }
 
-/// The direction of writing can be turned by U+061C, U+200E.., U+202A.., U+2066..; the others of these can't be seen.
-fn is_harmful(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
 /// The words that mean something good, passing or bad wherever they stand.
 fn colour_of(text: &str) -> Option<Color> {
     match text.split([' ', '/', ':', ',']).next().unwrap_or_default() {
@@ -272,21 +308,56 @@ mod tests {
 
     #[test]
     fn nothing_that_moves_a_cursor_or_turns_text_gets_through() {
-        for evil in
-            ["\u{1b}[31m", "a\nb", "a\rb", "\u{7}", "\u{9b}31m", "\u{202e}txt", "\u{200b}", "\u{2028}", "\u{7f}"]
-        {
+        for evil in [
+            "\u{1b}[31m",
+            "a\nb",
+            "a\rb",
+            "\u{7}",
+            "\u{9b}31m",
+            "\u{202e}txt",
+            "\u{200b}",
+            "\u{2028}",
+            "\u{7f}",
+            "\u{ad}",
+            "\u{3164}\u{115f}",
+            "\u{a0}",
+            "\u{e0041}\u{e007f}",
+        ] {
             let safe = harmless(evil);
-            assert!(!safe.chars().any(is_harmful), "{evil:?} became {safe:?}");
+            assert!(safe.chars().all(is_visible) && safe.contains('\\'), "{evil:?} became {safe:?}");
         }
         assert_eq!(harmless("Zoë's <b>key</b>"), "Zoë's <b>key</b>", "what a terminal only shows is left alone");
     }
 
     #[test]
     fn json_stays_the_same_document() {
-        let evil = "a\u{9b}b\u{202e}c\u{7f}\n\"";
+        // One that can't be seen behind the other, and some that can.
+        let evil: String = ('\0'..=char::MAX).filter(|c| !is_visible(*c) || c.is_ascii()).collect();
         let text = json(&evil);
-        assert!(!text.trim_end().chars().any(is_harmful), "{text:?}");
-        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), evil);
+        assert!(text.trim_end().chars().all(is_visible), "something can't be seen");
+        assert!(serde_json::from_str::<String>(&text).unwrap() == evil, "another document");
+    }
+
+    #[test]
+    fn a_printed_page_has_its_own_lines_and_colours_and_nothing_else_that_can_not_be_seen() {
+        let page = "\u{1b}[31merror:\u{1b}[0m a\u{e0041}b\u{ad}\n\u{1b}[2Jc\u{1b}[31d\u{1b}[";
+        let rest = "a\\u{e0041}b\\u{ad}\n\\u{1b}[2Jc\\u{1b}[31d\\u{1b}[";
+        assert_eq!(visible(page, true), format!("\u{1b}[31merror:\u{1b}[0m {rest}"));
+        assert_eq!(visible(page, false), format!("\\u{{1b}}[31merror:\\u{{1b}}[0m {rest}"));
+
+        #[derive(Serialize)]
+        struct Page;
+        impl View for Page {
+            fn page(&self, _: &Look) -> String {
+                "a\u{3164}b\n".into()
+            }
+        }
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut out = Out::plain(Format::Table, &mut stdout, &mut stderr);
+        out.show(&Page).unwrap();
+        out.tell("c\u{200b}").unwrap();
+        out.fail(&Page).unwrap();
+        assert_eq!((stdout.as_slice(), stderr.as_slice()), (&b"a\\u{3164}b\nc\\u{200b}\n"[..], &b"a\\u{3164}b\n"[..]));
     }
 
     #[test]

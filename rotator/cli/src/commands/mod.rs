@@ -15,11 +15,13 @@ pub mod rollback;
 pub mod rotate;
 pub mod show;
 
+use std::ffi::OsString;
+
 use clap::{Parser, Subcommand};
 
 use crate::context::Context;
-use crate::output::{Format, Out};
-use crate::trouble::{Outcome, Trouble};
+use crate::output::{Format, Out, harmless, json, visible};
+use crate::trouble::{ErrorView, Outcome, Trouble};
 
 /// Rotate API keys, signing keys and webhook secrets without an outage, and see what was done
 ///
@@ -55,6 +57,24 @@ pub enum Command {
     History(history::Args),
     Jwks(jwks::Args),
     Doctor(doctor::Args),
+}
+
+/// What is printed on standard error about arguments that clap does not understand. It repeats them as they are, so it
+/// is asked once more about arguments in which everything can be seen.
+pub fn misread(error: &clap::Error, args: impl IntoIterator<Item = OsString>) -> String {
+    let args: Vec<String> = args.into_iter().map(|arg| harmless(&arg.to_string_lossy())).collect();
+    let said = Cli::try_parse_from(&args).err().filter(|again| again.kind() == error.kind());
+    let said = visible(&said.as_ref().unwrap_or(error).render().to_string(), false);
+    let asks_for_json = args.iter().any(|arg| arg == "--output=json")
+        || args.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if !asks_for_json {
+        return said;
+    }
+    // Behind the first paragraph is the usage.
+    let what = said.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+    let next = "`rotator --help` lists the commands, and `--help` behind a command its arguments";
+    let trouble = Trouble::Usage { what: what.lines().map(str::trim).collect::<Vec<_>>().join(" "), next: next.into() };
+    json(&ErrorView::from(&trouble))
 }
 
 /// Runs a command, over the ordinary AWS configuration where it needs one.
@@ -100,6 +120,42 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn arguments_that_are_not_understood_are_repeated_as_they_can_be_seen() {
+        for evil in ["a\u{1b}[31m\u{9b}2J", "a\nerror: fine\r", "a\u{202e}b\u{e0041}", "a\u{ad}\u{3164}"] {
+            for args in [
+                &["rotator", evil][..],
+                &["rotator", "list", evil],
+                &["rotator", "list", "--output", evil],
+                &["rotator", "local", "--port", evil],
+                &["rotator", "local", "--lambda-endpoint", evil],
+                &["rotator", "rotate", "a", "--emergency", "--reason", "x", "--compromised", evil],
+                &["rotator", &format!("--{evil}")],
+            ] {
+                let error = Cli::try_parse_from(args).unwrap_err();
+                let said = misread(&error, args.iter().map(Into::into));
+                assert!(said.starts_with("error: ") && said.contains("a\\"), "{said:?}");
+                assert!(said.lines().all(|line| line.chars().all(rotator::visible::is_visible)), "{said:?}");
+                assert!(said.lines().all(|line| !line.starts_with("error: fine")), "{said:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_asks_for_json_is_told_in_json_what_is_not_understood() {
+        for args in [
+            &["rotator", "--output", "json", "lst\u{202e}"][..],
+            &["rotator", "list", "--output=json", "--prefx\u{e0041}", "a"],
+            &["rotator", "rotate", "--output", "json"],
+        ] {
+            let error = Cli::try_parse_from(args).unwrap_err();
+            let said = misread(&error, args.iter().map(Into::into));
+            let document: serde_json::Value = serde_json::from_str(&said).unwrap();
+            assert_eq!(document["error"]["kind"], "Usage", "{said}");
+            assert!(!document["error"]["message"].as_str().unwrap().starts_with("error"), "{said}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
