@@ -79,6 +79,37 @@ def a_function_answers_an_event_that_it_does_not_know_with_an_error():
                 assert answer.status == 200 and answer.headers["X-Amz-Function-Error"] == "Unhandled"
             assert error["errorType"] == "Refused" and word in error["errorMessage"], error
             wait_until("the error is in the log", lambda: word in logs[name].read_text())
+            # Once, and as JSON: the runtime library would tell it again in its own form.
+            told = [json.loads(line) for line in logs[name].read_text().splitlines() if word in line]
+            assert [line["message"] for line in told] == [error["errorMessage"]], told
+
+
+def a_function_answers_what_it_can_not_read_in_its_own_words():
+    with deployed() as (api, _, logs):
+        for name in FUNCTIONS:
+            for event in b'{"a": ', b"[" * 200 + b"]" * 200, b'"\\ud800"':
+                url = f"{api.endpoint}/2015-03-31/functions/{name}/invocations"
+                with urllib.request.urlopen(url, data=event, timeout=30) as answer:
+                    error = json.load(answer)
+                assert error["errorType"] == "Refused", error
+                assert error["errorMessage"].startswith("the event can't be read"), error
+            told = [json.loads(line) for line in logs[name].read_text().splitlines()]
+            told = [line for line in told if line.get("level") == "ERROR"]
+            assert len(told) == 3 and all("lambda_runtime" not in line["target"] for line in told), told
+
+
+def a_function_that_can_not_start_says_why_to_lambda():
+    for name in FUNCTIONS:
+        with contextlib.ExitStack() as stack:
+            api = stack.enter_context(Lambda(*FUNCTIONS))
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            environment = function_environment(api, name) | {"ROTATOR_USAGE_LAG": "an hour"}
+            done = subprocess.run([unpacked(name, folder)], env=environment, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 1 and done.stderr == "", done
+            [error] = map(json.loads, api.init_errors)
+            assert error["errorType"] == "Configuration", error
+            assert 'ROTATOR_USAGE_LAG = "an hour" is not usable: write an ISO 8601' in error["errorMessage"], error
+            assert [json.loads(line)["message"] for line in done.stdout.splitlines()] == [error["errorMessage"]], done
 
 
 @contextlib.contextmanager
@@ -100,17 +131,8 @@ def deployed():
 
 def start(stack, api, local, name, folder):
     """Starts a function as Lambda does: with its environment, and with nobody who restarts it. Its log, and its process."""
-    environment = bare_environment() | local.environment | {
-        "AWS_LAMBDA_RUNTIME_API": api.runtime_api(name),
-        "AWS_LAMBDA_FUNCTION_NAME": name,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
-        "AWS_LAMBDA_LOG_STREAM_NAME": "wire-test",
-    }
-    with zipfile.ZipFile(ZIPS / name / "bootstrap.zip") as packed:
-        bootstrap = pathlib.Path(packed.extract("bootstrap", pathlib.Path(folder) / name))
-        bootstrap.chmod(packed.getinfo("bootstrap").external_attr >> 16)
+    environment = local.environment | function_environment(api, name)
+    bootstrap = unpacked(name, folder)
     log = pathlib.Path(folder) / f"{name}.log"
     output = stack.enter_context(log.open("w"))
     process = subprocess.Popen([bootstrap], env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -123,6 +145,25 @@ def start(stack, api, local, name, folder):
 
     stack.callback(stop)
     return log, process
+
+
+def function_environment(api, name):
+    return bare_environment() | {
+        "AWS_LAMBDA_RUNTIME_API": api.runtime_api(name),
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "wire-test",
+    }
+
+
+def unpacked(name, folder):
+    """The function's `bootstrap`, out of its zip."""
+    with zipfile.ZipFile(ZIPS / name / "bootstrap.zip") as packed:
+        bootstrap = pathlib.Path(packed.extract("bootstrap", pathlib.Path(folder) / name))
+        bootstrap.chmod(packed.getinfo("bootstrap").external_attr >> 16)
+    return bootstrap
 
 
 def peak(pid):
@@ -162,6 +203,8 @@ def check_metrics(lines, function, metric):
 
 TESTS = [
     a_function_answers_an_event_that_it_does_not_know_with_an_error,
+    a_function_answers_what_it_can_not_read_in_its_own_words,
+    a_function_that_can_not_start_says_why_to_lambda,
     the_lambda_functions_publish_signing_keys,
     the_lambda_functions_rotate_and_retire_a_key,
 ]

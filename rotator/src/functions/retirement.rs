@@ -80,7 +80,8 @@ impl Handle for Retirement {
                 Err(stopped) => {
                     error!(credential = %name, reason = chain(&stopped), "not retired");
                     metrics::counter!("RetirementFailures").increment(1);
-                    failed.push(FunctionFailed::new(&format!("the retirement of {name}"), &stopped));
+                    let failure = FunctionFailed::new(&format!("the retirement of {name}"), &stopped);
+                    failed.push(FunctionFailed { is_logged: true, ..failure });
                 }
             }
         }
@@ -133,7 +134,10 @@ impl Retirement {
         info!(looked_at = found.examined.len(), findings, failed = found.failed.len(), "everything was looked at");
         match found.failed.first() {
             None => Ok(json!({"lookedAt": found.examined.len(), "findings": findings})),
-            Some((name, stopped)) => Err(FunctionFailed::new(&format!("the look at {name}"), stopped)),
+            Some((name, stopped)) => {
+                let failure = FunctionFailed::new(&format!("the look at {name}"), stopped);
+                Err(FunctionFailed { is_logged: true, ..failure })
+            }
         }
     }
 

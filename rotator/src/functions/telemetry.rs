@@ -14,9 +14,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub struct Telemetry(&'static Collector);
 
 /// Starts logs and metrics for this process.
-pub fn start(function: &'static str) -> Result<Telemetry, lambda_runtime::Error> {
+pub fn start(function: &str) -> Result<Telemetry, lambda_runtime::Error> {
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(filter("info"));
     tracing_subscriber::registry().with(lines).try_init()?;
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string);
+        tracing::error!(at, "panicked: {}", panic.payload_as_str().unwrap_or("without a message"));
+    }));
+    let function = function.to_owned();
     let collector = Builder::new().cloudwatch_namespace("Rotator").with_dimension("function", function).init()?;
     Ok(Telemetry(collector))
 }
@@ -29,9 +34,11 @@ pub fn filter<S: Subscriber + for<'a> LookupSpan<'a>>(default: &str) -> impl Fil
 }
 
 fn may_be_logged(metadata: &Metadata<'_>) -> bool {
+    // Each failure is told by the function already, and as JSON.
+    const SAID: &str = "lambda_runtime::layers::panic";
     const OURS: [&str; 7] = ["rotator", "rotator_cli", "rotation", "retirement", "jwks", "state", "local_aws"];
     let root = metadata.target().split("::").next().unwrap_or_default();
-    OURS.contains(&root) || *metadata.level() <= Level::WARN
+    metadata.target() != SAID && (OURS.contains(&root) || *metadata.level() <= Level::WARN)
 }
 
 impl Telemetry {
