@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use local_aws::{LabelEvent, Method, PreflightValue, RestApi, RetryToken, Settings};
 use rotator::aws::probe::{Probe, Prober, Recognition};
 use rotator::kinds::api_gateway_key::is_ours;
-use rotator::ports::Ports;
+use rotator::ports::{Clock, Ports};
 use rotator::secret::SecretValue;
 use serde_json::json;
 use state::decide::{AWSCURRENT, AWSPENDING};
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 
 use super::World;
 use crate::harness::faults::{Fault, When};
-use crate::harness::{ACME, API, Stage, Terms, document};
+use crate::harness::{ACME, API, FUNCTION_TIMEOUT, Stage, Terms, document};
 
 fn settings() -> Settings {
     Settings { control_plane_limits: false, ..Settings::default() }
@@ -208,6 +208,8 @@ async fn a_value_put_by_hand_with_the_same_key_is_a_new_carrier_and_its_rotation
     let by_hand = stage.put(&arn, &json!({"apiKey": key, "note": "again"}).to_string()).await;
     assert_eq!(stage.holder(&arn, AWSPENDING).await, None);
     stage.faults.allow("secretsmanager:UpdateSecretVersionStage");
+    // Whoever began to move the label has the time of its function for it.
+    Clock::sleep(&stage.clock, FUNCTION_TIMEOUT).await;
     stage.rotate(&arn).await;
     stage.assert_rotated();
     let credential = stage.load(ACME).await;

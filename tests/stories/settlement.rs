@@ -138,8 +138,9 @@ async fn clients_with_both_keys_share_a_month_s_allowance_through_its_end() {
     let through = both_go_on(&stage, &pair, TimeDelta::minutes(10), HOUR * 44).await;
     let april = NaiveDate::from_ymd_opt(2026, 4, 1).expect("a day");
     let before: i64 = through.range(..april).map(|(_, through)| through).sum();
-    // Twelve an hour, a look every hour and later every hour and a half, and the figures' way there and back.
-    assert!((200..=200 + 12 * 3).contains(&before), "March: {before}\n{}", stage.story(ACME).await);
+    // Twelve an hour, a look every hour and later every hour and a half, and the figures' way there and back. On the last
+    // day nothing is settled, because April may have begun: then each key has what was left to both.
+    assert!((200..=200 + 12 * 24).contains(&before), "March: {before}\n{}", stage.story(ACME).await);
     let after: i64 = through.range(april..).map(|(_, through)| through).sum();
     assert!(after >= 12 * 6, "April begins with the whole allowance: {after}");
 }

@@ -26,7 +26,8 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     let name = CredentialName::parse(&args.name)?;
     out.wait_for("reading the records");
-    let records = context.records(&name).await?;
+    let about = format!("could not read the history of {name}");
+    let records = context.read(about, async || context.engine.records.stated(&name).await).await?;
     let Some(keys) = records.as_ref().and_then(|credential| render(credential, context.now())) else {
         let kind = records.map(|credential| credential.head.kind).filter(|kind| !kind.is_empty());
         return Err(no_keys(context, name, kind).await?);
