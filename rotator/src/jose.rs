@@ -127,23 +127,33 @@ impl Curve {
     }
 }
 
-/// The wishes `rotator:algorithm` and `rotator:rsa-bits`: which keys a signing credential has. Without the first it is
-/// ES256; without the second an RSA key has 2,048 bits.
-pub fn wished(wishes: &BTreeMap<String, String>) -> Result<(Algorithm, u32), BadInput> {
+const RSA_LENGTHS: [u32; 3] = [2_048, 3_072, 4_096];
+
+/// The wishes `rotator:algorithm` and `rotator:rsa-bits`: which keys a signing credential has. Without the first they are
+/// as the incumbent's, or ES256 if there is none; without the second an RSA key has as many bits as the incumbent's, or
+/// 2,048.
+pub fn wished(
+    wishes: &BTreeMap<String, String>,
+    incumbent: Option<&BTreeMap<String, String>>,
+) -> Result<(Algorithm, u32), BadInput> {
+    let before = incumbent.and_then(|facts| PublicJwk::parse(facts.get("jwk")?).ok());
     let algorithm = match wishes.get("algorithm") {
-        None => Algorithm::Es256,
+        None => before.as_ref().map_or(Algorithm::Es256, PublicJwk::algorithm),
         Some(found) => Algorithm::parse(found).ok_or_else(|| BadInput::Tag {
             tag: "algorithm",
             found: found.clone(),
             rule: "write one of ES256, ES384, EdDSA, RS256, PS256",
         })?,
     };
-    let Some(found) = wishes.get("rsa-bits") else { return Ok((algorithm, 2_048)) };
+    let Some(found) = wishes.get("rsa-bits") else {
+        let bits = before.and_then(|before| before.rsa_bits()).filter(|_| algorithm.is_rsa());
+        return Ok((algorithm, bits.unwrap_or(2_048)));
+    };
     let bad = |rule| BadInput::Tag { tag: "rsa-bits", found: found.clone(), rule };
     if !algorithm.is_rsa() {
         return Err(bad("remove it, or set rotator:algorithm to RS256 or PS256"));
     }
-    let bits = found.parse().ok().filter(|bits| [2_048, 3_072, 4_096].contains(bits));
+    let bits = found.parse().ok().filter(|bits| RSA_LENGTHS.contains(bits));
     Ok((algorithm, bits.ok_or_else(|| bad(RSA_BITS))?))
 }
 
@@ -229,6 +239,13 @@ impl PublicJwk {
             }
         };
         Self::new(algorithm, material, None)
+    }
+
+    /// How long an RSA key is, if it is as long as ours may be.
+    fn rsa_bits(&self) -> Option<u32> {
+        let Material::Rsa { n, .. } = &self.material else { return None };
+        let bits = u32::try_from(decode(n)?.len()).ok()? * 8;
+        RSA_LENGTHS.contains(&bits).then_some(bits)
     }
 
     /// Reads the JSON that [`PublicJwk::to_json`] writes. A member that is not known to be public is refused.

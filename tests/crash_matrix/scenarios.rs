@@ -1,6 +1,7 @@
 //! The scenarios: each a value that says how it is prepared, what is hurt, and what must have come of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{Datelike, TimeDelta};
 use futures::FutureExt;
@@ -112,6 +113,7 @@ pub fn all() -> Vec<Scenario> {
         rotation(Kms, Retry::NewToken),
         first_key(Kms),
         standby(Kms),
+        late_standby(),
         signing_emergency(Kms),
         signing_retirement(Kms),
         rollback_in_overlap(Kms),
@@ -200,6 +202,11 @@ fn first_key(of: Of) -> Scenario {
 /// Retirement makes the standby of a key that has none.
 fn standby(of: Of) -> Scenario {
     scenario(of, "standby", without_standby, tick)
+}
+
+/// The same, while KMS takes a minute until each operation knows a new key, and five until its tags count.
+fn late_standby() -> Scenario {
+    scenario(Of::Kms, "late standby", without_standby_and_told_late, tick)
 }
 
 /// An old key is still used when its overlap is over, and then it is not.
@@ -313,6 +320,18 @@ fn with_young_standby(run: &mut Run) -> LocalBoxFuture<'_, ()> {
         without_standby(run).await;
         run.stage.tick().await;
         run.stage.aws.on_label_event("retirement");
+    }
+    .boxed_local()
+}
+
+fn without_standby_and_told_late(run: &mut Run) -> LocalBoxFuture<'_, ()> {
+    async move {
+        without_standby(run).await;
+        let late = Duration::from_secs(60);
+        run.stage.aws.settings(|settings| {
+            settings.kms_unseen = ["GetPublicKey", "DescribeKey", "GetKeyPolicy"].map(|it| (it.to_owned(), late)).into();
+            settings.kms_tag_lag = late * 5;
+        });
     }
     .boxed_local()
 }

@@ -38,6 +38,8 @@ pub enum Act {
     Deny { operation: &'static str },
     /// Everything is allowed again.
     Allow,
+    /// Something before the API refuses every request, in API Gateway's own words; or does so no longer.
+    Firewall { up: bool },
     /// AWS behaves otherwise from now on, where it is free to.
     Change { ways: Box<Settings> },
 }
@@ -125,9 +127,10 @@ impl Seen {
 }
 
 /// The next step.
-pub fn draw(dice: &mut Dice, seen: &[Seen], is_denied: bool, now: DateTime<Utc>) -> Step {
+pub fn draw(dice: &mut Dice, seen: &[Seen], is_denied: bool, is_blocked: bool, now: DateTime<Utc>) -> Step {
     let mut possible = vec![(60, wait(dice)), (6, Act::Change { ways: Box::new(ways(dice)) })];
     possible.push(if is_denied { (30, Act::Allow) } else { (8, Act::Deny { operation: dice.one(&DENIABLE) }) });
+    possible.push(if is_blocked { (30, Act::Firewall { up: false }) } else { (5, Act::Firewall { up: true }) });
     let due = seen.iter().flat_map(Seen::versions).filter_map(Version::due).any(|at| at > now);
     if due {
         possible.push((50, Act::UntilDue));
@@ -150,7 +153,12 @@ impl Act {
     fn calls(&self) -> bool {
         match self {
             Self::Rotate { .. } | Self::Wait { .. } | Self::UntilDue | Self::Command { .. } => true,
-            Self::Console { .. } | Self::Late { .. } | Self::Deny { .. } | Self::Allow | Self::Change { .. } => false,
+            Self::Console { .. }
+            | Self::Late { .. }
+            | Self::Deny { .. }
+            | Self::Allow
+            | Self::Firewall { .. }
+            | Self::Change { .. } => false,
         }
     }
 }
@@ -174,6 +182,7 @@ fn hurt(dice: &mut Dice, act: &Act) -> Hurt {
         | Act::Late { .. }
         | Act::Deny { .. }
         | Act::Allow
+        | Act::Firewall { .. }
         | Act::Change { .. } => 0,
     };
     let call = (begin + dice.below(span)) as usize;

@@ -164,6 +164,11 @@ pub fn ways(dice: &mut Dice) -> Settings {
         stale_index: maybe(dice, 20, 120),
         // `LOOK_UP_LAG` in `state/src/credential.rs`: five minutes.
         kms_lag: maybe(dice, 40, 290),
+        // `YOUTH` in the same file: five minutes.
+        kms_unseen: ["GetPublicKey", "DescribeKey", "GetKeyPolicy"]
+            .map(|operation| (operation.to_owned(), maybe(dice, 20, 60)))
+            .into(),
+        kms_tag_lag: maybe(dice, 20, 290),
         ..Settings::default()
     }
 }

@@ -73,6 +73,7 @@ impl Life {
                     self.stage.faults.allow(operation);
                 }
             }
+            Act::Firewall { up } => self.firewall(*up),
             Act::Change { ways } => self.change(ways),
         }
     }
@@ -127,6 +128,11 @@ impl Life {
             self.stage.faults.a_process_failed();
         }
         ended
+    }
+
+    pub fn firewall(&mut self, up: bool) {
+        self.is_blocked = up;
+        assert!(self.stage.aws.block(API, up), "there is an API");
     }
 
     fn change(&mut self, ways: &Settings) {

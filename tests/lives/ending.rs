@@ -36,6 +36,7 @@ impl Life {
         self.trace.say("the end: nothing is hurt any more");
         self.stage.faults.disarm();
         self.denied.clear();
+        self.firewall(false);
         self.until_quiet().await?;
         // A standby must have been published for its lead.
         for _ in 0..2 {

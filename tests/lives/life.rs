@@ -46,6 +46,8 @@ pub struct Life {
     /// The clock of a person's machine.
     pub person: PausedClock,
     pub denied: BTreeSet<&'static str>,
+    /// Whether a firewall refuses every request to the API, from wherever the service is.
+    pub is_blocked: bool,
     pub trace: Arc<Trace>,
     retirement: Arc<Traced>,
     seed: u64,
@@ -151,6 +153,7 @@ impl Life {
             ways: ways.clone(),
             person,
             denied: BTreeSet::new(),
+            is_blocked: false,
             trace,
             retirement,
             seed,
@@ -163,7 +166,7 @@ impl Life {
         let mut dice = Dice::new(seed, Purpose::Acts);
         let mut seen = self.judged().await?;
         for number in 1..=acts {
-            let step = draw(&mut dice, &seen, !self.denied.is_empty(), self.stage.clock.now());
+            let step = draw(&mut dice, &seen, !self.denied.is_empty(), self.is_blocked, self.stage.clock.now());
             self.trace.say(&format!("{number}. {step:?}"));
             self.arm(&step);
             self.perform(&step.act).await;

@@ -175,6 +175,20 @@ async fn a_secret_that_is_there_already_is_adopted_by_its_first_rotation() {
     assert_eq!(stage.load(ACME).await.versions[&1].state, State::Suspended);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_jwk_that_is_adopted_is_followed_by_a_jwk() {
+    let stage = Stage::new().await;
+    let value = r#"{"signing": {"kty": "oct", "alg": "HS256", "kid": "old-1", "k": "enp6enp6enp6enp6enp6enp6enp6enp6enp6enp6eno"}}"#;
+    let arn = stage.secret(ACME, value, &Terms::webhook().without("algorithm")).await;
+    for _ in 0..2 {
+        stage.rotate(&arn).await;
+        stage.assert_rotated();
+        let document = stage.document(ACME).await;
+        assert_eq!((&document["signing"]["alg"], &document["signing"]["kty"]), (&"HS256".into(), &"oct".into()));
+        assert!(document["alsoSigning"].is_object());
+    }
+}
+
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
 }

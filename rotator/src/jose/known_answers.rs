@@ -230,8 +230,8 @@ fn a_wish_that_means_nothing_is_refused_by_name() {
     let wishes = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(tag, value)| ((*tag).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
     };
-    assert_eq!(wished(&wishes(&[])), Ok((Algorithm::Es256, 2_048)));
-    assert_eq!(wished(&wishes(&[("algorithm", "PS256"), ("rsa-bits", "3072")])), Ok((Algorithm::Ps256, 3_072)));
+    assert_eq!(wished(&wishes(&[]), None), Ok((Algorithm::Es256, 2_048)));
+    assert_eq!(wished(&wishes(&[("algorithm", "PS256"), ("rsa-bits", "3072")]), None), Ok((Algorithm::Ps256, 3_072)));
     for (pairs, tag, remedy) in [
         (wishes(&[("algorithm", "HS256")]), "rotator:algorithm", "write one of ES256"),
         (wishes(&[("algorithm", "es256")]), "rotator:algorithm", "write one of ES256"),
@@ -239,7 +239,7 @@ fn a_wish_that_means_nothing_is_refused_by_name() {
         (wishes(&[("algorithm", "RS256"), ("rsa-bits", "1024")]), "rotator:rsa-bits", "write 2048"),
         (wishes(&[("algorithm", "RS256"), ("rsa-bits", "many")]), "rotator:rsa-bits", "write 2048"),
     ] {
-        let said = wished(&pairs).unwrap_err().to_string();
+        let said = wished(&pairs, None).unwrap_err().to_string();
         assert!(said.contains(tag) && said.contains(remedy), "{said}");
     }
     assert!(PrivateJwk::generate(Algorithm::Rs256, 1_024).unwrap_err().to_string().contains("rsa-bits"));

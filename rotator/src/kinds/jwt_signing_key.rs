@@ -76,13 +76,13 @@ impl Kind for JwtSigningKey {
     }
 
     async fn check(&self, case: &Case<'_>) -> Result<(), Failure> {
-        wished(&case.policy.wishes)?;
+        wished(&case.policy.wishes, case.incumbent)?;
         self.key_sets.location(&case.credential.head.name)?;
         Ok(())
     }
 
     async fn draw(&self, case: &Case<'_>) -> Result<Option<SecretValue>, Failure> {
-        let (algorithm, bits) = wished(&case.policy.wishes)?;
+        let (algorithm, bits) = wished(&case.policy.wishes, case.incumbent)?;
         Ok(Some(PrivateJwk::generate(algorithm, bits)?.to_json()))
     }
 

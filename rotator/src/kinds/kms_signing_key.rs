@@ -516,7 +516,7 @@ impl Wishes {
             }
             signers.push(signer.to_owned());
         }
-        let (algorithm, rsa_bits) = wished(&case.policy.wishes)?;
+        let (algorithm, rsa_bits) = wished(&case.policy.wishes, case.incumbent)?;
         Ok(Self { algorithm, rsa_bits, signers })
     }
 }

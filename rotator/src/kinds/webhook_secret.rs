@@ -5,7 +5,6 @@
 //! sender signs with both, and the receiver accepts either, so it does not matter who reads the new value first.
 //! Nothing has to be done anywhere else.
 
-use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_lc_rs::hmac;
@@ -78,7 +77,8 @@ impl Kind for WebhookSecret {
         {
             return Ok(Some(current.provider.clone()));
         }
-        Ok(Some(BTreeMap::from([("id".into(), sight.carrier.to_string())])))
+        let id = ("id".to_owned(), sight.carrier.to_string());
+        Ok(Some(std::iter::once(id).chain(form(document)?).collect()))
     }
 
     async fn check(&self, case: &Case<'_>) -> Result<(), Failure> {
@@ -111,7 +111,7 @@ impl Kind for WebhookSecret {
         let id = version.token().map(|token| ("id".to_owned(), token.to_string()));
         let also = version.replaces.as_ref().and_then(|replaces| replaces.generation);
         Ok(Drafted {
-            provider: id.into_iter().collect(),
+            provider: id.into_iter().chain(form(document)?).collect(),
             also: also.filter(|_| parse(document).is_ok_and(|document| document.contains_key("alsoSigning"))),
             ..Drafted::default()
         })
@@ -364,7 +364,10 @@ fn accepts(secret: &Signing, message: &Message<'_>, signatures: &str) -> bool {
 fn wishes(case: &Case<'_>) -> Result<(Form, usize), BadInput> {
     let wish = |tag: &str| case.policy.wishes.get(tag);
     let form = match wish("algorithm") {
-        None => Form::StandardWebhooks,
+        None => {
+            let before = case.incumbent.and_then(|facts| facts.get("alg"));
+            before.and_then(|word| Form::parse(word)).unwrap_or(Form::StandardWebhooks)
+        }
         Some(found) => Form::parse(found).ok_or_else(|| BadInput::Tag {
             tag: "algorithm",
             found: found.clone(),
@@ -384,12 +387,20 @@ fn wishes(case: &Case<'_>) -> Result<(Form, usize), BadInput> {
     Ok((form, length))
 }
 
+/// The algorithm of a JWK, so that its successor is one, too; nothing of the form of Standard Webhooks.
+fn form(document: &SecretValue) -> Result<Option<(String, String)>, BadInput> {
+    let signing = Signing::of(&parse(document)?)?;
+    let form = signing.map(|signing| signing.form).filter(|form| *form != Form::StandardWebhooks);
+    Ok(form.map(|form| ("alg".to_owned(), form.word().to_owned())))
+}
+
 fn parse(document: &SecretValue) -> Result<Map<String, Value>, BadInput> {
     document.members().ok_or(BadInput::Value("is not a JSON object: write for instance {\"signing\": \"...\"}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use chrono::{DateTime, TimeDelta};

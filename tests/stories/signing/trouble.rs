@@ -9,7 +9,7 @@ use jsonwebtoken::DecodingKey;
 use local_aws::Settings;
 use rotator::adoption::{Verdict, secrets as taking};
 use rotator::aws::signing_keys::{Creation, NewSigningKey, SigningKeys};
-use rotator::jose::{Algorithm, PublicJwk, compact, raw_signature};
+use rotator::jose::{Algorithm, PrivateJwk, PublicJwk, compact, raw_signature};
 use rotator::rotate::Compromised;
 use serde_json::{Value, json};
 use state::hold::HoldReason;
@@ -422,6 +422,29 @@ async fn an_owners_private_key_is_adopted_with_its_own_name_and_verifiers_learn_
     assert_eq!(stage.document(ACME).await["team"], "orders");
     traffic.goes_on(&stage, TimeDelta::hours(6), "rotated").await;
     assert_eq!(states(&stage).await[0], State::Suspended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_algorithm_of_an_adopted_key_is_its_successors_unless_the_owner_says_otherwise() {
+    let stage = Stage::new().await;
+    let own = PrivateJwk::generate(Algorithm::Rs256, 3_072).expect("a key");
+    let terms = Terms::jwt().without("algorithm");
+    let arn = stage.secret(ACME, &json!({"signer": own.to_value()}).to_string(), &terms).await;
+    stage.rotate(&arn).await;
+    stage.pass(LEAD).await;
+    stage.again(&arn).await;
+    stage.assert_rotated();
+    let algorithms = async || {
+        let set = stage.key_set(ACME).await.json();
+        let keys = set["keys"].as_array().expect("keys").iter();
+        keys.map(|key| (key["alg"].clone(), key["n"].as_str().map_or(0, str::len))).collect::<Vec<_>>()
+    };
+    let said = algorithms().await;
+    assert!(said.len() > 1 && said.iter().all(|key| *key == ("RS256".into(), 512)), "{said:?}");
+    stage.retag(&arn, "algorithm", "ES256").await;
+    stage.rotate(&arn).await;
+    stage.pass(LEAD).await;
+    assert!(algorithms().await.iter().any(|(algorithm, _)| algorithm == "ES256"));
 }
 
 /// KMS signs messages of at most 4,096 bytes: of longer ones the digest, which Ed25519 does not have.
