@@ -186,7 +186,7 @@ async fn missing_usage_data_lowers_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_value_put_by_hand_with_the_same_key_is_a_new_carrier_and_its_rotation_goes_on() {
     let stage = Stage::new().await;
-    let (arn, _, _) = stage.credential(ACME, &Terms::default()).await;
+    let (arn, _, _) = stage.credential(ACME, &Terms::default().with("max-live", "8")).await;
     stage.rotate(&arn).await;
     let key = stage.current_value(&arn).await;
 

@@ -162,16 +162,16 @@ async fn a_negative_limit_is_taken() {
 #[tokio::test]
 async fn get_api_keys_filters_by_the_beginning_of_the_name_and_by_customer() {
     let gateway = gateway();
-    gateway.key("acme-1", VALUE).await;
-    gateway.key("other-acme", OTHER).await;
-    let created = gateway.client.create_api_key().name("acme-2").customer_id("c-1");
+    gateway.key("zenith-1", VALUE).await;
+    gateway.key("other-zenith", OTHER).await;
+    let created = gateway.client.create_api_key().name("zenith-2").customer_id("zenith-customer");
     created.value("x".repeat(30)).send().await.unwrap();
-    let named = gateway.client.get_api_keys().name_query("acme").send().await.unwrap();
+    let named = gateway.client.get_api_keys().name_query("zenith").send().await.unwrap();
     assert_eq!(named.items().len(), 2);
-    let of_customer = gateway.client.get_api_keys().customer_id("c-1").send().await.unwrap();
-    assert_eq!(of_customer.items()[0].name(), Some("acme-2"));
+    let of_customer = gateway.client.get_api_keys().customer_id("zenith-customer").send().await.unwrap();
+    assert_eq!(of_customer.items()[0].name(), Some("zenith-2"));
     assert_eq!(of_customer.items().len(), 1);
-    for other in ["Acme", "cme", "acme-1-"] {
+    for other in ["Zenith", "enith", "zenith-1-"] {
         assert!(gateway.client.get_api_keys().name_query(other).send().await.unwrap().items().is_empty(), "{other}");
     }
 }
