@@ -151,10 +151,11 @@ async fn start(
 /// Runtime API.
 async fn report_start(failed: &FunctionFailed, ports: &Ports) {
     let Ok(api) = std::env::var("AWS_LAMBDA_RUNTIME_API") else { return };
+    // Lambda says host and port; who imitates it may say a URL, which the runtime library takes as well.
+    let base = if api.contains("://") { api } else { format!("http://{api}") };
     let told = json!({ "errorType": failed.error_type, "errorMessage": failed.message, "stackTrace": [] });
     let mut request = HttpRequest::new(SdkBody::from(told.to_string()));
-    if request.set_method("POST").is_err()
-        || request.set_uri(format!("http://{api}/2018-06-01/runtime/init/error")).is_err()
+    if request.set_method("POST").is_err() || request.set_uri(format!("{base}/2018-06-01/runtime/init/error")).is_err()
     {
         return;
     }
