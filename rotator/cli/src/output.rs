@@ -92,6 +92,7 @@ impl<'a> Out<'a> {
             return Ok(());
         }
         let line = visible(line, self.look.colour);
+        let line = self.look.width.map_or_else(|| line.clone(), |width| folded(&line, width.into()));
         let Self { stdout, spinner, .. } = self;
         let mut print = || {
             writeln!(stdout, "{line}")?;
@@ -217,6 +218,28 @@ pub fn visible(page: &str, colour: bool) -> String {
         rest = behind;
     }
     safe
+}
+
+/// A line of columns that are two blanks apart, broken between its words where a terminal is not as wide, and going on
+/// below the last column that begins in the left half. What is longer than a line stays whole, so that it can be copied.
+fn folded(line: &str, width: usize) -> String {
+    let letters: Vec<char> = line.chars().collect();
+    let begins = |place: &usize| letters[place - 2..=*place].iter().map(|c| *c == ' ').eq([true, true, false]);
+    let indent = (2..letters.len().min(width / 2)).rev().find(begins).unwrap_or(0);
+    let (mut folded, mut rest) = (String::new(), letters.as_slice());
+    let mut room = width;
+    while rest.len() > room {
+        // The first line is not broken between its columns.
+        let from = if folded.is_empty() { indent } else { 0 };
+        let blank = |place: &usize| rest[*place] == ' ';
+        let Some(end) = (from + 1..=room).rev().find(blank).or_else(|| (room..rest.len()).find(blank)) else { break };
+        folded.extend(&rest[..end]);
+        folded = folded.trim_end().to_owned() + "\n" + &" ".repeat(indent);
+        rest = &rest[end + 1..];
+        room = width - indent;
+    }
+    folded.extend(rest);
+    folded
 }
 
 /// The length of the ECMA-48 sequence "select graphic rendition" at the text's beginning, if there is one.
@@ -358,6 +381,26 @@ mod tests {
         out.tell("c\u{200b}").unwrap();
         out.fail(&Page).unwrap();
         assert_eq!((stdout.as_slice(), stderr.as_slice()), (&b"a\\u{3164}b\nc\\u{200b}\n"[..], &b"a\\u{3164}b\n"[..]));
+    }
+
+    #[test]
+    fn a_line_that_is_too_wide_goes_on_below_its_last_column() {
+        let line =
+            "Sun 15:00:50  call          partner/acme-shop  client late: 403, keeps the old key until it reads again";
+        assert_eq!(folded(line, 200), line);
+        assert_eq!(
+            folded(line, 60),
+            "Sun 15:00:50  call          partner/acme-shop  client late:\n\
+             \u{20}                           403, keeps the old key until it\n\
+             \u{20}                           reads again"
+        );
+        let long = "x".repeat(70);
+        assert_eq!(
+            folded(&format!("at  {long} is it"), 60),
+            format!("at  {long}\n    is it"),
+            "what is pasted stays whole"
+        );
+        assert_eq!(folded(&long, 60), long);
     }
 
     #[test]

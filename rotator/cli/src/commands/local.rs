@@ -10,7 +10,7 @@ use state::Time;
 use tokio::net::TcpListener;
 
 use crate::embedded::{ACCESS_KEY_ID, Embedded, REGION, SECRET_ACCESS_KEY, Setup};
-use crate::output::{Look, Out, View, counted, harmless};
+use crate::output::{Look, Out, View, harmless};
 use crate::sample;
 use crate::trouble::{Outcome, Trouble};
 
@@ -187,8 +187,7 @@ impl View for LocalView {
         ];
         // Braces mean something to a shell, and nothing else here does.
         let mut page: String = exports.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect();
-        let (keys, plans) = (counted(self.api_keys, "API key"), counted(self.usage_plans, "usage plan"));
-        page.push_str(&format!("\n# {keys}, {plans}"));
+        page.push_str(&format!("\n# API keys: {}, usage plans: {}", self.api_keys, self.usage_plans));
         page.push_str(&format!("\n# key sets are served at {rotator_jwks_url}/NAME"));
         for note in &self.notes {
             page.push_str(&format!("\n# {}", harmless(note)));
