@@ -177,6 +177,42 @@ pub enum Compromised {
     Generations(Vec<u32>),
 }
 
+impl Compromised {
+    /// The generations that an emergency declared now would refuse: those of the order that stands, if it covers these.
+    pub fn of(&self, credential: &Credential) -> Result<Vec<u32>, BadInput> {
+        if credential.versions.is_empty() {
+            return Err(not_recorded(&credential.head.name));
+        }
+        match credential.head.order.as_ref().filter(|order| self.is_covered_by(order)) {
+            Some(order) => Ok(order.compromised.clone()),
+            None => self.named(credential),
+        }
+    }
+
+    fn named(&self, credential: &Credential) -> Result<Vec<u32>, BadInput> {
+        let generations = match self {
+            Self::All => return Ok(credential.accepted()),
+            Self::Generations(generations) => generations,
+        };
+        let known = |g: &&u32| credential.versions.get(*g).is_some_and(|version| version.state != State::Destroyed);
+        if let Some(unknown) = generations.iter().find(|g| !known(g)) {
+            let name = &credential.head.name;
+            let rule =
+                format!("{name} has no generation {unknown} that is not destroyed: `rotator show {name}` lists them");
+            return Err(BadInput::Argument { what: "--compromised", rule });
+        }
+        Ok(generations.clone())
+    }
+
+    /// Whether somebody who repeats a request finds it in that order.
+    fn is_covered_by(&self, order: &Order) -> bool {
+        match self {
+            Self::All => true,
+            Self::Generations(generations) => generations.iter().all(|g| order.compromised.contains(g)),
+        }
+    }
+}
+
 /// Rotates once, now, and follows to the end. A rotation that is pending is resumed instead of doubled.
 pub async fn on_demand(
     engine: &Engine,
@@ -581,26 +617,13 @@ async fn order(
         let credential = engine.records.load(name).await?.filter(|credential| !credential.versions.is_empty());
         let credential = credential.ok_or_else(|| not_recorded(name))?;
         if let Some(order) = &credential.head.order
-            && covers(order, wanted)
+            && wanted.is_covered_by(order)
             && refused != Some(&order.token)
             && !is_used_up(&order.token, &credential, &secret)
         {
             return Ok((order.token.clone(), order.compromised.clone()));
         }
-        let compromised = match wanted {
-            Compromised::All => credential.accepted(),
-            Compromised::Generations(generations) => {
-                let known =
-                    |g: &&u32| credential.versions.get(*g).is_some_and(|version| version.state != State::Destroyed);
-                if let Some(unknown) = generations.iter().find(|g| !known(g)) {
-                    let rule = format!(
-                        "{name} has no generation {unknown} that is not destroyed: `rotator show {name}` lists them"
-                    );
-                    return Err(BadInput::Argument { what: "--compromised", rule }.into());
-                }
-                generations.clone()
-            }
-        };
+        let compromised = wanted.named(&credential)?;
         let token = waiting.clone().unwrap_or_else(|| credential.next_token("emergency"));
         let change = Change::Ordered { token: token.clone(), compromised: compromised.clone() };
         let commit = credential.apply(change, &engine.stamp(errand, Some(note.clone())));
@@ -611,14 +634,6 @@ async fn order(
     .await?;
     tell(Milestone::Ordered { token: ordered.0.clone(), compromised: ordered.1.clone() });
     Ok(ordered)
-}
-
-/// Whether somebody who repeats a request finds it in that order.
-fn covers(order: &Order, wanted: &Compromised) -> bool {
-    match wanted {
-        Compromised::All => true,
-        Compromised::Generations(generations) => generations.iter().all(|g| order.compromised.contains(g)),
-    }
 }
 
 /// Whether a token can't make a version any more.

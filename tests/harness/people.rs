@@ -58,6 +58,11 @@ impl Stage {
         self.command_over(self.aws.connector(), line).await
     }
 
+    /// The same at a terminal, of somebody who answers each question with that.
+    pub async fn command_answered(&self, answer: &str, line: &[&str]) -> Said {
+        self.command_with(self.clock, OPERATOR, self.aws.connector(), Some(answer), line).await
+    }
+
     /// The same over any way to AWS.
     pub async fn command_over(&self, connector: SharedHttpConnector, line: &[&str]) -> Said {
         self.command_of(OPERATOR, connector, line).await
@@ -97,12 +102,25 @@ impl Stage {
         connector: SharedHttpConnector,
         line: &[&str],
     ) -> Said {
+        self.command_with(clock, access_key, connector, None, line).await
+    }
+
+    async fn command_with(
+        &self,
+        clock: PausedClock,
+        access_key: &str,
+        connector: SharedHttpConnector,
+        answer: Option<&str>,
+        line: &[&str],
+    ) -> Said {
         let cli = Cli::try_parse_from(["rotator"].iter().chain(line)).expect("a command line");
         let ports = ports(clock, &self.chance, connector.clone());
         let context =
             Context::new(rotator::aws::plain(sdk_config_of(access_key, connector)), self.settings.clone(), ports);
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let mut out = Out::plain(cli.output, &mut stdout, &mut stderr);
+        let mut answers = answer.unwrap_or_default().as_bytes();
+        let out = Out::plain(cli.output, &mut stdout, &mut stderr);
+        let mut out = if answer.is_some() { out.answered(&mut answers) } else { out };
         let done = commands::run_in(&context, cli.command, &mut out).await;
         let outcome = match done {
             Ok(outcome) => outcome,

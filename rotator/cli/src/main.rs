@@ -21,8 +21,8 @@ async fn main() -> ExitCode {
     let log = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Log::default).with_filter(filter("off"));
     tracing_subscriber::registry().with(log).init();
 
-    let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
-    let mut out = Out::standard(cli.output, &mut stdout, &mut stderr);
+    let (mut stdin, mut stdout, mut stderr) = (io::BufReader::new(io::stdin()), io::stdout(), io::stderr());
+    let mut out = Out::standard(cli.output, &mut stdin, &mut stdout, &mut stderr);
     let outcome = match run(cli.command, &mut out).await {
         Ok(outcome) => outcome,
         // Whoever read our output has read enough.

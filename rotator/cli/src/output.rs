@@ -4,7 +4,7 @@
 //! [`harmless`], so that none of them makes a line or a colour of its own, JSON through [`harmless_json`]; and what
 //! [`Out`] prints in the end has nothing in it that can't be seen but the page's own line breaks and colours.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -17,6 +17,8 @@ use state::Time;
 
 /// The narrowest terminal that a table is fitted into.
 const NARROWEST: u16 = 40;
+/// How wide a page is that nothing else makes wider.
+const COLUMNS: usize = 80;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -58,24 +60,41 @@ pub struct Out<'a> {
     live: bool,
     stdout: &'a mut (dyn Write + Send),
     stderr: &'a mut (dyn Write + Send),
+    /// Where a person answers; `None`: nobody is there, or a program.
+    answers: Option<&'a mut (dyn BufRead + Send)>,
     spinner: Option<ProgressBar>,
 }
 
 impl<'a> Out<'a> {
-    /// For this process: colour only on a terminal and never with `NO_COLOR`, progress only on a terminal.
-    pub fn standard(format: Format, stdout: &'a mut io::Stdout, stderr: &'a mut io::Stderr) -> Self {
+    /// For this process: colour only on a terminal and never with `NO_COLOR`, progress only on a terminal, questions only
+    /// where both the question and the answer are at one.
+    pub fn standard(
+        format: Format,
+        stdin: &'a mut BufReader<io::Stdin>,
+        stdout: &'a mut io::Stdout,
+        stderr: &'a mut io::Stderr,
+    ) -> Self {
         let terminal = stdout.is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let width = if terminal { crossterm::terminal::size().ok().map(|(width, _)| width) } else { None };
         // Some terminals say that they have none.
         let width = width.filter(|width| *width >= NARROWEST);
         let live = format == Format::Table && stderr.is_terminal();
-        Self { format, look: Look { colour, width }, live, stdout, stderr, spinner: None }
+        let is_person = format == Format::Table && terminal && stdin.get_ref().is_terminal();
+        let answers = is_person.then_some(stdin as &mut (dyn BufRead + Send));
+        Self { format, look: Look { colour, width }, live, stdout, stderr, answers, spinner: None }
     }
 
     /// Into buffers, without colour or progress.
     pub fn plain(format: Format, stdout: &'a mut (dyn Write + Send), stderr: &'a mut (dyn Write + Send)) -> Self {
-        Self { format, look: Look::PLAIN, live: false, stdout, stderr, spinner: None }
+        Self { format, look: Look::PLAIN, live: false, stdout, stderr, answers: None, spinner: None }
+    }
+
+    /// The same with a person who answers there.
+    #[must_use]
+    pub fn answered(mut self, answers: &'a mut (dyn BufRead + Send)) -> Self {
+        self.answers = Some(answers).filter(|_| self.format == Format::Table);
+        self
     }
 
     /// Prints a command's result.
@@ -102,6 +121,22 @@ impl<'a> Out<'a> {
             Some(spinner) => spinner.suspend(print),
             None => print(),
         }
+    }
+
+    /// Whether somebody can be asked.
+    pub fn can_ask(&self) -> bool {
+        self.answers.is_some()
+    }
+
+    /// Asks for a yes. Anything else is a no, and so is an end of the answers.
+    pub fn ask(&mut self, question: &str) -> io::Result<bool> {
+        self.rest();
+        let Some(answers) = &mut self.answers else { return Ok(false) };
+        write!(self.stdout, "{question} [y/N] ")?;
+        self.stdout.flush()?;
+        let mut answer = String::new();
+        answers.read_line(&mut answer)?;
+        Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
     }
 
     /// Shows on a terminal what is being waited for; elsewhere nothing.
@@ -300,6 +335,26 @@ pub fn listed<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 pub fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
+}
+
+/// A paragraph of a page, made [`harmless`] and broken at blanks so that it fits into 80 columns: indented by so many
+/// blanks, and by two more from its second line on.
+pub fn paragraph(indent: usize, text: &str) -> String {
+    let (mut page, mut line) = (String::new(), " ".repeat(indent));
+    let mut is_empty = true;
+    for word in harmless(text).split(' ') {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            page += &(line + "\n");
+            line = " ".repeat(indent + 2);
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    page + &line + "\n"
 }
 
 /// A provider's id of a key as people need it: of a KMS key's ARN, the key's id.

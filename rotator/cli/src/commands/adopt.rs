@@ -11,6 +11,8 @@ use serde::Serialize;
 use state::name::CredentialName;
 use state::policy::PREFIX;
 
+use super::consent::{Consent, Plan, Unasked};
+use super::rotate::reason;
 use crate::context::Context;
 use crate::output::{Look, Out, View, counted, harmless, listed, table};
 use crate::trouble::{ErrorBody, Outcome, Trouble};
@@ -23,7 +25,8 @@ use crate::trouble::{ErrorBody, Outcome, Trouble};
 /// For the other kinds (--kind with the secrets' names): an existing secret keeps its value and its tags, a missing one
 /// is created without a key, which its first rotation makes.
 ///
-/// Shows the plan and changes nothing; with --yes, does what the plan says. Doing it twice is harmless.
+/// Shows the plan; at a terminal it asks whether to do it, and --yes does it without a question. Otherwise nothing is
+/// changed. Doing it twice is harmless.
 ///
 /// Exits with 3 if anything is refused.
 #[derive(Debug, clap::Args)]
@@ -50,9 +53,11 @@ pub struct Args {
     /// Try new API keys here before they are used: API/STAGE/PATH, a GET that needs an API key; may be repeated
     #[arg(long = "probe", value_name = "PROBE", conflicts_with = "kind")]
     probes: Vec<String>,
-    /// Do what the plan says
-    #[arg(long)]
-    yes: bool,
+    /// Say why, for the history
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: Option<String>,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 #[derive(Debug, clap::Args)]
@@ -79,12 +84,13 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
         what: "nobody said which function rotates".into(),
         next: "set ROTATOR_FUNCTION_ARN to the ARN of the function `rotation`: the stack has it as an output".into(),
     })?;
-    let Args { which, names, secret_prefix, schedule, yes, .. } = args;
+    let Args { which, names, secret_prefix, schedule, reason, consent, .. } = args;
+    let reason = reason.unwrap_or_default();
     let selection = match (which.kind, which.prefix, which.id) {
         (Some(kind), _, _) => {
             let names = names.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
             let terms = rotator::adoption::secrets::Terms { kind, tags, schedule, function_arn };
-            return secrets::run(context, &names, &terms, yes, out).await;
+            return secrets::run(context, &names, &terms, consent, &reason, out).await;
         }
         (None, Some(prefix), _) => Selection::Prefix(prefix),
         (None, None, Some(id)) => Selection::Id(id),
@@ -102,22 +108,23 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
         });
     }
     let mut view = AdoptView::planned(&items);
-    if yes {
-        let note = context.note("").await?;
-        let all = items.iter().filter(|item| item.verdict == Verdict::Adopt).count();
-        let mut begun = 0;
-        for (place, item) in items.iter().enumerate().filter(|(_, item)| item.verdict == Verdict::Adopt) {
-            begun += 1;
-            out.wait_for(&format!("adopting {begun} of {all}: {}", item.key.name));
-            let done = adopt(&context.engine, item, &terms, &context.errand(), Some(&note)).await;
-            let over = matches!(done, Err(Stopped::OutOfTime(_)));
-            view.finish(place, done.map_err(Trouble::stopped(format!("could not adopt {}", item.key.id))));
-            if over {
-                break;
-            }
-        }
-        view.applied = true;
+    if let Some(outcome) = consent.ends(&view, out)? {
+        return Ok(outcome);
     }
+    let note = context.note(&reason).await?;
+    let all = items.iter().filter(|item| item.verdict == Verdict::Adopt).count();
+    let mut begun = 0;
+    for (place, item) in items.iter().enumerate().filter(|(_, item)| item.verdict == Verdict::Adopt) {
+        begun += 1;
+        out.wait_for(&format!("adopting {begun} of {all}: {}", item.key.name));
+        let done = adopt(&context.engine, item, &terms, &context.errand(), Some(&note)).await;
+        let over = matches!(done, Err(Stopped::OutOfTime(_)));
+        view.finish(place, done.map_err(Trouble::stopped(format!("could not adopt {}", item.key.id))));
+        if over {
+            break;
+        }
+    }
+    view.applied = true;
     out.show(&view)?;
     Ok(view.outcome())
 }
@@ -215,6 +222,14 @@ impl AdoptView {
                 self.keys[place].error = Some((&trouble).into());
             }
         }
+    }
+}
+
+impl Plan for AdoptView {
+    const UNASKED: Unasked = Unasked::IsShown;
+
+    fn changes(&self) -> bool {
+        self.keys.iter().any(|key| key.word() == "adopt")
     }
 
     fn outcome(&self) -> Outcome {

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod adopt;
+pub mod consent;
 pub mod demo;
 pub mod doctor;
 pub mod findings;
@@ -8,6 +9,7 @@ pub mod history;
 pub mod jwks;
 pub mod list;
 pub mod local;
+pub mod plan;
 pub mod reconcile;
 pub mod repair;
 pub mod retire;

@@ -1,11 +1,13 @@
 //! `rotator reconcile`
 
 use rotator::engine::Errand;
-use rotator::mend::{Overview, look_at_all, mend, overview};
+use rotator::mend::{Examined, Overview, look_at_all, mend, overview};
 use serde::Serialize;
+use state::Time;
 use state::drift::{Finding, Scope};
 use state::name::CredentialName;
 
+use super::consent::{Consent, Plan, Unasked};
 use super::findings::{CredentialView, FindingView, NO_REASON};
 use super::rotate::reason;
 use crate::context::Context;
@@ -15,8 +17,8 @@ use crate::trouble::{Outcome, Trouble};
 /// Compare the records with everything else: labels, API keys and their plans, KMS keys, key sets
 ///
 /// Without names, looks at every credential and at every key of the account; keys that nobody rotates are told too.
-/// Shows what is wrong and what would be done, and changes nothing; with --yes, does it. Nothing is destroyed that no
-/// record and no intent covers.
+/// Shows what is wrong and what would be done; at a terminal it asks whether to do it, and --yes does it without a
+/// question. Otherwise nothing is changed. Nothing is destroyed that no record and no intent covers.
 ///
 /// Exits with 3 if something is left.
 #[derive(Debug, clap::Args)]
@@ -24,14 +26,13 @@ pub struct Args {
     /// Look at these credentials only: their secrets' names
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Do what is shown
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: Consent,
     /// Put at most so many findings right
-    #[arg(long, value_name = "N", default_value_t = 10, requires = "yes")]
+    #[arg(long, value_name = "N", default_value_t = 10)]
     max_changes: usize,
     /// Say why, for the history
-    #[arg(long, requires = "yes", value_name = "TEXT", value_parser = reason)]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
 }
 
@@ -46,30 +47,26 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
         let (examined, failed) = look_at_all(engine, &names, None, &errand).await;
         Overview { examined, unowned: Vec::new(), failed }
     };
-    let mut view = ReconcileView { looked_at: found.examined.len(), applied: args.yes, ..ReconcileView::default() };
-    let note = if args.yes { Some(context.note(args.reason.as_deref().unwrap_or(NO_REASON)).await?) } else { None };
-    let mut most = if args.yes { args.max_changes } else { 0 };
+    let unexamined = |name: &CredentialName| Trouble::stopped(format!("could not examine {name}"));
+    let failed: Vec<_> = found.failed.into_iter().map(|(name, why)| (unexamined(&name)(why), name)).collect();
+    let plan = ReconcileView::planned(&found.examined, &failed, &found.unowned, context.now());
+    if let Some(outcome) = args.consent.ends(&plan, out)? {
+        return Ok(outcome);
+    }
+    let note = context.note(args.reason.as_deref().unwrap_or(NO_REASON)).await?;
+    let mut view = ReconcileView { applied: true, credentials: Vec::new(), ..plan };
+    let mut most = args.max_changes;
     for one in found.examined.into_iter().filter(|one| !one.findings.is_empty()) {
-        if note.is_none() {
-            view.credentials.push(CredentialView::planned(&one, context.now()));
-            continue;
-        }
         let (name, before) = (one.name.clone(), one.credential.clone());
-        let errand = Errand { note: note.as_ref(), ..context.errand() };
+        let errand = Errand { note: Some(&note), ..context.errand() };
         let mut tell = |finding: &Finding| out.wait_for(&format!("{name}: {}: {finding}", finding.word()));
         let mended = mend(engine, one, Scope::All, &mut most, &errand, &mut tell).await;
         view.credentials.push(match mended {
             Ok(mended) => CredentialView::mended(mended, &before, context.now()),
-            Err(stopped) => {
-                CredentialView::failed(name.as_str(), &Trouble::stopped(format!("could not examine {name}"))(stopped))
-            }
+            Err(stopped) => CredentialView::failed(name.as_str(), &unexamined(&name)(stopped)),
         });
     }
-    for (name, stopped) in found.failed {
-        let trouble = Trouble::stopped(format!("could not examine {name}"))(stopped);
-        view.credentials.push(CredentialView::failed(name.as_str(), &trouble));
-    }
-    view.keys = found.unowned.iter().map(|finding| FindingView::new(finding, None, context.now(), false)).collect();
+    view.credentials.extend(failed.iter().map(|(why, name)| CredentialView::failed(name.as_str(), why)));
     out.show(&view)?;
     Ok(view.outcome())
 }
@@ -94,8 +91,34 @@ pub struct ReconcileView {
 }
 
 impl ReconcileView {
+    /// Of a plan.
+    fn planned(examined: &[Examined], failed: &[(Trouble, CredentialName)], unowned: &[Finding], now: Time) -> Self {
+        let found = examined.iter().filter(|one| !one.findings.is_empty());
+        let found = found.map(|one| CredentialView::planned(one, now));
+        let failed = failed.iter().map(|(why, name)| CredentialView::failed(name.as_str(), why));
+        Self {
+            applied: false,
+            looked_at: examined.len(),
+            credentials: found.chain(failed).collect(),
+            keys: unowned.iter().map(|finding| FindingView::new(finding, None, now, false)).collect(),
+        }
+    }
+
+    /// How many findings `--yes` would put right.
+    fn ours(&self) -> usize {
+        self.credentials.iter().flat_map(|one| &one.findings).filter(|finding| finding.is_ours()).count()
+    }
+
     fn left(&self) -> usize {
         self.credentials.iter().map(CredentialView::left).sum::<usize>() + self.keys.len()
+    }
+}
+
+impl Plan for ReconcileView {
+    const UNASKED: Unasked = Unasked::IsShown;
+
+    fn changes(&self) -> bool {
+        self.ours() > 0
     }
 
     fn outcome(&self) -> Outcome {
@@ -118,7 +141,7 @@ impl View for ReconcileView {
         }
         let looked_at = counted(self.looked_at, "credential");
         let left = self.left();
-        let ours = self.credentials.iter().flat_map(|one| &one.findings).filter(|finding| finding.is_ours()).count();
+        let ours = self.ours();
         let cured: usize = self.credentials.iter().map(CredentialView::cured).sum();
         if self.looked_at == 0 && self.credentials.is_empty() && self.keys.is_empty() {
             page.push_str("no credentials under management yet, so nothing was compared: `rotator adopt` takes them\n");
@@ -144,7 +167,7 @@ impl View for ReconcileView {
 #[cfg(test)]
 mod tests {
     use rotator::failure::Stopped;
-    use rotator::mend::{Examined, Mended};
+    use rotator::mend::Mended;
     use state::drift::Owner;
 
     use super::*;

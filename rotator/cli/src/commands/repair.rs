@@ -6,7 +6,8 @@ use serde::Serialize;
 use state::drift::{Finding, Scope};
 use state::name::CredentialName;
 
-use super::findings::{CredentialView, NO_REASON};
+use super::consent::{Consent, Plan, Unasked};
+use super::findings::{CredentialView, FindingView, NO_REASON};
 use super::rotate::reason;
 use crate::context::Context;
 use crate::output::{Look, Out, View, harmless, moment};
@@ -15,19 +16,19 @@ use crate::trouble::{Outcome, Trouble};
 /// Free a stuck rotation: find out why RotateSecret is refused or does not come to its end
 ///
 /// Looks at the labels AWSCURRENT and AWSPENDING, at the versions that hold them, and at what a rotation left behind.
-/// Shows what is wrong and what would be done, and changes nothing; with --yes, does it: first outside, then the label.
-/// A function that may still be at work is waited for, at most 15 minutes.
+/// Shows what is wrong and what would be done; at a terminal it asks whether to do it, and --yes does it without a
+/// question: first outside, then the label. Otherwise nothing is changed. A function that may still be at work is waited
+/// for, at most 15 minutes.
 ///
 /// What consumers read is never changed but to what the records have. Exits with 3 if something is left.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The credential: its secret's name
     name: String,
-    /// Do what is shown
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: Consent,
     /// Say why, for the history
-    #[arg(long, requires = "yes", value_name = "TEXT", value_parser = reason)]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
 }
 
@@ -39,21 +40,21 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     out.wait_for("comparing the labels with the records");
     let found = look(engine, &name, Scope::Rotation, None, &context.errand()).await;
     let found = found.map_err(Trouble::stopped(what.clone()))?;
-    let credential = if args.yes {
-        let note = context.note(args.reason.as_deref().unwrap_or(NO_REASON)).await?;
-        let errand = Errand { note: Some(&note), ..context.errand() };
-        let before = found.credential.clone();
-        let mut tell = |finding: &Finding| match finding.waits_until(context.now()) {
-            Some(until) => out.wait_for(&format!("{}: waiting for its writer until {}", finding.word(), moment(until))),
-            None => out.wait_for(&format!("{}: {finding}", finding.word())),
-        };
-        let mut all = usize::MAX;
-        let mended = mend(engine, found, Scope::Rotation, &mut all, &errand, &mut tell).await;
-        CredentialView::mended(mended.map_err(Trouble::stopped(what))?, &before, context.now())
-    } else {
-        CredentialView::planned(&found, context.now())
+    let plan = RepairView::new(CredentialView::planned(&found, context.now()), false);
+    if let Some(outcome) = args.consent.ends(&plan, out)? {
+        return Ok(outcome);
+    }
+    let note = context.note(args.reason.as_deref().unwrap_or(NO_REASON)).await?;
+    let errand = Errand { note: Some(&note), ..context.errand() };
+    let before = found.credential.clone();
+    let mut tell = |finding: &Finding| match finding.waits_until(context.now()) {
+        Some(until) => out.wait_for(&format!("{}: waiting for its writer until {}", finding.word(), moment(until))),
+        None => out.wait_for(&format!("{}: {finding}", finding.word())),
     };
-    let view = RepairView::new(credential, args.yes);
+    let mut all = usize::MAX;
+    let mended = mend(engine, found, Scope::Rotation, &mut all, &errand, &mut tell).await;
+    let mended = CredentialView::mended(mended.map_err(Trouble::stopped(what))?, &before, context.now());
+    let view = RepairView::new(mended, true);
     out.show(&view)?;
     Ok(view.outcome())
 }
@@ -80,7 +81,7 @@ impl RepairView {
     /// Of a plan, or of what was done.
     pub fn new(credential: CredentialView, applied: bool) -> Self {
         let name = &credential.name;
-        let is_ours = credential.findings.iter().any(|finding| finding.is_ours());
+        let is_ours = credential.findings.iter().any(FindingView::is_ours);
         let next = match (credential.left(), is_ours && !applied) {
             _ if credential.error.is_some() => None,
             (0, _) if credential.findings.is_empty() => None,
@@ -89,6 +90,14 @@ impl RepairView {
             (_, false) => None,
         };
         Self { applied, credential, next }
+    }
+}
+
+impl Plan for RepairView {
+    const UNASKED: Unasked = Unasked::IsShown;
+
+    fn changes(&self) -> bool {
+        self.credential.findings.iter().any(FindingView::is_ours)
     }
 
     fn outcome(&self) -> Outcome {

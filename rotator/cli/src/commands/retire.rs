@@ -2,10 +2,13 @@
 
 use rotator::failure::{BadInput, Stopped};
 use serde::Serialize;
+use state::credential::{Credential, Version};
 use state::ledger::Change;
 use state::lifecycle::State;
 use state::name::CredentialName;
 
+use super::consent::Consent;
+use super::plan::PlanView;
 use super::rotate::reason;
 use crate::context::Context;
 use crate::output::{Look, Out, View, moment};
@@ -16,6 +19,9 @@ use crate::trouble::{Outcome, Trouble};
 /// For a version that is held as StillInUse or NoEvidence: its key is refused as soon as its overlap is over. Whoever
 /// still uses it is locked out, until they read the current value. A signing key is disabled then, and stays in the key
 /// set for as long as what it signed may be shown. The reason stands in the history, with your name.
+///
+/// At a terminal it shows when the key is refused and who still uses it, and asks; --yes skips the question. In a script,
+/// without a terminal or with --output json, it asks nothing and goes on.
 ///
 /// Of a key that leaked, nobody waits for the overlap: `rotator rotate --emergency`.
 #[derive(Debug, clap::Args)]
@@ -28,26 +34,49 @@ pub struct Args {
     /// Say why, for the history
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     let (name, generation) = (CredentialName::parse(&args.name)?, args.generation);
     let engine = &context.engine;
+    let failed = || Trouble::stopped(format!("could not let generation {generation} of {name} go"));
     out.wait_for("reading the records");
-    let credential = context.records(&name).await?.ok_or_else(|| Trouble::NoCredential(name.clone()))?;
-    let failed = Trouble::stopped(format!("could not let generation {generation} of {name} go"));
-    let version = credential.versions.get(&generation).filter(|version| version.state == State::Deactivated);
-    let Some(version) = version else {
-        let rule = format!("only a deactivated version waits for its last user; `rotator show {name}` lists them");
-        return Err(failed(Stopped::Input(BadInput::Argument { what: "--generation", rule })));
-    };
-    if !version.waived {
-        let stamp = engine.stamp(&context.errand(), Some(context.note(&args.reason).await?));
-        engine.commit(&credential, Change::Waived { generation }, &stamp).await.map_err(failed)?;
+    let credential = read(context, &name).await?;
+    let mut plan =
+        PlanView::retirement(&credential, deactivated(&credential, generation).map_err(failed())?, context.now());
+    plan.add_callers(engine).await;
+    if let Some(outcome) = args.consent.ends(&plan, out)? {
+        return Ok(outcome);
     }
-    out.show(&RetireView { refused_from: version.refuse_at(), name, generation })?;
+    let note = context.note(&args.reason).await?;
+    // A person may have thought it over for a while.
+    let credential = read(context, &name).await?;
+    let version = deactivated(&credential, generation).map_err(failed())?;
+    if !version.waived {
+        let stamp = engine.stamp(&context.errand(), Some(note));
+        engine.commit(&credential, Change::Waived { generation }, &stamp).await.map_err(failed())?;
+    }
+    let refused_from = version.refuse_at();
+    out.show(&RetireView { refused_from, name, generation })?;
     Ok(Outcome::Done)
+}
+
+async fn read(context: &Context, name: &CredentialName) -> Result<Credential, Trouble> {
+    let records = context.engine.records.load(name).await;
+    let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
+    records.ok_or_else(|| Trouble::NoCredential(name.clone()))
+}
+
+fn deactivated(credential: &Credential, generation: u32) -> Result<&Version, Stopped> {
+    let version = credential.versions.get(&generation).filter(|version| version.state == State::Deactivated);
+    version.ok_or_else(|| {
+        let name = &credential.head.name;
+        let rule = format!("only a deactivated version waits for its last user; `rotator show {name}` lists them");
+        Stopped::Input(BadInput::Argument { what: "--generation", rule })
+    })
 }
 
 /// What `rotator retire` prints.

@@ -1,11 +1,16 @@
 //! `rotator rollback`
 
+use rotator::engine::Errand;
+use rotator::failure::Stopped;
 use serde::Serialize;
-use state::decide::{Goal, Refusal};
+use state::credential::Credential;
+use state::decide::{Decision, Goal, Observed, Refusal, decide};
 use state::lifecycle::State;
 use state::name::CredentialName;
 use state::rollback::target;
 
+use super::consent::Consent;
+use super::plan::PlanView;
 use super::rotate::reason;
 use crate::context::Context;
 use crate::output::{Look, Out, View};
@@ -17,6 +22,9 @@ use crate::trouble::{Outcome, Trouble};
 /// is deactivated like any other. The reason stands in the history, with your name.
 ///
 /// What can't come back is refused: a version that is destroyed or compromised, or whose value is gone.
+///
+/// At a terminal it shows what becomes of both versions, and asks; --yes skips the question. In a script, without a
+/// terminal or with --output json, it asks nothing and goes on.
 ///
 /// Interrupting the command stops nothing: run again, it goes on at once; the retirement function brings what was begun
 /// to its end half an hour later. Exits with 3 if something holds.
@@ -31,6 +39,8 @@ pub struct Args {
     /// Say why, for the history
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: String,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// Runs the command.
@@ -40,15 +50,24 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     out.wait_for("reading the records");
     let read = || async { context.records(&name).await?.ok_or_else(|| Trouble::NoCredential(name.clone())) };
     let before = read().await?;
-    let note = context.note(&args.reason).await?;
-    let errand = rotator::engine::Errand { note: Some(&note), ..context.errand() };
     let what = format!("could not roll {name} back");
+    let refused = |why| Trouble::stopped(what.clone())(Stopped::Refused(why));
     let to = match args.to {
         Some(to) => to,
-        None => target(&before).map_err(|why| {
-            Trouble::stopped(what.clone())(rotator::failure::Stopped::Refused(Refusal::Rollback(why)))
-        })?,
+        None => target(&before).map_err(|why| refused(Refusal::Rollback(why)))?,
     };
+    if before.head.current != Some(to) {
+        if let Some(why) = refusal(context, &before, to).await {
+            return Err(refused(why));
+        }
+        let mut plan = PlanView::rollback(&before, to);
+        plan.add_callers(engine).await;
+        if let Some(outcome) = args.consent.ends(&plan, out)? {
+            return Ok(outcome);
+        }
+    }
+    let note = context.note(&args.reason).await?;
+    let errand = Errand { note: Some(&note), ..context.errand() };
     out.wait_for(&format!("bringing generation {to} back"));
     engine.run(&name, None, &Goal::RollBack(to), &errand).await.map_err(Trouble::stopped(what))?;
     let after = read().await?;
@@ -61,6 +80,21 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     };
     out.show(&view)?;
     Ok(Outcome::Done)
+}
+
+/// Why the engine would refuse it. What it would be held by, the records are to tell.
+async fn refusal(context: &Context, credential: &Credential, to: u32) -> Option<Refusal> {
+    let secret = context.engine.describe(&credential.head.arn).await.ok()?;
+    let observed = Observed { secret: Some(secret), ..Observed::default() };
+    match decide(&Goal::RollBack(to), credential, &observed, context.now()) {
+        Decision::Refuse(why) => Some(why),
+        Decision::Look(_)
+        | Decision::Perform(_)
+        | Decision::Commit(_)
+        | Decision::WaitUntil(_)
+        | Decision::Hold(..)
+        | Decision::Done => None,
+    }
 }
 
 /// What `rotator rollback` prints.

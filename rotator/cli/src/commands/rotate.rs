@@ -1,22 +1,30 @@
 //! `rotator rotate`
 
+use rotator::engine::Errand;
+use rotator::failure::Stopped;
 use rotator::rotate::{Compromised, Milestone, Rotated, emergency, on_demand};
 use serde::Serialize;
 use state::Time;
+use state::credential::Credential;
 use state::name::{CredentialName, Token};
 
+use super::consent::Consent;
+use super::plan::PlanView;
 use crate::context::Context;
 use crate::output::{Look, Out, View, harmless, listed, moment};
 use crate::trouble::{Outcome, Trouble};
 
 /// Rotate a credential now and follow the rotation to its end
 ///
-/// Resumes a rotation that is pending, or begins one. The old key is accepted until its overlap is over.
+/// Resumes a rotation that is pending, or begins one. The old key is accepted until its overlap is over, and then refused
+/// once nobody uses it.
 ///
-/// With --emergency, the compromised versions are refused as soon as a new one is current, whoever still uses them.
-/// The reason stands in the history, with your name.
+/// With --emergency, the compromised versions are refused as soon as a new one is current, whoever still uses them. At a
+/// terminal it shows what becomes of each version, and asks; --yes skips the question. In a script, without a terminal or
+/// with --output json, it asks nothing and goes on.
 ///
-/// Interrupting the command stops nothing: run it again to go on following. Exits with 3 if something holds.
+/// The reason stands in the history, with your name. Interrupting the command stops nothing: run it again to go on
+/// following. Exits with 3 if something holds.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The credential: its secret's name
@@ -25,26 +33,42 @@ pub struct Args {
     #[arg(long, requires = "reason")]
     emergency: bool,
     /// Say why, for the history
-    #[arg(long, requires = "emergency", value_name = "TEXT", value_parser = reason)]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
     /// Refuse these versions: their numbers as `rotator show` has them, separated by commas; all; or none, if a key is lost
     #[arg(long, requires = "emergency", value_name = "VERSION|all|none", default_value = "all", value_parser = compromised)]
     compromised: Compromised,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// Runs the command.
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     let name = CredentialName::parse(&args.name)?;
-    let mut told = Vec::new();
-    let mut printed = Ok(());
-    let (engine, errand) = (&context.engine, context.errand());
-    let clock = engine.ports.clock.clone();
-    out.wait_for("looking for holds");
+    let engine = &context.engine;
     let kind = if args.emergency { Kind::Emergency } else { Kind::OnDemand };
-    let note = match kind {
-        Kind::Emergency => Some(context.urgent_note(args.reason.as_deref().unwrap_or_default()).await),
-        Kind::OnDemand => None,
+    let about = match kind {
+        Kind::OnDemand => format!("could not rotate {name}"),
+        Kind::Emergency => format!("the emergency rotation of {name} is not over"),
     };
+    // An ordinary rotation refuses nobody: it is planned for whoever wants to see that.
+    if args.emergency || args.consent.plan {
+        let plan = plan(context, &name, args.emergency.then_some(&args.compromised), out).await?;
+        if let Some(outcome) = args.consent.ends(&plan, out)? {
+            return Ok(outcome);
+        }
+    }
+    // The arguments see to it that an emergency has a reason.
+    let reason = args.reason.or_else(|| args.emergency.then(String::new));
+    let note = match (kind, reason) {
+        (Kind::Emergency, reason) => Some(context.urgent_note(reason.as_deref().unwrap_or_default()).await),
+        (Kind::OnDemand, Some(reason)) => Some(context.note(&reason).await?),
+        (Kind::OnDemand, None) => None,
+    };
+    let errand = Errand { note: note.as_ref(), ..context.errand() };
+    let clock = engine.ports.clock.clone();
+    let (mut told, mut printed) = (Vec::new(), Ok(()));
+    out.wait_for("looking for holds");
     let mut tell = |milestone: Milestone| {
         let at = clock.now();
         let line = harmless(&milestone.to_string());
@@ -55,15 +79,30 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
         told.push(MilestoneView { told_at: at, milestone });
     };
     let done = match &note {
-        Some(note) => emergency(engine, &name, &args.compromised, note, &errand, &mut tell).await,
-        None => on_demand(engine, &name, &errand, &mut tell).await,
+        Some(note) if args.emergency => emergency(engine, &name, &args.compromised, note, &errand, &mut tell).await,
+        Some(_) | None => on_demand(engine, &name, &errand, &mut tell).await,
     };
     printed?;
     out.show(&RotateView::new(&name, kind, told, done.as_ref().ok()))?;
-    done.map(|_| Outcome::Done).map_err(Trouble::stopped(match kind {
-        Kind::OnDemand => format!("could not rotate {name}"),
-        Kind::Emergency => format!("the emergency rotation of {name} is not over"),
-    }))
+    done.map(|_| Outcome::Done).map_err(Trouble::stopped(about))
+}
+
+/// What would become of each version; of an emergency, `compromised`.
+async fn plan(
+    context: &Context,
+    name: &CredentialName,
+    compromised: Option<&Compromised>,
+    out: &mut Out<'_>,
+) -> Result<PlanView, Trouble> {
+    let engine = &context.engine;
+    out.wait_for("reading the records");
+    let records = engine.records.load(name).await;
+    let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
+    let credential = records.unwrap_or_else(|| Credential::empty(name.clone(), ""));
+    let plan = PlanView::rotation(&credential, compromised, context.now());
+    let mut plan = plan.map_err(|bad| Trouble::stopped(format!("could not rotate {name}"))(Stopped::Input(bad)))?;
+    plan.add_callers(engine).await;
+    Ok(plan)
 }
 
 pub(crate) fn reason(raw: &str) -> Result<String, String> {

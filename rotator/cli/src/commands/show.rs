@@ -1,6 +1,6 @@
 //! `rotator show`
 
-mod retirement;
+pub(super) mod retirement;
 
 use std::collections::BTreeMap;
 

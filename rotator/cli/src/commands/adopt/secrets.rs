@@ -9,6 +9,7 @@ use serde::Serialize;
 use state::name::CredentialName;
 use state::policy::PREFIX;
 
+use super::super::consent::{Consent, Plan, Unasked};
 use crate::context::Context;
 use crate::output::{Look, Out, View, dash, harmless, listed, short_id, table};
 use crate::trouble::{ErrorBody, Outcome, Trouble};
@@ -21,7 +22,8 @@ pub(super) async fn run(
     context: &Context,
     names: &[CredentialName],
     terms: &Terms,
-    yes: bool,
+    consent: Consent,
+    reason: &str,
     out: &mut Out<'_>,
 ) -> Result<Outcome, Trouble> {
     out.wait_for("reading secrets and records");
@@ -30,19 +32,20 @@ pub(super) async fn run(
     let publishes = context.engine.kind(&terms.kind).is_ok_and(|kind| kind.publishes());
     let key_set = |name: &CredentialName| context.engine.key_sets.location(name).ok().filter(|_| publishes);
     let mut view = SecretsView::planned(&items, &terms.kind, key_set);
-    if yes {
-        let note = context.note("").await?;
-        for (place, item) in items.iter().enumerate().filter(|(_, item)| item.verdict == Verdict::Adopt) {
-            out.wait_for(&format!("adopting {}", item.secret));
-            let done = adopt(&context.engine, item, terms, &context.errand(), Some(&note)).await;
-            let over = matches!(done, Err(Stopped::OutOfTime(_)));
-            view.finish(place, done.map_err(Trouble::stopped(format!("could not adopt {}", item.secret))));
-            if over {
-                break;
-            }
-        }
-        view.applied = true;
+    if let Some(outcome) = consent.ends(&view, out)? {
+        return Ok(outcome);
     }
+    let note = context.note(reason).await?;
+    for (place, item) in items.iter().enumerate().filter(|(_, item)| item.verdict == Verdict::Adopt) {
+        out.wait_for(&format!("adopting {}", item.secret));
+        let done = adopt(&context.engine, item, terms, &context.errand(), Some(&note)).await;
+        let over = matches!(done, Err(Stopped::OutOfTime(_)));
+        view.finish(place, done.map_err(Trouble::stopped(format!("could not adopt {}", item.secret))));
+        if over {
+            break;
+        }
+    }
+    view.applied = true;
     out.show(&view)?;
     Ok(view.outcome())
 }
@@ -105,6 +108,14 @@ impl SecretsView {
                 self.secrets[place].error = Some((&trouble).into());
             }
         }
+    }
+}
+
+impl Plan for SecretsView {
+    const UNASKED: Unasked = Unasked::IsShown;
+
+    fn changes(&self) -> bool {
+        self.secrets.iter().any(|row| row.word() == "adopt")
     }
 
     fn outcome(&self) -> Outcome {

@@ -43,9 +43,10 @@ struct GateView {
     keeps: bool,
 }
 
+/// What is known of a deactivated version's use.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct UsageView {
+pub(in crate::commands) struct UsageView {
     source: String,
     told: bool,
     requests: Option<u64>,
@@ -112,18 +113,6 @@ impl RetirementView {
         }
         let watch = version.policy.watch.as_ref();
         let gate = version.gate(as_of);
-        let usage = version.usage.as_ref().map(|usage| UsageView {
-            source: usage.source.clone(),
-            told: usage.told,
-            requests: usage.since_deactivated(),
-            last_used: usage.last_used,
-            looked: usage.looked,
-            seen_until: usage.seen_until,
-            next_look: version.look_at(),
-            callers: Vec::new(),
-            callers_erased: false,
-            has_log: watch.is_some_and(|watch| watch.access_log.is_some()),
-        });
         let has_quota = |version: &Version| version.evidence.keys().any(|fact| fact.starts_with("quota:"));
         let shares = !version.settled.is_empty() || credential.versions.values().any(has_quota);
         let overspend = watch.filter(|watch| watch.settles && shares && version.compromised.is_none()).map(|watch| {
@@ -149,19 +138,18 @@ impl RetirementView {
                 at_ceiling: watch.filter(|_| is_watched).map(|watch| watch.at_ceiling),
                 keeps: gate.is_err() && version.refuse_at().is_some_and(|at| at <= as_of),
             },
-            usage,
+            usage: UsageView::of(version),
             settled: version.settled.clone(),
             overspend,
             brownouts,
         })
     }
 
-    /// Adds who uses the key, as the newest look at it tells.
+    /// Adds who uses the key.
     pub(super) fn name_callers(&mut self, generation: u32, history: &[Told]) {
-        let is_look = |told: &&Told| matches!(told.event.change, Change::Witnessed { generation: seen, .. } if seen == generation);
-        let Some((usage, look)) = self.usage.as_mut().zip(history.iter().rev().find(is_look)) else { return };
-        usage.callers = look.note.iter().flat_map(|note| note.who.lines()).map(str::to_owned).collect();
-        usage.callers_erased = look.event.note.is_some() && look.note.is_none();
+        if let Some(usage) = &mut self.usage {
+            usage.name_callers(generation, history);
+        }
     }
 
     /// What the page tells, as facts.
@@ -220,7 +208,38 @@ impl GateView {
 }
 
 impl UsageView {
-    fn page(&self) -> String {
+    /// Of a version whose use was looked at.
+    pub(in crate::commands) fn of(version: &Version) -> Option<Self> {
+        let usage = version.usage.as_ref()?;
+        Some(Self {
+            source: usage.source.clone(),
+            told: usage.told,
+            requests: usage.since_deactivated(),
+            last_used: usage.last_used,
+            looked: usage.looked,
+            seen_until: usage.seen_until,
+            next_look: version.look_at(),
+            callers: Vec::new(),
+            callers_erased: false,
+            has_log: version.policy.watch.as_ref().is_some_and(|watch| watch.access_log.is_some()),
+        })
+    }
+
+    /// Adds who uses the key, as the newest look at it tells.
+    pub(in crate::commands) fn name_callers(&mut self, generation: u32, history: &[Told]) {
+        let is_look = |told: &&Told| matches!(told.event.change, Change::Witnessed { generation: seen, .. } if seen == generation);
+        let Some(look) = history.iter().rev().find(is_look) else { return };
+        self.callers = look.note.iter().flat_map(|note| note.who.lines()).map(str::to_owned).collect();
+        self.callers_erased = look.event.note.is_some() && look.note.is_none();
+    }
+
+    /// Whether an access log could name who uses it.
+    pub(in crate::commands) fn has_log(&self) -> bool {
+        self.has_log
+    }
+
+    /// How much it is used, when last, and who says so.
+    pub(in crate::commands) fn page(&self) -> String {
         let seen = match (self.told, self.requests, self.last_used) {
             (false, _, _) => "nothing is told of it".to_owned(),
             (true, Some(requests), last) => {
@@ -239,7 +258,8 @@ impl UsageView {
         format!("{}: what came after {} may not be told yet{next}", moment(self.looked), moment(self.seen_until))
     }
 
-    fn users(&self) -> Vec<(&'static str, String)> {
+    /// Who uses it, a fact for each.
+    pub(in crate::commands) fn users(&self) -> Vec<(&'static str, String)> {
         let nobody = match (self.callers_erased, self.has_log) {
             (true, _) => "their names were erased",
             (false, true) => "the access log names nobody yet",
