@@ -166,6 +166,15 @@ pub struct Rotated {
     pub token: Token,
     /// Compromised versions, all of them suspended.
     pub compromised: Vec<u32>,
+    /// Whether it became current without a request having proved it.
+    pub unproven: bool,
+}
+
+impl Rotated {
+    fn new(name: &CredentialName, version: &Version, token: Token, compromised: Vec<u32>) -> Self {
+        let (credential, unproven) = (name.clone(), version.is_unproven());
+        Self { credential, generation: version.generation, token, compromised, unproven }
+    }
 }
 
 /// Which versions a stranger knows.
@@ -213,7 +222,8 @@ impl Compromised {
     }
 }
 
-/// Rotates once, now, and follows to the end. A rotation that is pending is resumed instead of doubled.
+/// Rotates once, now, and follows to the end. A rotation that is pending is resumed instead of doubled. A note of the
+/// errand stands in the history, before it is begun or resumed.
 pub async fn on_demand(
     engine: &Engine,
     name: &CredentialName,
@@ -233,7 +243,7 @@ pub async fn on_demand(
     }
     let token = find_or_begin(engine, credential, secret, errand, tell).await?;
     let version = follow(engine, name, &token, STILL, errand, tell).await?;
-    Ok(Rotated { credential: name.clone(), generation: version.generation, token, compromised: Vec::new() })
+    Ok(Rotated::new(name, &version, token, Vec::new()))
 }
 
 /// The token of the rotation that is pending, or of a new one.
@@ -258,6 +268,7 @@ async fn find_or_begin(
         if let Some(token) = pending(&secret).cloned() {
             if told.as_ref() != Some(&token) {
                 tell(Milestone::Pending { token: token.clone() });
+                say_why(engine, &credential.head.name, &token, errand).await?;
                 nudge(engine, &credential, errand).await?;
                 told = Some(token.clone());
             }
@@ -267,7 +278,9 @@ async fn find_or_begin(
             }
             standing.see(credential.head.held.as_ref(), &credential, engine.ports.clock.now())?;
         } else {
-            match begin(engine, &credential, &credential.next_token("on demand"), errand).await {
+            let token = credential.next_token("on demand");
+            say_why(engine, &credential.head.name, &token, errand).await?;
+            match begin(engine, &credential, &token, errand).await {
                 Ok(token) => {
                     tell(Milestone::Begun { token: token.clone() });
                     return Ok(token);
@@ -335,17 +348,42 @@ pub async fn emergency(
     for generation in &compromised {
         see_dead(engine, name, *generation, errand, tell).await?;
     }
-    Ok(Rotated { credential: name.clone(), generation: version.generation, token, compromised })
+    Ok(Rotated::new(name, &version, token, compromised))
+}
+
+/// Writes down who asks for the rotation with that token and why, before it is asked for; nothing if nobody said.
+async fn say_why(engine: &Engine, name: &CredentialName, token: &Token, errand: &Errand<'_>) -> Result<(), Stopped> {
+    let Some(note) = errand.note else { return Ok(()) };
+    // The salt tells this note from all others: after an answer that was lost it may be there already.
+    let mut doubtful = false;
+    patiently(&engine.ports, errand.deadline, async || {
+        if doubtful {
+            let history = engine.records.history(name).await?;
+            if history.iter().any(|told| told.note.as_ref() == Some(note) && asks_for(&told.event.change, token)) {
+                return Ok(());
+            }
+        }
+        doubtful = true;
+        let (credential, _) = find(engine, name).await?;
+        let commit =
+            credential.apply(Change::Requested { token: token.clone() }, &engine.stamp(errand, Some(note.clone())));
+        engine.store(commit.expect("a request changes no version")).await.map(drop)
+    })
+    .await
+}
+
+fn asks_for(change: &Change, token: &Token) -> bool {
+    matches!(change, Change::Requested { token: asked } if asked == token)
 }
 
 async fn look(engine: &Engine, name: &CredentialName, errand: &Errand<'_>) -> Result<(Credential, Secret), Stopped> {
-    patiently(&engine.ports, errand.deadline, async || {
-        let secret = engine.describe(name.as_str()).await?;
-        let credential =
-            engine.records.load(name).await?.unwrap_or_else(|| Credential::empty(name.clone(), &secret.arn));
-        Ok((credential, secret))
-    })
-    .await
+    patiently(&engine.ports, errand.deadline, async || find(engine, name).await).await
+}
+
+async fn find(engine: &Engine, name: &CredentialName) -> Result<(Credential, Secret), Failure> {
+    let secret = engine.describe(name.as_str()).await?;
+    let credential = engine.records.load(name).await?.unwrap_or_else(|| Credential::empty(name.clone(), &secret.arn));
+    Ok((credential, secret))
 }
 
 fn usable(credential: &Credential, secret: &Secret) -> Result<(), Stopped> {

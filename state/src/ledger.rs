@@ -86,6 +86,11 @@ pub enum Change {
         /// Generations that are compromised.
         compromised: Vec<u32>,
     },
+    /// A person asked for a rotation, or for the end of one that was pending, and said why. Changes nothing.
+    Requested {
+        /// The token that its rotation will use, or uses.
+        token: Token,
+    },
     /// A key that is to be published ahead of its use may be made from now on; again, when an earlier try left none.
     Minting {
         /// Which version it is for.
@@ -348,6 +353,7 @@ impl Change {
         match self {
             Self::Adopted { .. } => "adopted",
             Self::Ordered { .. } => "ordered",
+            Self::Requested { .. } => "requested",
             Self::Minting { .. } => "minting",
             Self::Minted { .. } => "minted",
             Self::Published { .. } => "published",
@@ -439,7 +445,7 @@ impl Change {
             | Self::Recovered { generation, .. }
             | Self::Carried { generation, .. } => Some(*generation),
             Self::Mended { generation, .. } | Self::Held { generation, .. } => *generation,
-            Self::Ordered { .. } => None,
+            Self::Ordered { .. } | Self::Requested { .. } => None,
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use chrono::TimeDelta;
 use rotator_cli::trouble::Outcome;
+use state::ledger::Change;
 use state::lifecycle::State;
 
 use super::watched;
-use crate::harness::{ACME, Stage};
+use crate::harness::faults::{Fault, When};
+use crate::harness::{ACME, OPERATOR, Stage};
 
 const EMERGENCY: [&str; 5] = ["rotate", ACME, "--emergency", "--reason", "it leaked"];
 const ROLLBACK: [&str; 4] = ["rollback", ACME, "--reason", "it is refused"];
@@ -111,4 +113,71 @@ async fn what_puts_right_or_takes_over_asks_too() {
         let said = stage.command_answered("", line).await;
         assert_eq!((said.outcome, said.stdout.contains("[y/N]")), (Outcome::Done, false), "{said:?}");
     }
+}
+
+/// Why a key was replaced is asked long after it was, of ordinary rotations too.
+#[tokio::test(start_paused = true)]
+async fn an_ordinary_rotation_has_its_reason_in_the_history() {
+    let stage = Stage::new().await;
+    stage.credential(ACME, &watched()).await;
+    let said = stage.command_as(OPERATOR, &["rotate", ACME, "--reason", "acme's contract was renewed"]).await;
+    assert_eq!(said.outcome, Outcome::Done, "{said:?}");
+    let told = stage.told().await;
+    let requested = told.iter().find(|told| matches!(told.event.change, Change::Requested { .. })).expect("told");
+    let note = requested.note.clone().expect("who and why");
+    assert!(note.reason == "acme's contract was renewed" && note.who.contains("arn:aws"), "{note:?}");
+    let Change::Requested { token } = &requested.event.change else { unreachable!("it was found as one") };
+    assert_eq!(stage.load(ACME).await.versions[&2].token(), Some(token), "bound to its rotation");
+    assert!(stage.command(&["history", ACME]).await.stdout.contains("acme's contract was renewed"));
+    stage.assert_sound(ACME, "rotated for a reason").await;
+    // Nobody has to say why.
+    assert_eq!(stage.command_as(OPERATOR, &["rotate", ACME]).await.outcome, Outcome::Done);
+    let requests = stage.told().await.iter().filter(|told| told.event.change.word() == "requested").count();
+    assert_eq!(requests, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reason_whose_answer_was_lost_is_written_once() {
+    const LINE: [&str; 4] = ["rotate", ACME, "--reason", "the yearly rotation"];
+    let begun = async || {
+        let stage = Stage::new().await;
+        stage.credential(ACME, &watched()).await;
+        stage.faults.disarm();
+        stage
+    };
+    let rotates = async |stage: &Stage| {
+        let process = stage.faults.process();
+        tokio::select! {
+            biased;
+            said = stage.command_over(process.connector.clone(), &LINE) => assert_eq!(said.outcome, Outcome::Done, "{said:?}"),
+            () = stage.aws.run() => unreachable!("it never ends"),
+        }
+    };
+    let probe = begun().await;
+    rotates(&probe).await;
+    let calls = probe.faults.calls();
+    let written = calls.iter().position(|call| call == "DynamoDB:TransactWriteItems").expect("it is written first");
+    for fault in [Fault::NoAnswerApplied, Fault::NoAnswerNotApplied] {
+        let stage = begun().await;
+        stage.faults.arm(When::Once(written), fault);
+        rotates(&stage).await;
+        let requests = stage.told().await.iter().filter(|told| told.event.change.word() == "requested").count();
+        assert_eq!(requests, 1, "{fault:?}: {}", stage.story(ACME).await);
+    }
+}
+
+/// Whoever reads the last line alone must see it.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_nothing_tried_is_called_unproven_at_the_end() {
+    for (probe, unproven) in [("none", true), ("a1b2c3/prod/ping", false)] {
+        let stage = Stage::new().await;
+        stage.credential(ACME, &watched().with("probe", probe)).await;
+        let said = stage.command_as(OPERATOR, &["rotate", ACME]).await;
+        let last = said.stdout.lines().last().expect("a last line");
+        assert_eq!(last.contains("unproven"), unproven, "{last}");
+    }
+    let stage = Stage::new().await;
+    stage.credential(ACME, &watched().with("probe", "none")).await;
+    let json = stage.command_as(OPERATOR, &["rotate", ACME, "--output", "json"]).await.json();
+    assert_eq!(json["unproven"], true);
 }

@@ -152,7 +152,8 @@ fn lives(history: &[Event]) -> BTreeMap<u32, Life> {
                     *until = event.at;
                 }
             }
-            Change::Witnessed { .. }
+            Change::Requested { .. }
+            | Change::Witnessed { .. }
             | Change::Waived { .. }
             | Change::RollingBack { .. }
             | Change::Claimed { .. }

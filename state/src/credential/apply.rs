@@ -168,6 +168,7 @@ impl Credential {
                 self.head.held = None;
                 Ok(compromised.clone())
             }
+            Change::Requested { .. } => Ok(Vec::new()),
             Change::Drafting { generation, token, policy, replaces, drawn } => {
                 if let Some(open) = self.head.candidate {
                     let version = self.version(open)?;

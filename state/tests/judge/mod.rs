@@ -147,6 +147,7 @@ fn commit(credential: &Credential, observed: &Observed, change: &Change, now: Ti
         }
         Change::Adopted { .. }
         | Change::Ordered { .. }
+        | Change::Requested { .. }
         | Change::Minting { .. }
         | Change::Minted { .. }
         | Change::Published { .. }

@@ -195,6 +195,7 @@ fn detail(change: &Change) -> String {
     match change {
         Change::Adopted { provider, .. } => key(provider),
         Change::Ordered { compromised, .. } => format!("compromised: {}", listed(compromised)),
+        Change::Requested { token } => format!("a rotation, token {}", token.short()),
         Change::Minting { .. } => "a key to be published ahead of its use".into(),
         Change::Minted { provider, found: true, .. } => {
             format!("{}, found: the answer to its creation was lost", key(provider))

@@ -65,9 +65,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 }
 
 async fn read(context: &Context, name: &CredentialName) -> Result<Credential, Trouble> {
-    let records = context.engine.records.load(name).await;
-    let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
-    records.ok_or_else(|| Trouble::NoCredential(name.clone()))
+    context.records(name).await?.ok_or_else(|| Trouble::NoCredential(name.clone()))
 }
 
 fn deactivated(credential: &Credential, generation: u32) -> Result<&Version, Stopped> {

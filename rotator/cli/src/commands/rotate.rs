@@ -132,13 +132,13 @@ fn compromised(raw: &str) -> Result<Compromised, String> {
 /// What `rotator rotate` prints.
 ///
 /// ```json
-/// {"name": "partner/acme", "kind": "emergency", "done": true, "generation": 3, "token": "...", "compromised": [2],
-///  "milestones": [{"toldAt": "...", "milestone": "promoted", "generation": 3, "at": "..."},
+/// {"name": "partner/acme", "kind": "emergency", "done": true, "generation": 3, "unproven": false, "token": "...",
+///  "compromised": [2], "milestones": [{"toldAt": "...", "milestone": "promoted", "generation": 3, "at": "..."},
 ///    {"toldAt": "...", "milestone": "trusted", "generation": 2, "until": "..."}]}
 /// ```
 ///
-/// `kind` is `on-demand` or `emergency`. With `done: false`, `generation` and `token` are `null`, and standard error
-/// says why. `milestones` is what happened, in order, with what belongs to it.
+/// `kind` is `on-demand` or `emergency`. `unproven`: it became current without a request that proved its key. With
+/// `done: false`, `generation`, `unproven` and `token` are `null`, and standard error says why. `milestones` is what happened, in order, with what belongs to it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RotateView {
@@ -146,6 +146,7 @@ pub struct RotateView {
     kind: Kind,
     done: bool,
     generation: Option<u32>,
+    unproven: Option<bool>,
     token: Option<Token>,
     compromised: Vec<u32>,
     milestones: Vec<MilestoneView>,
@@ -178,6 +179,7 @@ impl RotateView {
             kind,
             done: rotated.is_some(),
             generation: rotated.map(|rotated| rotated.generation),
+            unproven: rotated.map(|rotated| rotated.unproven),
             token: rotated.map(|rotated| rotated.token.clone()),
             compromised: rotated.map(|rotated| rotated.compromised.clone()).unwrap_or_default(),
             milestones,
@@ -198,7 +200,8 @@ impl View for RotateView {
             Kind::Emergency => format!("compromised versions suspended: {}", listed(&self.compromised)),
         };
         let name = &self.name;
-        format!("{name}: generation {generation} is current\n  {old}\n  next: rotator show {name}\n")
+        let unproven = if self.unproven == Some(true) { ", unproven: no request tried its key" } else { "" };
+        format!("{name}: generation {generation} is current{unproven}\n  {old}\n  next: rotator show {name}\n")
     }
 }
 
@@ -221,8 +224,14 @@ mod tests {
             Milestone::Trusted { generation: 2, until: specimens::at(7_205) },
         ];
         let told = (1..).zip(milestones).map(|(n, milestone)| MilestoneView { told_at: specimens::at(n), milestone });
-        let rotated = Rotated { credential: name.clone(), generation: 3, token, compromised: vec![2] };
+        let rotated = Rotated { credential: name.clone(), generation: 3, token, compromised: vec![2], unproven: false };
         RotateView::new(&name, Kind::Emergency, told.collect(), Some(&rotated))
+    }
+
+    #[test]
+    fn a_key_that_nothing_tried_is_called_so() {
+        let view = RotateView { kind: Kind::OnDemand, unproven: Some(true), ..view() };
+        assert!(view.page(&Look::PLAIN).contains("generation 3 is current, unproven: no request tried its key; "));
     }
 
     #[test]
