@@ -16,7 +16,7 @@ use state::drift::Owner;
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Change, Note};
 use state::name::{CredentialName, Token};
-use state::policy::{PREFIX, Policy, Schedule};
+use state::policy::{Otherwise, Outlook, PREFIX, Policy, Schedule};
 use uuid::Uuid;
 
 use crate::aws::api_keys::{ApiKey, SECRET_ID};
@@ -49,8 +49,8 @@ pub struct Terms {
     /// The owner's wishes, without `rotator:`. The kind is ours to say; probes are kept for the keys that are in a
     /// plan with their stage.
     pub tags: BTreeMap<String, String>,
-    /// `cron(..)` or `rate(..)`, at least four hours apart.
-    pub schedule: String,
+    /// `cron(..)` or `rate(..)`, at least four hours apart. `None`: nothing rotates by itself.
+    pub schedule: Option<String>,
     /// The rotation function's ARN.
     pub function_arn: String,
 }
@@ -68,6 +68,8 @@ pub struct Item {
     pub stages: BTreeSet<String>,
     /// The tags that its secret gets.
     pub tags: BTreeMap<String, String>,
+    /// What is ahead of it, if it is adopted and then rotates by itself.
+    pub outlook: Option<Outlook>,
     /// Whether it can be adopted.
     pub verdict: Verdict,
 }
@@ -146,8 +148,7 @@ pub async fn adopt(
 fn check_terms(engine: &Engine, terms: &Terms) -> Result<Policy, Stopped> {
     let refused = |bad| Stopped::Refused(Refusal::Policy(bad));
     let policy = engine.wishes(&prefixed(&terms.tags)).map_err(refused)?;
-    let schedule = Schedule { expression: Some(terms.schedule.clone()), after_days: None };
-    policy.check_schedule(&schedule, engine.ports.clock.now()).map_err(refused)?;
+    policy.check_schedule(&schedule(terms), engine.ports.clock.now()).map_err(refused)?;
     for probe in probes(terms) {
         let bad = |rule| Stopped::Input(BadInput::Tag { tag: "probe", found: probe.to_owned(), rule });
         Probe::parse(probe).map_err(bad)?;
@@ -155,14 +156,24 @@ fn check_terms(engine: &Engine, terms: &Terms) -> Result<Policy, Stopped> {
     Ok(policy)
 }
 
+fn schedule(terms: &Terms) -> Schedule {
+    Schedule { expression: terms.schedule.clone(), after_days: None }
+}
+
 fn probes(terms: &Terms) -> impl Iterator<Item = &str> {
     terms.tags.get("probe").map_or("", String::as_str).split_whitespace().filter(|probe| *probe != "none")
 }
 
+/// The tags of the secret: the kind, what the owner wished, and that a key in use waits for its last user. Its consumers were
+/// there before its ceiling, and nobody told them of one, unless its owner chooses it.
 fn prefixed(tags: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let is_chosen = tags.contains_key("ceiling") || tags.contains_key("at-ceiling");
     let mut tags: BTreeMap<String, String> =
         tags.iter().map(|(tag, value)| (format!("{PREFIX}{tag}"), value.clone())).collect();
     tags.insert(format!("{PREFIX}kind"), "api-gateway-key".into());
+    if !is_chosen {
+        tags.insert(format!("{PREFIX}at-ceiling"), Otherwise::Hold.to_string());
+    }
     tags
 }
 
@@ -178,8 +189,8 @@ async fn consider(
             remedy: "make another key for its owner, and delete this one".into(),
         };
         let secret = secret_name(&terms.secret_prefix, &key.name, None);
-        let (plans, stages) = (Vec::new(), BTreeSet::new());
-        return Ok(Item { key: key.clone(), secret, plans, stages, tags: prefixed(&terms.tags), verdict });
+        let (tags, plans, stages) = (prefixed(&terms.tags), Vec::new(), BTreeSet::new());
+        return Ok(Item { key: key.clone(), secret, plans, stages, tags, outlook: None, verdict });
     }
     let claim = claim(engine, key).await?;
     let (secret, managed) = match &claim {
@@ -194,10 +205,15 @@ async fn consider(
         .collect();
     wishes.insert("probe".into(), if mine.is_empty() { "none".into() } else { mine.join(" ") });
     let refused = |why: String, remedy: &str| Verdict::Refused { why, remedy: remedy.to_owned() };
+    let tags = prefixed(&wishes);
+    let mut policy = engine.wishes(&tags).ok();
     let verdict = if managed {
         // A record stands for work that is done: it rotates by itself.
         match engine.describe(secret.as_str()).await {
-            Ok(found) if !found.rotation_enabled && !found.deleted => Verdict::Adopt,
+            Ok(found) if !found.rotation_enabled && !found.deleted => {
+                policy = found.wishes.ok();
+                Verdict::Adopt
+            }
             Ok(_) => Verdict::Managed,
             Err(Failure::Input(bad @ BadInput::NoSecret(_))) => {
                 refused(bad.to_string(), "restore the secret, or let its keys be retired: SecretDeleted in the runbook")
@@ -214,19 +230,19 @@ async fn consider(
     } else if !key.enabled {
         refused("it is disabled: nobody can be using it".into(), "delete it, or enable it and adopt it then")
     } else {
-        match unmet(engine, key, &secret, &prefixed(&wishes)).await? {
+        match unmet(engine, key, &secret, &tags).await? {
             Some(hold) => refused(hold.to_string(), hold.reason.remedy()),
             None => Verdict::Adopt,
         }
     };
-    Ok(Item {
-        key: key.clone(),
-        secret,
-        plans: plans.into_iter().map(|plan| plan.id).collect(),
-        stages,
-        tags: prefixed(&wishes),
-        verdict,
-    })
+    let outlook = match &verdict {
+        Verdict::Adopt => {
+            policy.and_then(|policy| policy.outlook(&schedule(terms), engine.ports.clock.now()).ok().flatten())
+        }
+        Verdict::Managed | Verdict::Refused { .. } => None,
+    };
+    let plans = plans.into_iter().map(|plan| plan.id).collect();
+    Ok(Item { key: key.clone(), secret, plans, stages, tags, outlook, verdict })
 }
 
 /// The credential that the key's own tags name, and whether its records know the key: tags alone prove nothing.
@@ -335,7 +351,7 @@ async fn take(
         let credential = engine.records.load(&item.secret).await?;
         let credential = credential.unwrap_or_else(|| Credential::empty(item.secret.clone(), &secret.arn));
         let token = credential.next_token("schedule");
-        engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, &terms.schedule).await?;
+        engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, terms.schedule.as_deref()).await?;
     }
     Ok(())
 }

@@ -390,7 +390,7 @@ impl Version {
 
     /// Whether its owner wants evidence that nobody uses it before it is refused.
     pub fn is_gated(&self) -> bool {
-        self.policy.watch.is_some() && !self.policy.idle_before_suspend.delta().is_zero()
+        self.policy.is_gated()
     }
 
     /// Since when its key may be in somebody's hands: of an adopted one, since its provider made it.

@@ -12,7 +12,7 @@ use crate::credential::Credential;
 use crate::period::Period;
 
 pub use bad::BadPolicy;
-pub use schedule::Schedule;
+pub use schedule::{Outlook, Schedule};
 
 /// The prefix of every tag that is a wish.
 pub const PREFIX: &str = "rotator:";
@@ -355,6 +355,11 @@ impl Policy {
         self.signs_for().unwrap_or(self.overlap)
     }
 
+    /// Whether the owner wants evidence that nobody uses a key before it is refused.
+    pub fn is_gated(&self) -> bool {
+        self.watch.is_some() && !self.idle_before_suspend.delta().is_zero()
+    }
+
     /// How long a signing key must stay published after it signed last.
     pub fn trusts_for(&self) -> Option<Period> {
         let publication = self.publication.as_ref()?;
@@ -515,6 +520,25 @@ mod tests {
         assert_eq!(check(&[("standbys", "2"), ("soak", "PT1H"), ("max-live", "5")], "rate(1 day)"), Ok(()));
         let crowd = [("overlap", "P30D"), ("max-live", "16")];
         assert!(matches!(check(&crowd, "rate(2 days)"), Err(BadPolicy::PublishesTooMany { published: 17, .. })));
+    }
+
+    #[test]
+    fn what_is_ahead_of_todays_key_can_be_told() {
+        let day = |days: i64| Time::from_timestamp(1_800_000_000, 0).unwrap() + chrono::TimeDelta::days(days);
+        let monthly = Schedule { expression: Some("rate(30 days)".into()), after_days: None };
+        let outlook = |pairs: &[(&str, &str)]| {
+            let policy = Policy::from_tags(&tags(pairs), KINDS).unwrap();
+            policy.outlook(&monthly, at()).unwrap().map(|ahead| (ahead.rotates, ahead.refused_from, ahead.refused_by))
+        };
+        let first = day(30).date_naive().and_time(chrono::NaiveTime::MIN).and_utc();
+        let later = |days| first + chrono::TimeDelta::days(days);
+        assert_eq!(outlook(&[]), Some((first, later(7), Some(later(37)))));
+        assert_eq!(outlook(&[("at-ceiling", "hold")]), Some((first, later(7), None)));
+        assert_eq!(outlook(&[("idle-before-suspend", "PT0S")]), Some((first, later(7), Some(later(7)))));
+        let cron = Schedule { expression: Some("cron(0 8 1 * ? *)".into()), after_days: None };
+        assert_eq!(cron.first(at()).unwrap().unwrap().to_rfc3339(), "2027-02-01T08:00:00+00:00");
+        let policy = Policy::from_tags(&tags(&[]), KINDS).unwrap();
+        assert_eq!(policy.outlook(&Schedule::default(), at()), Ok(None));
     }
 
     #[test]

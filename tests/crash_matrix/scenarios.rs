@@ -554,7 +554,7 @@ fn adopt(run: &mut Run) -> LocalBoxFuture<'_, ()> {
                 .into_iter()
                 .map(|(tag, value)| (tag.to_owned(), value))
                 .collect(),
-            schedule: "rate(30 days)".into(),
+            schedule: Some("rate(30 days)".into()),
             function_arn: stage.settings.function_arn.clone().expect("registered"),
         };
         let work = async |engine: &Engine| {

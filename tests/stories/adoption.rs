@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_secretsmanager::types::Tag;
+use chrono::TimeDelta;
 use rotator::adoption::{self, Item, Selection, Verdict};
 use rotator::failure::chain;
 use rotator::mend::look;
 use rotator::rotate::{Milestone, on_demand};
+use rotator_cli::trouble::Outcome;
+use serde_json::Value;
 use state::drift::{Finding, Scope};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
@@ -19,7 +22,7 @@ pub fn terms(stage: &Stage) -> adoption::Terms {
     adoption::Terms {
         secret_prefix: "partner/".into(),
         tags: tags.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect(),
-        schedule: "rate(30 days)".into(),
+        schedule: Some("rate(30 days)".into()),
         function_arn: stage.settings.function_arn.clone().expect("registered"),
     }
 }
@@ -267,13 +270,19 @@ async fn made_first(stage: &Stage, id: &str, value: &str, tags: &[(&str, &str)],
 
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_somebody_made_first_is_adopted_only_if_it_is_the_same_in_everything() {
-    const TAGS: [(&str, &str); 4] = [
+    const TAGS: [(&str, &str); 5] = [
         ("rotator:kind", "api-gateway-key"),
+        ("rotator:at-ceiling", "hold"),
         ("rotator:overlap", "P1D"),
         ("rotator:soak", "P1D"),
         ("rotator:probe", "a1b2c3/prod/ping"),
     ];
-    let theirs = [("rotator:kind", "api-gateway-key"), ("rotator:overlap", "PT0S"), ("rotator:probe", "none")];
+    let theirs = [
+        ("rotator:kind", "api-gateway-key"),
+        ("rotator:at-ceiling", "hold"),
+        ("rotator:overlap", "PT0S"),
+        ("rotator:probe", "none"),
+    ];
     let ours = |value: &str, endpoint: &str| {
         format!(r#"{{"apiKey":"{value}","endpoint":"https://{endpoint}/prod","provider":"api-gateway"}}"#)
     };
@@ -364,4 +373,72 @@ async fn a_probe_that_fits_no_key_is_refused() {
     let refused = adoption::plan(&stage.engine_unhurt(), &Selection::All, &terms, &stage.errand()).await;
     let said = chain(&refused.expect_err("it fits nothing"));
     assert!(said.contains("prdo") && said.contains("unproven"), "{said}");
+}
+
+/// Its users were there before any ceiling, and nobody has told them of one.
+#[tokio::test(start_paused = true)]
+async fn an_adopted_key_that_is_still_used_is_not_refused_by_a_ceiling_that_nobody_chose() {
+    let probe = format!("{API}/prod/ping");
+    for (chosen, held) in [(None, true), (Some("at-ceiling=suspend"), false), (Some("ceiling=P1D"), false)] {
+        let stage = Stage::new().await;
+        let (id, value) = stage.key("acme").await;
+        let mut line = vec!["adopt", "--id", &id, "--secret-prefix", "partner/", "--probe", &probe, "--yes"];
+        line.extend(["--tag", "overlap=P1D", "--tag", "idle-before-suspend=PT6H", "--schedule", "rate(90 days)"]);
+        line.extend(chosen.iter().flat_map(|tag| ["--tag", *tag]));
+        let said = stage.command(&line).await;
+        assert_eq!(said.outcome, Outcome::Done, "{said:?}");
+        assert_eq!(said.stdout.contains("waits for a person's word"), held, "{}", said.stdout);
+        stage.aws.settle().await;
+        assert_eq!(stage.tag(ACME, "at-ceiling").await.as_deref() == Some("hold"), held);
+        stage.rotate(ACME).await;
+        for _ in 0..34 {
+            stage.pass(TimeDelta::days(1)).await;
+            stage.gets_through(&value).await;
+        }
+        assert_eq!(stage.state_of(1).await == State::Deactivated, held, "{chosen:?}: {}", stage.story(ACME).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_plan_says_when_todays_key_is_replaced_and_refused() {
+    let stage = Stage::new().await;
+    let (id, _) = stage.key("acme").await;
+    let line = ["adopt", "--id", &id, "--secret-prefix", "partner/", "--tag", "overlap=P1D"];
+    let json = stage.command(&[&line[..], &["--output", "json"]].concat()).await.json();
+    let outlook = &json["keys"][0]["outlook"];
+    assert!(outlook["firstRotation"].is_string() && outlook["refusedFrom"].is_string(), "{json}");
+    assert_eq!((&outlook["refusedBy"], &json["keys"][0]["tags"]["rotator:at-ceiling"]), (&Value::Null, &"hold".into()));
+    let page = stage.command(&line).await.stdout;
+    for said in ["first rotation: ", "today's keys will be refused from ", "waits for a person's word"] {
+        assert!(page.contains(said), "{said:?} is not in {page}");
+    }
+    let ceiling = [&line[..], &["--tag", "at-ceiling=suspend"]].concat();
+    assert!(stage.command(&ceiling).await.stdout.contains("at the latest at "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_can_be_adopted_without_a_schedule() {
+    let stage = Stage::new().await;
+    let (id, value) = stage.key("acme").await;
+    let line = ["adopt", "--id", &id, "--secret-prefix", "partner/", "--schedule", "none"];
+    let said = stage.command(&line).await;
+    assert!(said.stdout.contains("no schedule: no key is replaced before somebody runs"), "{}", said.stdout);
+    let adopting = [&line[..], &["--yes"]].concat();
+    // AWS may want a schedule: then that is said, and adopting with one goes on.
+    stage.aws.settings(|settings| settings.rotation_rules_required = true);
+    let said = stage.command(&adopting).await;
+    assert_eq!(said.outcome, Outcome::Failed, "{said:?}");
+    assert!(said.stdout.contains("RotationRules"), "{}", said.stdout);
+    stage.aws.settings(|settings| settings.rotation_rules_required = false);
+    assert_eq!(stage.command(&adopting).await.outcome, Outcome::Done);
+    stage.aws.settle().await;
+    let described = stage.secrets_manager().describe_secret().secret_id(ACME).send().await.expect("described");
+    assert_eq!((described.rotation_enabled(), described.rotation_rules()), (Some(true), None));
+    assert!(stage.command(&["show", ACME]).await.stdout.contains("on demand"));
+    stage.pass(TimeDelta::days(100)).await;
+    stage.aws.settle().await;
+    assert_eq!(stage.current_value(ACME).await, value, "nothing rotates by itself");
+    stage.rotate(ACME).await;
+    stage.assert_rotated();
+    stage.assert_sound(ACME, "rotated on demand").await;
 }

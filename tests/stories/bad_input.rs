@@ -390,8 +390,8 @@ async fn terms_of_an_adoption_that_can_not_be_met() {
         terms.tags.insert(tag.into(), value.into());
         terms
     };
-    let daily = adoption::Terms { schedule: "rate(1 day)".into(), ..with("overlap", "P5D") };
-    let never = adoption::Terms { schedule: "every day".into(), ..terms(&stage) };
+    let daily = adoption::Terms { schedule: Some("rate(1 day)".into()), ..with("overlap", "P5D") };
+    let never = adoption::Terms { schedule: Some("every day".into()), ..terms(&stage) };
     for (terms, said) in [
         (with("ovrelap", "P7D"), &["rotator:ovrelap", "did you mean rotator:overlap?"][..]),
         (with("overlap", "PT1S"), &["rotator:overlap = PT1S", "rotator:consumer-cache"]),

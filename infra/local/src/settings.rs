@@ -20,6 +20,9 @@ pub struct Settings {
     pub retry_token: RetryToken,
     /// How long after a failed attempt the next one is due.
     pub retry_delay: Duration,
+    /// Whether the first `RotateSecret` of a secret must say when it rotates. AWS's model lets `RotationRules` be missing,
+    /// and no document says what happens then.
+    pub rotation_rules_required: bool,
     /// What the throw-away pending version of `RotateImmediately=false` holds.
     pub preflight_value: PreflightValue,
     /// Whether moving `AWSCURRENT` with `UpdateSecretVersionStage` to a version that is not pending takes `AWSPENDING`
@@ -94,6 +97,7 @@ impl Default for Settings {
             rotation_retries: 3,
             retry_token: RetryToken::Same,
             retry_delay: Duration::from_secs(60),
+            rotation_rules_required: false,
             preflight_value: PreflightValue::Current,
             moving_current_abandons: false,
             label_event: LabelEvent::OnTime,

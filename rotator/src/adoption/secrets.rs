@@ -11,7 +11,7 @@ use state::decide::{AWSCURRENT, AWSPENDING, Secret};
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Change, Note};
 use state::name::{CredentialName, Token};
-use state::policy::{BadPolicy, PREFIX, Policy, Schedule};
+use state::policy::{BadPolicy, Outlook, PREFIX, Policy, Schedule};
 
 use super::Verdict;
 use crate::aws::secrets::NewSecret;
@@ -32,8 +32,9 @@ pub struct Terms {
     /// The owner's wishes, without `rotator:` and without the kind. They are added to what the secret's tags say
     /// already, and never replace any of it.
     pub tags: BTreeMap<String, String>,
-    /// `cron(..)` or `rate(..)`, at least four hours apart. Of no meaning for a secret that is rotated already.
-    pub schedule: String,
+    /// `cron(..)` or `rate(..)`, at least four hours apart. `None`: nothing rotates by itself. Of no meaning for a secret
+    /// that is rotated already.
+    pub schedule: Option<String>,
     /// The rotation function's ARN.
     pub function_arn: String,
 }
@@ -54,6 +55,8 @@ pub struct Item {
     pub policy: Option<Policy>,
     /// When it will be rotated, or is: `cron(..)` or `rate(..)`; `None` on demand only.
     pub schedule: Option<String>,
+    /// What is ahead of its current key, or of its first one, if it is adopted and then rotates by itself.
+    pub outlook: Option<Outlook>,
     /// Whether it can be taken under management.
     pub verdict: Verdict,
 }
@@ -120,7 +123,7 @@ async fn take(
     }
     if !secret.rotation_enabled {
         let token = Token::derived(&format!("schedule secret {}", secret.arn));
-        engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, &terms.schedule).await?;
+        engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, terms.schedule.as_deref()).await?;
     }
     Ok(())
 }
@@ -156,12 +159,18 @@ async fn consider(engine: &Engine, name: &CredentialName, terms: &Terms) -> Resu
         }
     };
     let schedule = found.schedule(terms);
+    let now = engine.ports.clock.now();
+    let outlook = match (&verdict, &policy) {
+        (Verdict::Adopt, Some(policy)) => policy.outlook(&schedule, now).ok().flatten(),
+        (Verdict::Adopt | Verdict::Managed | Verdict::Refused { .. }, _) => None,
+    };
     Ok(Item {
         secret: name.clone(),
         exists: found.secret.is_some(),
         key,
         tags: missing,
         policy,
+        outlook,
         schedule: schedule.expression.or(schedule.after_days.map(|days| format!("rate({days} days)"))),
         verdict,
     })
@@ -206,7 +215,7 @@ impl Found {
     fn schedule(&self, terms: &Terms) -> Schedule {
         match &self.secret {
             Some(secret) if secret.rotation_enabled => secret.schedule.clone(),
-            Some(_) | None => Schedule { expression: Some(terms.schedule.clone()), after_days: None },
+            Some(_) | None => Schedule { expression: terms.schedule.clone(), after_days: None },
         }
     }
 

@@ -260,14 +260,22 @@ impl Secrets {
             .map_err(|error| failed("secretsmanager:TagResource", id, Answer::Open, error))
     }
 
-    /// Configures rotation by schedule, without starting one: Secrets Manager only tests the configuration.
-    pub async fn schedule(&self, id: &str, token: &Token, function: &str, expression: &str) -> Result<(), CallFailed> {
+    /// Configures rotation, by schedule or on demand only, without starting one: Secrets Manager only tests the
+    /// configuration. `RotationRules` need not be there, by AWS's model of 2026 and CloudFormation's documentation.
+    pub async fn schedule(
+        &self,
+        id: &str,
+        token: &Token,
+        function: &str,
+        expression: Option<&str>,
+    ) -> Result<(), CallFailed> {
+        let rules = expression.map(|expression| RotationRulesType::builder().schedule_expression(expression).build());
         self.client
             .rotate_secret()
             .secret_id(id)
             .client_request_token(token.as_str())
             .rotation_lambda_arn(function)
-            .rotation_rules(RotationRulesType::builder().schedule_expression(expression).build())
+            .set_rotation_rules(rules)
             .rotate_immediately(false)
             .send()
             .await

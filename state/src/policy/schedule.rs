@@ -1,11 +1,12 @@
 //! How often it rotates, and whether the wishes can keep up.
 
+use chrono::{DurationRound, TimeDelta};
 use serde::{Deserialize, Serialize};
 
 use crate::Time;
 use crate::period::Period;
 
-use super::{BadPolicy, MOST_PUBLISHED, Policy};
+use super::{BadPolicy, MOST_PUBLISHED, Otherwise, Policy};
 
 /// How long retirement may take to make the next standby. It runs every minute; this is for a bad day.
 const MINTING: Period = Period::hours(1);
@@ -19,34 +20,24 @@ pub struct Schedule {
     pub after_days: Option<u32>,
 }
 
+/// A schedule that could be read.
+enum Rhythm {
+    /// As long after the rotation before.
+    Every(Period),
+    /// At these times.
+    At(Box<croner::Cron>),
+}
+
 impl Schedule {
     /// The shortest and the longest time between two rotations; `None` without a schedule.
     ///
     /// A cron expression is followed for its next hundred firings after `now`.
     pub fn gaps(&self, now: Time) -> Result<Option<(Period, Period)>, BadPolicy> {
-        let Some(expression) = &self.expression else {
-            return Ok(self.after_days.map(|days| (Period::days(days.into()), Period::days(days.into()))));
+        let cron = match self.rhythm()? {
+            None => return Ok(None),
+            Some(Rhythm::Every(every)) => return Ok(Some((every, every))),
+            Some(Rhythm::At(cron)) => cron,
         };
-        let bad = || BadPolicy::Schedule(expression.chars().take(64).collect());
-        let inside = |name: &str| expression.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
-        if let Some(rate) = inside("rate") {
-            let (count, unit) = rate.trim().split_once(' ').ok_or_else(bad)?;
-            let count: u64 = count.parse().map_err(|_| bad())?;
-            let every = match unit.trim() {
-                "hour" | "hours" => Period::hours(count),
-                "day" | "days" => Period::days(count),
-                _ => return Err(bad()),
-            };
-            return Ok(Some((every, every)));
-        }
-        let fields = inside("cron").ok_or_else(bad)?;
-        let cron = croner::parser::CronParser::builder()
-            .seconds(croner::parser::Seconds::Required)
-            .year(croner::parser::Year::Required)
-            .alternative_weekdays(true)
-            .build()
-            .parse(&format!("0 {fields}"))
-            .map_err(|_| bad())?;
         let mut last: Option<Time> = None;
         let mut gaps: Option<(i64, i64)> = None;
         for at in cron.iter_after(now).take(100) {
@@ -59,9 +50,75 @@ impl Schedule {
         let as_period = |seconds: i64| Period::seconds(seconds.unsigned_abs());
         Ok(gaps.map(|(least, most)| (as_period(least), as_period(most))))
     }
+
+    /// When the window of the first rotation opens, if the schedule is configured now; `None` without a schedule. The window
+    /// of a rate in days opens with its day, UTC.
+    pub fn first(&self, now: Time) -> Result<Option<Time>, BadPolicy> {
+        Ok(match self.rhythm()? {
+            None => None,
+            Some(Rhythm::At(cron)) => cron.iter_after(now).next(),
+            Some(Rhythm::Every(every)) => {
+                let at = now + every.delta();
+                let days = every.as_seconds() % 86_400 == 0;
+                at.duration_trunc(if days { TimeDelta::days(1) } else { TimeDelta::hours(1) }).ok()
+            }
+        })
+    }
+
+    fn rhythm(&self) -> Result<Option<Rhythm>, BadPolicy> {
+        let Some(expression) = &self.expression else {
+            return Ok(self.after_days.map(|days| Rhythm::Every(Period::days(days.into()))));
+        };
+        let bad = || BadPolicy::Schedule(expression.chars().take(64).collect());
+        let inside = |name: &str| expression.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')');
+        if let Some(rate) = inside("rate") {
+            let (count, unit) = rate.trim().split_once(' ').ok_or_else(bad)?;
+            let count: u64 = count.parse().map_err(|_| bad())?;
+            let every = match unit.trim() {
+                "hour" | "hours" => Period::hours(count),
+                "day" | "days" => Period::days(count),
+                _ => return Err(bad()),
+            };
+            return Ok(Some(Rhythm::Every(every)));
+        }
+        let fields = inside("cron").ok_or_else(bad)?;
+        let cron = croner::parser::CronParser::builder()
+            .seconds(croner::parser::Seconds::Required)
+            .year(croner::parser::Year::Required)
+            .alternative_weekdays(true)
+            .build()
+            .parse(&format!("0 {fields}"))
+            .map_err(|_| bad())?;
+        Ok(Some(Rhythm::At(Box::new(cron))))
+    }
+}
+
+/// What is ahead of the key that is current when rotation is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// When it is replaced.
+    pub rotates: Time,
+    /// From when on it is refused, or signs nothing any more, if nobody uses it.
+    pub refused_from: Time,
+    /// When it is so at the latest; `None`: never while it is used, but by a person's word.
+    pub refused_by: Option<Time>,
 }
 
 impl Policy {
+    /// What is ahead of today's key; `None` if nothing rotates it by itself.
+    pub fn outlook(&self, schedule: &Schedule, now: Time) -> Result<Option<Outlook>, BadPolicy> {
+        let Some(rotates) = schedule.first(now)? else { return Ok(None) };
+        let refused_from = rotates + self.accepted_for().delta();
+        let refused_by = match self.watch.as_ref().filter(|_| self.is_gated()) {
+            None => Some(refused_from),
+            Some(watch) => match watch.at_ceiling {
+                Otherwise::Suspend => Some(refused_from + watch.ceiling.delta()),
+                Otherwise::Hold => None,
+            },
+        };
+        Ok(Some(Outlook { rotates, refused_from, refused_by }))
+    }
+
     /// Checks the wishes against the secret's rotation schedule, as `DescribeSecret` gives it.
     pub fn check_schedule(&self, schedule: &Schedule, now: Time) -> Result<(), BadPolicy> {
         let Some((least, most)) = schedule.gaps(now)? else { return Ok(()) };

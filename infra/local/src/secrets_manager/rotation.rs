@@ -96,6 +96,9 @@ impl SecretsManager {
         if secret.rotation.function.is_none() && input.rotation_lambda_arn.is_none() {
             return Err(invalid_request("No Lambda rotation function ARN is associated with this secret."));
         }
+        if cx.settings.rotation_rules_required && secret.rotation.rules.is_none() && input.rotation_rules.is_none() {
+            return Err(invalid_request("RotationRules must say when this secret rotates."));
+        }
         // The same call again: the rotation with this token has begun, or is done.
         if secret.holds(&token, AWSPENDING) || secret.holds(&token, AWSCURRENT) {
             let answer = identity(secret, Some(&token));

@@ -8,19 +8,21 @@ use rotator::adoption::{Item, Selection, Terms, Verdict, adopt, plan};
 use rotator::failure::{BadInput, Stopped, chain};
 use rotator::kinds::api_gateway_key::way_into_a_stage;
 use serde::Serialize;
+use state::Time;
 use state::name::CredentialName;
-use state::policy::PREFIX;
+use state::policy::{Outlook, PREFIX};
 
 use super::consent::{Consent, Plan, Unasked};
 use super::rotate::reason;
 use crate::context::Context;
-use crate::output::{Look, Out, View, counted, harmless, listed, table};
+use crate::output::{Look, Out, View, counted, harmless, listed, moment, paragraph, table};
 use crate::trouble::{ErrorBody, Outcome, Trouble};
 
 /// Take API keys, signing keys and webhook secrets under management
 ///
 /// For API keys (--all, --prefix or --id): creates a secret for each key, with tags that say how it is to be rotated,
-/// and a schedule. No key's value changes before its first rotation.
+/// and a schedule. No key's value changes before its first rotation. A key that is still used after its overlap waits for its
+/// last user (rotator:at-ceiling = hold), unless --tag says at-ceiling or ceiling.
 ///
 /// For the other kinds (--kind with the secrets' names): an existing secret keeps its value and its tags, a missing one
 /// is created without a key, which its first rotation makes.
@@ -47,8 +49,8 @@ pub struct Args {
     /// Tag the secrets with this wish, for instance overlap=P3D; README.md lists the tags; may be repeated
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = wish)]
     tags: Vec<(String, String)>,
-    /// Rotate at these times: cron(..) or rate(..), in UTC, at least four hours apart
-    #[arg(long, value_name = "EXPRESSION", default_value = "cron(0 8 1 * ? *)")]
+    /// Rotate at these times: cron(..) or rate(..), in UTC, at least four hours apart; or none: only when somebody asks
+    #[arg(long, value_name = "EXPRESSION|none", default_value = "cron(0 8 1 * ? *)")]
     schedule: String,
     /// Try new API keys here before they are used: API/STAGE/PATH, a GET that needs an API key; may be repeated
     #[arg(long = "probe", value_name = "PROBE", conflicts_with = "kind")]
@@ -86,6 +88,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     })?;
     let Args { which, names, secret_prefix, schedule, reason, consent, .. } = args;
     let reason = reason.unwrap_or_default();
+    let schedule = Some(schedule).filter(|schedule| schedule != "none");
     let selection = match (which.kind, which.prefix, which.id) {
         (Some(kind), _, _) => {
             let names = names.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
@@ -107,7 +110,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
             source: None,
         });
     }
-    let mut view = AdoptView::planned(&items);
+    let mut view = AdoptView::planned(&items, terms.schedule.clone());
     if let Some(outcome) = consent.ends(&view, out)? {
         return Ok(outcome);
     }
@@ -127,6 +130,41 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     view.applied = true;
     out.show(&view)?;
     Ok(view.outcome())
+}
+
+/// What is said of keys without a schedule.
+const ON_DEMAND: &str = "no schedule: no key is replaced before somebody runs `rotator rotate`\n";
+
+/// What is ahead of a key.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OutlookView {
+    first_rotation: Time,
+    refused_from: Time,
+    refused_by: Option<Time>,
+}
+
+impl From<Outlook> for OutlookView {
+    fn from(Outlook { rotates, refused_from, refused_by }: Outlook) -> Self {
+        Self { first_rotation: rotates, refused_from, refused_by }
+    }
+}
+
+impl OutlookView {
+    /// When it rotates first, and when today's key is refused.
+    fn page(&self, whose: &str, one: &str) -> String {
+        let from = moment(self.refused_from);
+        let end = match self.refused_by {
+            None => format!(
+                "from {from} on, once nobody uses them; while somebody does, {one} waits for a person's word \
+                 (rotator:at-ceiling = hold)"
+            ),
+            Some(by) if by == self.refused_from => format!("at {from}, whoever uses them"),
+            Some(by) => format!("from {from} on, once nobody uses them, and at the latest at {}", moment(by)),
+        };
+        paragraph(0, &format!("first rotation: {}", moment(self.first_rotation)))
+            + &paragraph(0, &format!("{whose} will be refused {end}"))
+    }
 }
 
 /// The wishes on the command line, without `rotator:`.
@@ -171,19 +209,24 @@ fn wish(raw: &str) -> Result<(String, String), String> {
 /// What `rotator adopt` prints for API keys.
 ///
 /// ```json
-/// {"applied": false, "adopted": 0, "keys": [{
+/// {"applied": false, "adopted": 0, "schedule": "cron(0 8 1 * ? *)", "keys": [{
 ///   "id": "k1a2b3", "name": "acme", "secret": "api-keys/acme", "plans": ["p1x2y3"], "stages": ["a1b2c3/prod"],
-///   "tags": {"rotator:kind": "api-gateway-key"}, "verdict": "adopt", "why": null, "remedy": null,
-///   "adopted": false, "error": null}]}
+///   "tags": {"rotator:kind": "api-gateway-key"},
+///   "outlook": {"firstRotation": "...", "refusedFrom": "...", "refusedBy": null},
+///   "verdict": "adopt", "why": null, "remedy": null, "adopted": false, "error": null}]}
 /// ```
 ///
-/// `applied` is `false` for a plan. `stages` are those of its plans: without any, nobody can use the key. `verdict` is `adopt`, `managed` (it is already) or `refused`, then with `why` and
-/// `remedy`. `error` has `kind`, `message` and `next`, as errors on standard error have.
+/// `applied` is `false` for a plan. `schedule` is null if nothing is to rotate by itself. `outlook`: when the key is replaced
+/// first, from when on it is refused if nobody uses it, and when at the latest: null, if never while it is used; the whole is
+/// null without a schedule, and where nothing is adopted. `stages` are those of its plans: without any, nobody can use
+/// the key. `verdict` is `adopt`, `managed` (it is already) or `refused`, then
+/// with `why` and `remedy`. `error` has `kind`, `message` and `next`, as errors on standard error have.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AdoptView {
     applied: bool,
     adopted: usize,
+    schedule: Option<String>,
     keys: Vec<KeyView>,
     #[serde(skip)]
     failed: bool,
@@ -198,6 +241,7 @@ struct KeyView {
     plans: Vec<String>,
     stages: BTreeSet<String>,
     tags: BTreeMap<String, String>,
+    outlook: Option<OutlookView>,
     verdict: &'static str,
     why: Option<String>,
     remedy: Option<String>,
@@ -207,8 +251,9 @@ struct KeyView {
 
 impl AdoptView {
     /// What would be done.
-    pub fn planned(items: &[Item]) -> Self {
-        Self { applied: false, adopted: 0, keys: items.iter().map(KeyView::planned).collect(), failed: false }
+    pub fn planned(items: &[Item], schedule: Option<String>) -> Self {
+        let keys = items.iter().map(KeyView::planned).collect();
+        Self { applied: false, adopted: 0, schedule, keys, failed: false }
     }
 
     fn finish(&mut self, place: usize, done: Result<(), Trouble>) {
@@ -252,6 +297,7 @@ impl KeyView {
             plans: item.plans.clone(),
             stages: item.stages.clone(),
             tags: item.tags.clone(),
+            outlook: item.outlook.map(OutlookView::from),
             verdict,
             why,
             remedy,
@@ -314,6 +360,13 @@ impl View for AdoptView {
                 && !key.is_nowhere()
                 && key.tags.get("rotator:probe").is_some_and(|probe| probe == "none")
         };
+        let ahead = self.keys.iter().filter(|key| ["adopt", "adopted"].contains(&key.word()));
+        // The same for all of them: they are adopted on the same terms.
+        match (ahead.clone().find_map(|key| key.outlook.as_ref()), &self.schedule) {
+            (Some(outlook), _) => page.push_str(&outlook.page("today's keys", "a key")),
+            (None, None) if ahead.count() > 0 => page.push_str(ON_DEMAND),
+            (None, _) => {}
+        }
         let unproven = self.keys.iter().filter(is_unproven).count();
         if unproven > 0 {
             let keys = counted(unproven, "key");
@@ -342,6 +395,8 @@ mod tests {
     use rotator::aws::api_keys::ApiKey;
     use state::hold::{Hold, HoldReason};
 
+    use crate::specimens::at;
+
     fn items() -> Vec<Item> {
         let refused =
             Verdict::Refused { why: "the CloudFormation stack shop owns it".into(), remedy: "retain it first".into() };
@@ -359,13 +414,35 @@ mod tests {
             tags: [("kind", "api-gateway-key"), ("probe", "a1b2c3/prod/ping")]
                 .map(|(name, value)| (format!("rotator:{name}"), value.to_owned()))
                 .into(),
+            outlook: (verdict == Verdict::Adopt).then(|| Outlook {
+                rotates: at(0),
+                refused_from: at(604_800),
+                refused_by: None,
+            }),
             verdict,
         })
         .to_vec()
     }
 
+    fn schedule() -> Option<String> {
+        Some("cron(0 8 1 * ? *)".into())
+    }
+
+    #[test]
+    fn what_is_ahead_of_a_key_is_said_as_it_is() {
+        let said = |refused_by| {
+            OutlookView { first_rotation: at(0), refused_from: at(604_800), refused_by }.page("today's keys", "a key")
+        };
+        assert!(said(None).contains("waits for a person's word"));
+        assert!(said(Some(at(604_800))).contains("whoever uses them"));
+        assert!(said(Some(at(3_196_800))).contains("at the latest at"));
+        let unscheduled: Vec<Item> = items().into_iter().map(|item| Item { outlook: None, ..item }).collect();
+        let page = AdoptView::planned(&unscheduled, None).page(&Look::PLAIN);
+        assert!(page.contains("no schedule: no key is replaced before"), "{page}");
+    }
+
     fn applied() -> AdoptView {
-        let mut view = AdoptView::planned(&items());
+        let mut view = AdoptView::planned(&items(), schedule());
         view.applied = true;
         view.finish(0, Ok(()));
         let hold = Hold::new(HoldReason::Denied, "the role lacks secretsmanager:CreateSecret on api-keys/k2");
@@ -375,13 +452,13 @@ mod tests {
 
     #[test]
     fn the_json() {
-        insta::assert_snapshot!("planned", crate::output::json(&AdoptView::planned(&items())));
+        insta::assert_snapshot!("planned", crate::output::json(&AdoptView::planned(&items(), schedule())));
         insta::assert_snapshot!("applied", crate::output::json(&applied()));
     }
 
     #[test]
     fn the_page() {
-        insta::assert_snapshot!("page_planned", AdoptView::planned(&items()).page(&Look::PLAIN));
+        insta::assert_snapshot!("page_planned", AdoptView::planned(&items(), schedule()).page(&Look::PLAIN));
         insta::assert_snapshot!("page_applied", applied().page(&Look::PLAIN));
     }
 
@@ -389,7 +466,7 @@ mod tests {
     fn a_key_that_works_nowhere_is_said_to() {
         let mut items = items();
         items[0].stages.clear();
-        let page = AdoptView::planned(&items).page(&Look::PLAIN);
+        let page = AdoptView::planned(&items, schedule()).page(&Look::PLAIN);
         assert!(
             page.contains("acme (k1): warning: it is in no stage, so nobody can use it\n  next: put it into"),
             "{page}"
@@ -399,8 +476,8 @@ mod tests {
 
     #[test]
     fn a_script_sees_refusals_and_failures() {
-        assert_eq!(AdoptView::planned(&items()[..3]).outcome(), Outcome::Done);
-        assert_eq!(AdoptView::planned(&items()).outcome(), Outcome::Attention);
+        assert_eq!(AdoptView::planned(&items()[..3], schedule()).outcome(), Outcome::Done);
+        assert_eq!(AdoptView::planned(&items(), schedule()).outcome(), Outcome::Attention);
         let mut failed = applied();
         let why = Stopped::OutOfTime(None);
         failed.finish(1, Err(Trouble::stopped("could not adopt k2")(why)));

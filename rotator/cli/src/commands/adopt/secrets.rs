@@ -10,6 +10,7 @@ use state::name::CredentialName;
 use state::policy::PREFIX;
 
 use super::super::consent::{Consent, Plan, Unasked};
+use super::OutlookView;
 use crate::context::Context;
 use crate::output::{Look, Out, View, dash, harmless, listed, short_id, table};
 use crate::trouble::{ErrorBody, Outcome, Trouble};
@@ -55,12 +56,15 @@ pub(super) async fn run(
 /// ```json
 /// {"applied": false, "adopted": 0, "kind": "webhook-secret", "secrets": [{
 ///   "name": "hooks/acme", "exists": true, "key": {"id": "..."}, "keySet": null, "tags": {"rotator:kind": "webhook-secret"},
-///   "schedule": "cron(0 8 1 * ? *)", "verdict": "adopt", "why": null, "remedy": null,
+///   "schedule": "cron(0 8 1 * ? *)", "outlook": {"firstRotation": "...", "refusedFrom": "...", "refusedBy": "..."},
+///   "verdict": "adopt", "why": null, "remedy": null,
 ///   "adopted": false, "error": null}]}
 /// ```
 ///
 /// `applied` is `false` for a plan. `key` is what the provider calls the current key, `null` when the first rotation
-/// makes one; `keySet` is where verifiers fetch its keys, for kinds whose keys they fetch; `tags` are those that the secret gets; `schedule` is the one that it will have, or has. `verdict` is
+/// makes one; `keySet` is where verifiers fetch its keys, for kinds whose keys they fetch; `tags` are those that the secret gets; `schedule` is the one that it will have, or has. `outlook`, of a
+/// key that is there: when it is replaced first, from when on it is refused if nobody uses it, and when at the latest (null:
+/// never while it is used). `verdict` is
 /// `adopt`, `managed` (it is already) or `refused`, then with `why` and `remedy`. `error` has `kind`, `message` and
 /// `next`, as errors on standard error have.
 #[derive(Debug, Serialize)]
@@ -83,6 +87,7 @@ struct Row {
     key_set: Option<String>,
     tags: BTreeMap<String, String>,
     schedule: Option<String>,
+    outlook: Option<OutlookView>,
     verdict: &'static str,
     why: Option<String>,
     remedy: Option<String>,
@@ -138,6 +143,7 @@ impl Row {
             key_set,
             tags: item.tags.clone(),
             schedule: item.schedule.clone(),
+            outlook: item.outlook.filter(|_| item.key.is_some()).map(OutlookView::from),
             verdict,
             why,
             remedy,
@@ -192,6 +198,11 @@ impl View for SecretsView {
             page.push_str(&format!("{}: {}\n", row.name, harmless(why)));
             if let Some(next) = next {
                 page.push_str(&format!("  next: {}\n", harmless(next)));
+            }
+        }
+        for row in self.secrets.iter().filter(|row| ["adopt", "adopted"].contains(&row.word())) {
+            if let Some(outlook) = &row.outlook {
+                page.push_str(&outlook.page(&format!("today's keys of {}", row.name), "a key"));
             }
         }
         let count = |word| self.secrets.iter().filter(|row| row.word() == word).count();
@@ -255,6 +266,7 @@ mod tests {
                 .map(|(tag, value)| (tag.to_owned(), value.to_owned()))
                 .collect(),
             policy: None,
+            outlook: None,
             schedule: Some("cron(0 8 1 * ? *)".into()),
             verdict,
         })
@@ -297,7 +309,7 @@ mod tests {
         Terms {
             kind: kind.into(),
             tags: [("soak".to_owned(), "P3D".to_owned())].into(),
-            schedule: "rate(30 days)".into(),
+            schedule: Some("rate(30 days)".into()),
             function_arn: embedded.settings.function_arn.clone().unwrap(),
         }
     }
@@ -385,7 +397,7 @@ mod tests {
         put(&embedded, "hooks/there", VALUE).await;
         let with = |kind: &str, tags: &[(&str, &str)], schedule: &str| Terms {
             tags: tags.iter().map(|(tag, value)| ((*tag).to_owned(), (*value).to_owned())).collect(),
-            schedule: schedule.into(),
+            schedule: Some(schedule.into()),
             ..terms(&embedded, kind)
         };
         let monthly = "rate(30 days)";

@@ -242,7 +242,7 @@ async fn adopt_all(embedded: &Embedded) -> Result<Vec<(Item, Terms)>, Trouble> {
             .into_iter()
             .chain([("probe".to_owned(), probes.clone())])
             .collect(),
-        schedule: schedule.to_owned(),
+        schedule: Some(schedule.to_owned()),
         function_arn: engine.config.function_arn.clone().unwrap_or_default(),
     };
     let (weekly, monthly) = (terms(WEEKLY), terms(MONTHLY));

@@ -82,7 +82,7 @@ impl Scene<'_, '_> {
         let terms = Terms {
             secret_prefix: "partner/".into(),
             tags,
-            schedule: MONTHLY.into(),
+            schedule: Some(MONTHLY.into()),
             function_arn: engine.config.function_arn.clone().unwrap_or_default(),
         };
         self.stage.quiet(true);
