@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
+use clap::CommandFactory;
 use rotator::adoption::{self, Selection};
+use rotator_cli::commands::Cli;
 use state::decide::AWSCURRENT;
 use state::drift::Finding;
 use state::hold::HoldReason;
@@ -133,7 +135,7 @@ async fn adopt(stage: &Stage) -> String {
     let terms = adoption::Terms {
         secret_prefix: "partner/".into(),
         tags: BTreeMap::from([("probe".to_owned(), format!("{API}/prod/ping"))]),
-        schedule: "rate(30 days)".into(),
+        schedule: Some("rate(30 days)".into()),
         function_arn: stage.settings.function_arn.clone().expect("registered"),
     };
     let (engine, errand) = (stage.engine_unhurt(), stage.errand());
@@ -252,6 +254,18 @@ fn the_readmes_test_command_is_the_one_that_is_run() {
     assert_eq!(command.lines().count(), 1, "{command}");
     let checks = read(".ci/run");
     assert!(checks.contains("<!-- test-command -->") && checks.contains("README.md"), "it is taken from the README");
+}
+
+#[test]
+fn the_commands_that_have_a_plan_are_the_ones_that_the_readme_names() {
+    let page = read("README.md");
+    let before = page.split_once(" have a plan:").expect("the sentence").0;
+    let sentence = before.rsplit_once("\n\n").expect("a paragraph").1;
+    let named = sentence.split('`').skip(1).step_by(2).filter_map(|words| words.split(' ').next());
+    let commands = Cli::command();
+    let has_plan = |command: &&clap::Command| command.get_arguments().any(|argument| argument.get_id() == "plan");
+    let having = commands.get_subcommands().filter(has_plan).map(clap::Command::get_name);
+    assert_eq!(named.collect::<BTreeSet<_>>(), having.collect::<BTreeSet<_>>());
 }
 
 #[test]
