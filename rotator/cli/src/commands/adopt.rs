@@ -157,7 +157,7 @@ impl OutlookView {
         let end = match self.refused_by {
             None => format!(
                 "from {from} on, once nobody uses them; while somebody does, {one} waits for a person's word \
-                 (rotator:at-ceiling = hold)"
+                 (rotator:at-ceiling=hold)"
             ),
             Some(by) if by == self.refused_from => format!("at {from}, whoever uses them"),
             Some(by) => format!("from {from} on, once nobody uses them, and at the latest at {}", moment(by)),
