@@ -4,6 +4,7 @@
 //! part can be repeated: whoever comes back finds the standing order and the token that it is bound to.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::TimeDelta;
 use serde::Serialize;
@@ -355,15 +356,14 @@ pub async fn emergency(
 async fn say_why(engine: &Engine, name: &CredentialName, token: &Token, errand: &Errand<'_>) -> Result<(), Stopped> {
     let Some(note) = errand.note else { return Ok(()) };
     // The salt tells this note from all others: after an answer that was lost it may be there already.
-    let mut doubtful = false;
+    let is_doubtful = AtomicBool::new(false);
     patiently(&engine.ports, errand.deadline, async || {
-        if doubtful {
+        if is_doubtful.swap(true, Ordering::Relaxed) {
             let history = engine.records.history(name).await?;
             if history.iter().any(|told| told.note.as_ref() == Some(note) && asks_for(&told.event.change, token)) {
                 return Ok(());
             }
         }
-        doubtful = true;
         let (credential, _) = find(engine, name).await?;
         let commit =
             credential.apply(Change::Requested { token: token.clone() }, &engine.stamp(errand, Some(note.clone())));

@@ -329,7 +329,8 @@ fn without_standby_and_told_late(run: &mut Run) -> LocalBoxFuture<'_, ()> {
         without_standby(run).await;
         let late = Duration::from_secs(60);
         run.stage.aws.settings(|settings| {
-            settings.kms_unseen = ["GetPublicKey", "DescribeKey", "GetKeyPolicy"].map(|it| (it.to_owned(), late)).into();
+            settings.kms_unseen =
+                ["GetPublicKey", "DescribeKey", "GetKeyPolicy"].map(|it| (it.to_owned(), late)).into();
             settings.kms_tag_lag = late * 5;
         });
     }

@@ -5,7 +5,6 @@
 //! sender signs with both, and the receiver accepts either, so it does not matter who reads the new value first.
 //! Nothing has to be done anywhere else.
 
-
 use async_trait::async_trait;
 use aws_lc_rs::hmac;
 use base64::Engine;
