@@ -383,7 +383,7 @@ async fn an_adopted_key_that_is_still_used_is_not_refused_by_a_ceiling_that_nobo
         let stage = Stage::new().await;
         let (id, value) = stage.key("acme").await;
         let mut line = vec!["adopt", "--id", &id, "--secret-prefix", "partner/", "--probe", &probe, "--yes"];
-        line.extend(["--tag", "overlap=P1D", "--tag", "idle-before-suspend=PT6H", "--schedule", "rate(90 days)"]);
+        line.extend(["--tag", "overlap=P1D", "--tag", "idle-before-suspend=P1D", "--schedule", "rate(90 days)"]);
         line.extend(chosen.iter().flat_map(|tag| ["--tag", *tag]));
         let said = stage.command(&line).await;
         assert_eq!(said.outcome, Outcome::Done, "{said:?}");
@@ -391,9 +391,10 @@ async fn an_adopted_key_that_is_still_used_is_not_refused_by_a_ceiling_that_nobo
         stage.aws.settle().await;
         assert_eq!(stage.tag(ACME, "at-ceiling").await.as_deref() == Some("hold"), held);
         stage.rotate(ACME).await;
+        // Every day until the default ceiling is over.
         for _ in 0..34 {
-            stage.pass(TimeDelta::days(1)).await;
             stage.gets_through(&value).await;
+            stage.pass(TimeDelta::days(1)).await;
         }
         assert_eq!(stage.state_of(1).await == State::Deactivated, held, "{chosen:?}: {}", stage.story(ACME).await);
     }

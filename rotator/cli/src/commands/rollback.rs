@@ -104,7 +104,7 @@ async fn refusal(context: &Context, credential: &Credential, to: u32) -> Option<
 /// ```
 ///
 /// `was`: the version that was current before, `null` if it was this one already; `stillAccepted`: versions that are
-/// deactivated, and accepted until their overlap is over and nobody uses them.
+/// deactivated, and accepted until their overlap is over and nobody uses them, or their ceiling is over.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackView {

@@ -17,7 +17,7 @@ use crate::trouble::{Outcome, Trouble};
 /// Rotate a credential now and follow the rotation to its end
 ///
 /// Resumes a rotation that is pending, or begins one. The old key is accepted until its overlap is over, and then refused
-/// once nobody uses it.
+/// once nobody uses it, or once its ceiling is over.
 ///
 /// With --emergency, the compromised versions are refused as soon as a new one is current, whoever still uses them. At a
 /// terminal it shows what becomes of each version, and asks; --yes skips the question. In a script, without a terminal or
