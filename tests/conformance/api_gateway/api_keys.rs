@@ -154,8 +154,11 @@ async fn get_api_keys_lists_the_newest_first_and_goes_on_from_an_opaque_position
 #[tokio::test]
 async fn a_negative_limit_is_taken() {
     let gateway = gateway();
-    gateway.key("acme", VALUE).await;
-    assert_eq!(gateway.client.get_api_keys().name_query("acme").limit(-1).send().await.unwrap().items().len(), 1);
+    gateway.key("zenith-limit", VALUE).await;
+    assert_eq!(
+        gateway.client.get_api_keys().name_query("zenith-limit").limit(-1).send().await.unwrap().items().len(),
+        1
+    );
 }
 
 /// Source: LocalStack: TestApigatewayApiKeysCrud::test_get_api_keys, 2024-10-10.
