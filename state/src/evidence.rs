@@ -510,8 +510,11 @@ mod tests {
         let month = plan(QuotaPeriod::Month, &[("a", 9, 91), ("b", 9, 91)], &[]);
         assert!(!owed(&BTreeMap::new(), &month, HOUR, late).is_empty(), "the month goes on");
         let settled = owed(&BTreeMap::new(), &month, HOUR, late)["p1"].0.clone();
-        let next = at("2026-04-01T02:00:00");
         let fresh = plan(QuotaPeriod::Month, &[("a", 1, 99), ("b", 1, 99)], &[]);
+        for edge in ["2026-03-31T02:00:00", "2026-04-01T02:00:00"] {
+            assert!(owed(&BTreeMap::new(), &fresh, HOUR, at(edge)).is_empty(), "{edge}: which month is it?");
+        }
+        let next = at("2026-04-02T02:00:00");
         let fresh = owed(&BTreeMap::from([("p1".to_owned(), settled)]), &fresh, HOUR, next);
         assert_eq!((fresh["p1"].0.allowance, fresh["p1"].0.remaining), (100, 98));
     }

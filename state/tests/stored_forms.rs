@@ -30,12 +30,12 @@ const ENDS: [(&str, &str, &str); 12] = [
     ("v3", "partner/acme", "4d0c7571b3b0fae862bbe7614de366a34ef2f120c977c065fffac3554ac7a2f3"),
     ("v3", "issuer/acme", "d56413273b8234af968bcd4319acec026b588cbeddff8180700af7b6ad910d67"),
     ("v3", "partner/watched", "a506aa92dfd9a9cfb5de684e0aa37ba0f9835f7f799a9e112190682c1d654a5d"),
-    ("v4", "partner/acme", "69b4d6bb00f921c9d6ab88ca82b68bb4acbab1358ba0050a6636a1dcac7fe973"),
+    ("v4", "partner/acme", "484edf12c60a6450af16adf1d35475659e4fcb1b63eba17a2735df794372f9fc"),
     ("v4", "issuer/acme", "e16e1b36acfda3b057adbd408a7a01f637b975615766916f6f881a736b687a01"),
     ("v4", "partner/watched", "42a786878d11d9de38e66ab1527e7ca0a814cc9533ddb348e28629a3b222d29a"),
-    ("v5", "partner/acme", "?"),
-    ("v5", "issuer/acme", "??"),
-    ("v5", "partner/watched", "???"),
+    ("v5", "partner/acme", "3299533c51606b0ff48171996f40dbda6545ffbc9ca6ac80a0aacbf58f064ec6"),
+    ("v5", "issuer/acme", "a76bcc0a5fce15401876bd69f3f3d48764542af2c9570971cad97a1ef6275b88"),
+    ("v5", "partner/watched", "7585f7abd8d44289b9019f5c6e1e740b5abaf8d7d5f04fe0b11012d73b5f9867"),
 ];
 /// The first schema's note, as its event holds it.
 const V1_NOTE: &str = "799f7ac53e534f497eb5c55fc3c2bfc4ff10a23a6f7243cf7ad8491f10430ba9";

@@ -606,6 +606,11 @@ impl Credential {
         Ok(touched)
     }
 
+    /// Whatever is current is so no longer, for a version of which nothing else is known.
+    pub(super) fn displace(&mut self, stamp: &Stamp) -> Result<(), Illegal> {
+        self.head.current.take().map_or(Ok(()), |current| self.supersede(current, stamp))
+    }
+
     /// Its overlap begins.
     fn supersede(&mut self, generation: u32, stamp: &Stamp) -> Result<(), Illegal> {
         let version = self.version(generation)?;

@@ -33,10 +33,14 @@ impl Credential {
         let mut stated = Self::empty(name.clone(), arn);
         stated.head.floor = floor;
         for event in events {
-            let Some(change) = from_on(&event.change, first) else { continue };
             let stamp = Stamp { at: event.at, until: event.at, actor: event.actor, note: None };
             stated.head.ledger.seq = event.seq - 1;
-            stated.undergo(&change, &stamp)?;
+            match (from_on(&event.change, first), &event.change) {
+                (Some(change), _) => _ = stated.undergo(&change, &stamp)?,
+                // A version from before the floor was brought back: what was current then is so no longer.
+                (None, Change::Promoted { .. } | Change::Closed { .. }) => stated.displace(&stamp)?,
+                (None, _) => {}
+            }
         }
         stated.head.ledger = end.clone();
         Ok(stated)
@@ -90,7 +94,8 @@ impl Version {
             ("disabled", self.disabled == stated.disabled),
             ("waived", self.waived == stated.waived),
             ("ground", self.ground == stated.ground),
-            ("suspendAt", self.suspend_at == stated.suspend_at),
+            // Of a standby it follows from how many its owner wanted then, which may be before the floor.
+            ("suspendAt", self.activated.is_none() || self.suspend_at == stated.suspend_at),
             ("suspended", self.suspended == stated.suspended),
             ("destroyAt", self.destroy_at == stated.destroy_at),
             ("destroyed", self.destroyed == stated.destroyed),

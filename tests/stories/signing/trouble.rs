@@ -431,9 +431,11 @@ async fn the_algorithm_of_an_adopted_key_is_its_successors_unless_the_owner_says
     let terms = Terms::jwt().without("algorithm");
     let arn = stage.secret(ACME, &json!({"signer": own.to_value()}).to_string(), &terms).await;
     stage.rotate(&arn).await;
+    stage.tick().await;
     stage.pass(LEAD).await;
     stage.again(&arn).await;
     stage.assert_rotated();
+    stage.tick().await;
     let algorithms = async || {
         let set = stage.key_set(ACME).await.json();
         let keys = set["keys"].as_array().expect("keys").iter();
@@ -442,8 +444,9 @@ async fn the_algorithm_of_an_adopted_key_is_its_successors_unless_the_owner_says
     let said = algorithms().await;
     assert!(said.len() > 1 && said.iter().all(|key| *key == ("RS256".into(), 512)), "{said:?}");
     stage.retag(&arn, "algorithm", "ES256").await;
-    stage.rotate(&arn).await;
     stage.pass(LEAD).await;
+    stage.rotate(&arn).await;
+    stage.tick().await;
     assert!(algorithms().await.iter().any(|(algorithm, _)| algorithm == "ES256"));
 }
 
