@@ -30,9 +30,9 @@ async fn found(stage: &Stage) -> Vec<(Option<u32>, String)> {
     let seen = rotator::mend::look(&stage.engine_unhurt(), &name, Scope::All, None, &stage.errand()).await;
     let findings = seen.expect("examined").findings.into_iter();
     findings
-        .filter_map(|finding| match finding {
-            Finding::RecordDiffers { generation, what } => Some((generation, what)),
-            _ => None,
+        .filter_map(|finding| {
+            let Finding::RecordDiffers { generation, what } = finding else { return None };
+            Some((generation, what))
         })
         .collect()
 }

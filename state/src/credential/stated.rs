@@ -35,11 +35,11 @@ impl Credential {
         for event in events {
             let stamp = Stamp { at: event.at, until: event.at, actor: event.actor, note: None };
             stated.head.ledger.seq = event.seq - 1;
-            match (from_on(&event.change, first), &event.change) {
-                (Some(change), _) => _ = stated.undergo(&change, &stamp)?,
+            if let Some(change) = from_on(&event.change, first) {
+                stated.undergo(&change, &stamp)?;
+            } else if matches!(event.change, Change::Promoted { .. } | Change::Closed { .. }) {
                 // A version from before the floor was brought back: what was current then is so no longer.
-                (None, Change::Promoted { .. } | Change::Closed { .. }) => stated.displace(&stamp)?,
-                (None, _) => {}
+                stated.displace(&stamp)?;
             }
         }
         stated.head.ledger = end.clone();
@@ -109,11 +109,9 @@ fn differing<const N: usize>(facts: [(&'static str, bool); N]) -> Vec<&'static s
 
 /// A change as far as it is about versions from that one on.
 fn from_on(change: &Change, first: u32) -> Option<Change> {
-    match change {
-        Change::Ordered { token, compromised } => {
-            let compromised = compromised.iter().copied().filter(|generation| *generation >= first).collect();
-            Some(Change::Ordered { token: token.clone(), compromised })
-        }
-        other => other.generation().is_none_or(|generation| generation >= first).then(|| other.clone()),
+    if let Change::Ordered { token, compromised } = change {
+        let compromised = compromised.iter().copied().filter(|generation| *generation >= first).collect();
+        return Some(Change::Ordered { token: token.clone(), compromised });
     }
+    change.generation().is_none_or(|generation| generation >= first).then(|| change.clone())
 }

@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_key_that_nothing_tried_is_called_so() {
         let view = RotateView { kind: Kind::OnDemand, unproven: Some(true), ..view() };
-        assert!(view.page(&Look::PLAIN).contains("generation 3 is current, unproven: no request tried its key; "));
+        assert!(view.page(&Look::PLAIN).contains("generation 3 is current, unproven: no request tried its key\n"));
     }
 
     #[test]
