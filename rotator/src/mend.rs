@@ -12,7 +12,7 @@ use state::concern::Concerns;
 use state::credential::{Credential, Version};
 use state::decide::{AWSCURRENT, AWSPENDING, Goal, Secret};
 use state::drift::{Finding, FoundKey, Holds, Inventory, Owner, Remedy, Scope, Served, Stray, examine};
-use state::hold::HoldReason;
+use state::hold::{Hold, HoldReason};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
 
@@ -234,17 +234,32 @@ pub async fn mend(
 ) -> Result<Mended, Stopped> {
     let name = examined.name.clone();
     let (mut left, mut tried, mut stopped): (Examined, Vec<Finding>, _) = (examined, Vec::new(), None);
+    // What holds one finding, the cure of another may end: it is tried once more then.
+    let mut held: Vec<(Finding, Hold)> = Vec::new();
+    let mut is_last = false;
     while *most > 0 && stopped.is_none() {
         let is_next = |finding: &&Finding| {
             let is_ours = matches!(finding.remedy(Some(&left.credential)), Remedy::Service(_));
             is_ours && !tried.iter().any(|tried| tried.is_same_as(finding))
         };
-        let Some(next) = left.findings.iter().find(is_next).cloned() else { break };
+        let Some(next) = left.findings.iter().find(is_next).cloned() else {
+            if is_last || held.is_empty() || held.len() == tried.len() {
+                break;
+            }
+            is_last = true;
+            tried.retain(|tried| !held.iter().any(|(held, _)| held.is_same_as(tried)));
+            held.clear();
+            continue;
+        };
         *most -= 1;
         tell(&next);
         let arn = left.credential.head.arn.clone();
         let done = engine.run(&name, Some(&arn), &Goal::Mend(next.clone()), errand).await;
-        stopped = done.err();
+        match done {
+            Ok(()) => {}
+            Err(Stopped::Held(hold)) => held.push((next.clone(), hold)),
+            Err(other) => stopped = Some(other),
+        }
         match look(engine, &name, scope, None, errand).await {
             Ok(found) => left = found,
             // What was done is done, and is told.
@@ -255,7 +270,10 @@ pub async fn mend(
         }
         tried.push(next);
     }
-    tried.retain(|finding| !left.findings.iter().any(|left| left.is_same_as(finding)));
+    let is_left = |finding: &Finding| left.findings.iter().any(|left| left.is_same_as(finding));
+    held.retain(|(finding, _)| is_left(finding));
+    tried.retain(|finding| !is_left(finding));
+    let stopped = stopped.or(held.into_iter().next().map(|(_, hold)| Stopped::Held(hold)));
     Ok(Mended { name, cured: tried, left, stopped })
 }
 

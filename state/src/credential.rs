@@ -328,7 +328,7 @@ impl Version {
             (State::PreActivation | State::Deactivated | State::Suspended, Some(_)) => self.open_until,
             (State::Destroyed, _) => None,
         };
-        // Whoever is putting its key right has a minute.
+        // Whoever is putting its key right has two minutes.
         let claimed = self.open_until.filter(|_| self.phase.is_none());
         let at = natural.into_iter().chain(self.sweep_at).min()?;
         let at = claimed.map_or(at, |until| at.max(until));

@@ -14,7 +14,7 @@ use crate::policy::Policy;
 use super::{Credential, Drawn, Floor, Order, Refusal, SCHEMA, Version};
 
 /// How long whoever puts a key right has for it. An emergency of the same key may have to wait for that.
-const CURE: TimeDelta = TimeDelta::minutes(1);
+const CURE: TimeDelta = TimeDelta::minutes(2);
 /// How long after a look-up was trusted the provider is searched once more for what it did not show.
 const SWEEP_AFTER: TimeDelta = TimeDelta::hours(12);
 
