@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
-use state::credential::LOOK_UP_LAG;
+use state::credential::{Credential, LOOK_UP_LAG};
 use state::decide::{AWSCURRENT, Action, Decision, Refusal};
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Abandonment, Change};
@@ -13,7 +13,7 @@ mod judge;
 #[expect(dead_code, reason = "the other tests of whole lives use the rest")]
 mod world;
 
-use world::{Lost, World, token};
+use world::{DAY, Lost, World, pass, token};
 
 /// Longer than the usual lead, which is a day.
 const LEAD: TimeDelta = TimeDelta::hours(25);
@@ -516,4 +516,26 @@ proptest! {
 
 fn seconds(count: u32) -> TimeDelta {
     TimeDelta::seconds(i64::from(count))
+}
+
+/// A key set is what the history states from the floor on.
+#[test]
+fn a_key_set_costs_after_many_rotations_what_it_costs_after_few() {
+    let mut world = World::new(&[]);
+    let mut weighs = |rotations: std::ops::RangeInclusive<u32>| {
+        for n in rotations {
+            done(world.rotate(n));
+            pass(&mut world, DAY * 20, DAY, |_| {});
+        }
+        let floor = world.credential.head.floor.expect("somebody has a key");
+        let events = &world.history[usize::try_from(floor.seq).expect("small") - 1..];
+        let head = &world.credential.head;
+        let stated = Credential::stated(&head.name, &head.arn, Some(floor), events, &head.ledger).expect("it holds");
+        let keys =
+            |credential: &Credential| credential.published(world.now).map(|it| it.generation).collect::<Vec<_>>();
+        assert_eq!(keys(&stated), keys(&world.credential));
+        (events.len(), stated.versions.len())
+    };
+    let few = weighs(1..=10);
+    assert_eq!(weighs(11..=50), few);
 }
