@@ -79,11 +79,13 @@ impl Run<'_> {
                         continue;
                     };
                     warn!(credential = %self.name, reason = chain(&failure), wait_seconds = wait.num_seconds(), "looking again");
-                    // Whatever was known may be wrong by now.
+                    // Whatever was known may be wrong by now. But to look at all keys again after each throttle would use up
+                    // the very rate that was too high.
                     credential = None;
                     let observed = std::mem::take(&mut self.observed);
-                    let Observed { ours, stuck, minted, .. } = observed;
-                    self.observed = Observed { ours, stuck, minted, ..Observed::default() };
+                    let Observed { ours, stuck, minted, inventory, .. } = observed;
+                    let inventory = inventory.filter(|_| is_throttled(&failure));
+                    self.observed = Observed { ours, stuck, minted, inventory, ..Observed::default() };
                     last = Some(failure);
                     if !wait.is_zero() {
                         self.engine.ports.clock.sleep(wait).await;
@@ -128,8 +130,11 @@ impl Run<'_> {
             Decision::Done => Ok(Turn::Over),
             Decision::Refuse(refusal) => Err(Stopped::Refused(refusal)),
             Decision::WaitUntil(until) => {
-                let why =
-                    format!("another process may still finish its rotation, until {}", until.format("%H:%M:%S UTC"));
+                let until = until.format("%H:%M:%S UTC");
+                let why = format!(
+                    "what was begun before, by another process or by a call that got no answer, may still be finished, until \
+                     {until}"
+                );
                 Err(Failure::NotYet(why).into())
             }
             Decision::Hold(generation, hold) => self.hold(known, credential, generation, hold).await,
@@ -166,8 +171,8 @@ impl Run<'_> {
                 let generation = self.at;
                 let done = self.act(&credential, action).await;
                 let done = done.map_err(|failure| self.or_not_yet(&credential, failure));
-                // The world is another one now.
-                self.observed.inventory = None;
+                // The world is another one now, unless nobody did anything.
+                self.observed.inventory.take_if(|_| !done.as_ref().is_err_and(is_throttled));
                 self.done(known, credential, generation, done).await
             }
         }
@@ -661,6 +666,10 @@ fn unread(credential: &Credential) -> Failure {
 fn token(version: &Version) -> Result<&Token, Failure> {
     let none = || Failure::NotYet(format!("generation {} has no rotation of its own", version.generation));
     version.token().ok_or_else(none)
+}
+
+fn is_throttled(failure: &Failure) -> bool {
+    matches!(failure, Failure::Call(call) if matches!(call.fault, Fault::Throttled(_)))
 }
 
 /// Whether a creation may have happened, although it did not go well.
