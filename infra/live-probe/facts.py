@@ -107,7 +107,6 @@ FACTS = [
         "'The name of queried API keys', and no more",
         API + "API_GetApiKeys.html",
         "At least every key whose name begins with it; names and tags are compared again",
-        "How `nameQuery` of `GetApiKeys` matches",
     ),
     Fact(
         "import-overwrites",
