@@ -117,7 +117,7 @@ pub struct Version {
     pub generation: u32,
     /// The number of the event that began it. None in schema 4 and before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub began: Option<u64>,
+    pub first_event: Option<u64>,
     /// Drawn at random, and stated by the event that begins it: names and tags of what is made for it follow from it,
     /// and nobody else can know them before. Derived from the credential and the generation where nothing is made: of
     /// a key that was adopted, and in schema 3 and before.

@@ -61,6 +61,35 @@ fn every_older_form_reads_into_todays_types() {
     assert_eq!(read, SCHEMA, "a folder for each schema");
 }
 
+/// Whoever upgrades finds no record that somebody else seems to have written.
+#[test]
+fn what_older_writers_recorded_is_what_their_history_states() {
+    for folder in folders() {
+        let heads: Vec<Head> = sample(&folder, "head");
+        let events: Vec<Event> = sample(&folder, "event");
+        let mut lives: Vec<BTreeMap<u32, Version>> = Vec::new();
+        for version in sample::<Version>(&folder, "version") {
+            // The lives stand one after the other, each of another kind than the one before.
+            let is_of = |life: &&mut BTreeMap<u32, Version>| life[&1].policy.kind == version.policy.kind;
+            match lives.last_mut().filter(is_of) {
+                Some(life) => _ = life.insert(version.generation, version),
+                None => lives.push(BTreeMap::from([(version.generation, version)])),
+            }
+        }
+        for head in heads.iter().filter(|head| heads.iter().rfind(|last| last.name == head.name) == Some(head)) {
+            let of_it: Vec<Event> = events.iter().filter(|event| event.credential == head.name).cloned().collect();
+            let stated = Credential::stated(&head.name, &head.arn, None, &of_it, &head.ledger).expect("it holds");
+            let is_its = |life: &&BTreeMap<u32, Version>| life.keys().eq(stated.versions.keys());
+            let differ = lives.iter().filter(is_its).map(|versions| {
+                let recorded = Credential { head: head.clone(), versions: versions.clone() };
+                recorded.differs_from(&stated)
+            });
+            let least = differ.min_by_key(Vec::len).expect("its versions are there");
+            assert_eq!(least, [], "{} {}", folder.display(), head.name);
+        }
+    }
+}
+
 #[test]
 fn todays_writer_stores_what_the_sample_of_its_schema_shows() {
     let (heads, versions, events, notes) = life();

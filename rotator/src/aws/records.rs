@@ -396,15 +396,7 @@ impl Records {
         E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         let failed = failed(action, &self.table, Answer::Open, error);
-        match failed.fault {
-            Fault::NotFound => BadInput::NoTable(self.table.clone()).into(),
-            Fault::Conflict
-            | Fault::Denied
-            | Fault::Unauthenticated
-            | Fault::Rejected
-            | Fault::Throttled(_)
-            | Fault::Unknown => failed.into(),
-        }
+        if failed.fault == Fault::NotFound { BadInput::NoTable(self.table.clone()).into() } else { failed.into() }
     }
 }
 

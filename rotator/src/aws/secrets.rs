@@ -65,15 +65,8 @@ impl Secrets {
             Ok(found) => found,
             Err(error) => {
                 let failed = failed("secretsmanager:DescribeSecret", id, Answer::Open, error);
-                return Err(match failed.fault {
-                    Fault::NotFound => BadInput::NoSecret(id.to_owned()).into(),
-                    Fault::Conflict
-                    | Fault::Denied
-                    | Fault::Unauthenticated
-                    | Fault::Rejected
-                    | Fault::Throttled(_)
-                    | Fault::Unknown => failed.into(),
-                });
+                let is_missing = failed.fault == Fault::NotFound;
+                return Err(if is_missing { BadInput::NoSecret(id.to_owned()).into() } else { failed.into() });
             }
         };
         let tags = tags(&found);

@@ -12,7 +12,7 @@ use chrono::SecondsFormat;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use state::Time;
-use state::credential::{CREATED, Credential, Proof, Settlements};
+use state::credential::{CREATED, Credential, Proof, Settlements, Version};
 use state::decide::Drafted;
 use state::drift::Availability;
 use state::evidence::{Owed, Sighting};
@@ -96,6 +96,10 @@ fn checksum(text: &str) -> String {
 fn disabled(id: &str) -> Failure {
     let detail = format!("the incumbent's key {id} is disabled: its successor would get through");
     Hold::new(HoldReason::KeyDisabled, detail).into()
+}
+
+fn gone(id: &str, version: &Version) -> Failure {
+    Hold::new(HoldReason::KeyVanished, format!("key {id} of generation {} is gone", version.generation)).into()
 }
 
 /// What is recorded of a key that this service did not make.
@@ -293,10 +297,7 @@ impl Kind for ApiGatewayKey {
                     format!("key {id} of generation {} is disabled: consumers would be refused", version.generation);
                 return Err(Hold::new(HoldReason::KeyDisabled, detail).into());
             }
-            None => {
-                let detail = format!("key {id} of generation {} is gone", version.generation);
-                return Err(Hold::new(HoldReason::KeyVanished, detail).into());
-            }
+            None => return Err(gone(id, version)),
         }
         let attached: BTreeSet<String> = self.keys.plans_of(id).await?.into_iter().map(|plan| plan.id).collect();
         let wanted = version.provider.get("plans").map_or("", String::as_str);
@@ -323,8 +324,7 @@ impl Kind for ApiGatewayKey {
         let id = match version.provider.get("id") {
             Some(id) => {
                 if !self.keys.set_enabled(id, true).await? {
-                    let detail = format!("key {id} of generation {} is gone", version.generation);
-                    return Err(Hold::new(HoldReason::KeyVanished, detail).into());
+                    return Err(gone(id, version));
                 }
                 id.clone()
             }

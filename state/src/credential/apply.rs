@@ -113,7 +113,7 @@ impl Credential {
         }
         let oldest = self.versions.values().find(|version| version.state != State::Destroyed);
         if let Some(oldest) = oldest {
-            self.head.floor = oldest.began.map(|seq| Floor { generation: oldest.generation, seq });
+            self.head.floor = oldest.first_event.map(|seq| Floor { generation: oldest.generation, seq });
         }
         Ok(touched)
     }
@@ -538,7 +538,7 @@ impl Credential {
         Ok(Version {
             schema: SCHEMA,
             generation,
-            began: Some(self.head.ledger.seq + 1),
+            first_event: Some(self.head.ledger.seq + 1),
             id: self.head.name.version_id(&self.head.arn, generation),
             drawn: Vec::new(),
             carriers: carrier.into_iter().collect(),
