@@ -38,6 +38,12 @@ pub enum NoWayBack {
     /// A stranger knows its key.
     #[error("generation {0} is compromised: whoever has its key would be let in again; rotate to get a new one")]
     Compromised(u32),
+    /// Its value holds another key as well, which a stranger knows.
+    #[error(
+        "the value of generation {0} holds the compromised key of generation {1} as well: whoever has that would be let in \
+         again; rotate to get a new one"
+    )]
+    Tainted(u32, u32),
     /// Verifiers have forgotten it.
     #[error(
         "generation {0} is withdrawn from the key set: verifiers would meet a stranger; rotate, which takes the standby"
@@ -72,18 +78,21 @@ pub fn target(credential: &Credential) -> Result<u32, NoWayBack> {
     }
     // Between the two may be one that somebody rolled back from.
     let before = replaced.into_iter().chain((0..current).rev()).filter_map(|one| credential.versions.get(&one));
-    let can_be_had = |version: &&Version| can_come_back(version).is_ok();
+    let can_be_had = |version: &&Version| can_come_back(credential, version).is_ok();
     before.filter(can_be_had).map(|version| version.generation).next().ok_or(NoWayBack::NothingBefore(current))
 }
 
 /// Whether a version can be brought back, as far as the records tell.
-pub fn can_come_back(version: &Version) -> Result<(), NoWayBack> {
+pub fn can_come_back(credential: &Credential, version: &Version) -> Result<(), NoWayBack> {
     let generation = version.generation;
     if version.state == State::Destroyed {
         return Err(NoWayBack::Destroyed(generation));
     }
     if version.compromised.is_some() {
         return Err(NoWayBack::Compromised(generation));
+    }
+    if let Some(also) = version.also.filter(|_| credential.is_tainted(version)) {
+        return Err(NoWayBack::Tainted(generation, also));
     }
     if version.activated.is_none() {
         return Err(NoWayBack::NeverCurrent(generation));
@@ -124,7 +133,7 @@ pub(crate) fn decide_rollback(
         return refuse(NoWayBack::EmergencyStands);
     }
     let Some(version) = credential.versions.get(&to) else { return refuse(NoWayBack::Unknown(to)) };
-    if let Err(why) = can_come_back(version) {
+    if let Err(why) = can_come_back(credential, version) {
         return refuse(why);
     }
     // At its deadline it left the key set, even if nobody has recorded so.

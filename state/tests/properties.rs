@@ -320,7 +320,7 @@ fn change(credential: &Credential, publishes: bool, (kind, whose, variety): Dice
         27 => Change::BrownedOut { generation, refused: (variety % 2 == 0).then_some(7), ours: u64::from(variety % 5) },
         28 if variety % 4 == 0 => Change::Requested { token: fresh },
         28 => Change::Waived { generation },
-        29 | 30 if credential.versions.get(&generation).is_some_and(|v| can_come_back(v).is_ok()) => {
+        29 | 30 if credential.versions.get(&generation).is_some_and(|v| can_come_back(credential, v).is_ok()) => {
             Change::RollingBack { generation, replaces: replaces(credential) }
         }
         31 if variety % 2 == 0 => Change::Claimed { generation },

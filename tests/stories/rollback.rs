@@ -14,7 +14,7 @@ use super::watched;
 use crate::harness::faults::{Fault, When};
 use crate::harness::people::{PROMPT, Said, Watched};
 use crate::harness::signing::Traffic;
-use crate::harness::{ACME, Stage, Terms};
+use crate::harness::{ACME, OPERATOR, Stage, Terms};
 
 const HOUR: TimeDelta = TimeDelta::hours(1);
 const REASON: &str = "the new endpoint is broken";
@@ -195,6 +195,24 @@ async fn what_can_not_come_back_is_refused_with_the_reason() {
     stage.rotate(&arn).await;
     assert_eq!(stage.failure().error_type, "Held.MethodUnprotected");
     stage.assert_no_way_back(None, "a rotation is under way").await;
+}
+
+/// A webhook's value holds the secret before it as well, so that both are signed with.
+#[tokio::test(start_paused = true)]
+async fn a_value_that_holds_a_compromised_secret_as_well_never_comes_back() {
+    let stage = Stage::new().await;
+    let arn = stage.secret(ACME, "{}", &Terms::webhook().with("max-live", "8")).await;
+    for _ in 0..2 {
+        stage.rotate(&arn).await;
+        stage.assert_rotated();
+    }
+    stage.aws.on_label_event("retirement");
+    let line = ["rotate", ACME, "--emergency", "--compromised", "1", "--reason", "it was in a log", "--yes"];
+    let said = stage.command_as(OPERATOR, &line).await;
+    assert_eq!((said.outcome, stage.load(ACME).await.head.current), (Outcome::Done, Some(3)), "{said:?}");
+    assert_eq!(stage.load(ACME).await.versions[&2].also, Some(1));
+    stage.assert_no_way_back(Some("2"), "holds the compromised key of generation 1").await;
+    stage.assert_no_way_back(None, "no version before generation 3 can be brought back").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -115,7 +115,7 @@ fn commit(credential: &Credential, observed: &Observed, change: &Change, now: Ti
         }
         Change::RollingBack { generation, replaces } => {
             let version = &credential.versions[generation];
-            assert_eq!(can_come_back(version), Ok(()));
+            assert_eq!(can_come_back(credential, version), Ok(()));
             assert!(version.published.is_none() || version.is_published(now), "verifiers would meet a stranger");
             assert!(credential.head.order.is_none(), "an emergency ends with a new version");
             assert_eq!(replaces.generation, credential.head.current);
