@@ -30,6 +30,9 @@ pub struct Config {
     pub usage_lag: Period,
     /// `ROTATOR_SIGNER_ACCOUNTS`: the accounts besides the secret's own whose roles `rotator:signers` may name.
     pub signer_accounts: Vec<String>,
+    /// `ROTATOR_KEY_ROLES`: the ARNs of the functions' roles. The policy of each KMS key that they make names them: what
+    /// a role may do by a key's tags it may do minutes after the key was made, and a new key is proved at once.
+    pub key_roles: Vec<String>,
 }
 
 /// A setting that can't be used.
@@ -53,6 +56,7 @@ impl Default for Config {
             control_plane_share: 20,
             usage_lag: Period::hours(1),
             signer_accounts: Vec::new(),
+            key_roles: Vec::new(),
         }
     }
 }
@@ -94,9 +98,8 @@ impl Config {
                     rule: "write an ISO 8601 duration, for instance PT1H",
                 })?,
             },
-            signer_accounts: read("ROTATOR_SIGNER_ACCOUNTS")
-                .map(|raw| raw.split_whitespace().map(str::to_owned).collect())
-                .unwrap_or_default(),
+            signer_accounts: read("ROTATOR_SIGNER_ACCOUNTS").map(listed).unwrap_or_default(),
+            key_roles: read("ROTATOR_KEY_ROLES").map(listed).unwrap_or_default(),
         };
         let bad = |name, found: &str, rule| Err(BadConfig { name, found: found.to_owned(), rule });
         let prefix = &config.key_prefix;
@@ -115,12 +118,30 @@ impl Config {
         if let Some(account) = config.signer_accounts.iter().find(|account| !is_account(account)) {
             return bad("ROTATOR_SIGNER_ACCOUNTS", account, "write account ids of 12 digits, separated by spaces");
         }
+        if let Some(role) = config.key_roles.iter().find(|role| !is_role(role)) {
+            let rule = "write the ARNs of roles, arn:aws:iam::ACCOUNT:role/NAME, separated by spaces";
+            return bad("ROTATOR_KEY_ROLES", role, rule);
+        }
         let name = &config.table;
         if !(3..=255).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
             return bad("ROTATOR_TABLE", name, "write a DynamoDB table name: 3 to 255 of A-Z a-z 0-9 _ . -");
         }
         Ok(config)
     }
+}
+
+fn listed(raw: String) -> Vec<String> {
+    raw.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Whether that is the ARN of a role.
+pub fn is_role(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, resource] = parts.as_slice() else { return false };
+    partition.starts_with("aws")
+        && account.len() == 12
+        && account.bytes().all(|b| b.is_ascii_digit())
+        && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty())
 }
 
 /// Whether nobody on the way sees what is sent there: over TLS, or to this machine.
@@ -163,11 +184,22 @@ mod tests {
             ("ROTATOR_EXECUTE_API", "http://{api}.example"),
             ("ROTATOR_EXECUTE_API", "http://127.0.0.1.example/{api}"),
             ("ROTATOR_SIGNER_ACCOUNTS", "123456789012 12345"),
+            ("ROTATOR_KEY_ROLES", "arn:aws:iam::123456789012:user/x"),
             ("ROTATOR_CONTROL_PLANE_SHARE", "0"),
             ("ROTATOR_USAGE_LAG", "an hour"),
         ] {
             let error = Config::from(|asked| (asked == name).then(|| value.to_owned())).unwrap_err();
             assert!(error.to_string().starts_with(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_roles_are_roles() {
+        assert!(is_role("arn:aws:iam::123456789012:role/issuer") && is_role("arn:aws-cn:iam::123456789012:role/a/b"));
+        for bad in
+            ["*", "arn:aws:iam::123456789012:user/x", "arn:aws:iam::12:role/x", "arn:aws:iam::123456789012:role/"]
+        {
+            assert!(!is_role(bad), "{bad}");
         }
     }
 }

@@ -101,12 +101,7 @@ impl Engine {
             Box::new(ApiGatewayKey::new(api_keys.clone(), prober.clone(), witness, ports.clone(), prefix)),
             Box::new(WebhookSecret::new(ports.clone())),
             Box::new(JwtSigningKey::new(secrets.clone(), key_sets.clone())),
-            Box::new(KmsSigningKey::new(
-                SigningKeys::new(config),
-                key_sets.clone(),
-                settings.usage_lag,
-                &settings.signer_accounts,
-            )),
+            Box::new(KmsSigningKey::new(SigningKeys::new(config), key_sets.clone(), &settings)),
         ];
         Self {
             records: Records::new(config, &settings.table),
@@ -238,7 +233,8 @@ impl Engine {
         errand: &Errand<'_>,
     ) -> Result<(), Stopped> {
         let (observed, patience) = (Observed::default(), Patience::default());
-        let mut run = run::Run { engine: self, name, arn, goal, errand, observed, patience, at: None, drawn: None };
+        let mut run =
+            run::Run { engine: self, name, arn, goal, errand, observed, patience, at: None, drawn: None, commits: 0 };
         // Boxed: the loop holds the futures of every adapter, and its callers should not.
         let done = Box::pin(run.finish()).await;
         match (done, goal) {

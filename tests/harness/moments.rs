@@ -96,7 +96,8 @@ async fn make() -> Moment {
         methods: vec![Method::function("/jwks/{proxy+}", "jwks")],
     });
     let jwks_url = Some(format!("https://{KEY_SETS}.execute-api.eu-west-1.amazonaws.com/v1/jwks"));
-    let settings = Config { fingerprint_key: Some(key), jwks_url, ..Config::default() };
+    let key_roles = [Which::Rotation, Which::Retirement].map(Which::role_arn).into();
+    let settings = Config { fingerprint_key: Some(key), jwks_url, key_roles, ..Config::default() };
     let mut stage = Stage::on(aws, clock, Chance::seeded(7), settings, String::new());
     stage.engine_unhurt().records.create_table().await.expect("a table");
     stage.plan = stage.plan("bronze", &["prod"], Some(1_000)).await;

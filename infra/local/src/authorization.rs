@@ -1,8 +1,8 @@
 //! Who may do what: identity policies, evaluated as IAM does.
 //!
 //! A caller is known by the access key of its signature. Whoever has no role here may do everything, so that an AWS for
-//! trying asks nobody to set up IAM first. Not modelled: resource policies, permissions boundaries, service control
-//! policies, and sessions.
+//! trying asks nobody to set up IAM first. The policies and grants of KMS keys count as well. Not modelled: other resource
+//! policies, permissions boundaries, service control policies, and sessions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const TRUTHS: [&str; 3] =
     ["kms:BypassPolicyLockoutSafetyCheck", "secretsmanager:ModifyRotationRules", "secretsmanager:RotateImmediately"];
 
 /// What a request asks of IAM. One request may ask for several things.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Asked {
     /// As IAM names it, for instance `secretsmanager:GetSecretValue`.
     pub action: String,
@@ -35,6 +35,20 @@ pub struct Asked {
     pub resource: String,
     /// Condition keys and their values, for instance `aws:ResourceTag/team`.
     pub context: BTreeMap<String, Vec<String>>,
+    /// What the resource itself says of the caller.
+    pub by_resource: ByResource,
+}
+
+/// What the policy and the grants of a resource say of a caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ByResource {
+    /// The account decides, and so the caller's own policies.
+    #[default]
+    Delegates,
+    /// It is allowed, unless the caller's own policies deny it.
+    Allows,
+    /// It is denied, or nobody allows it: the caller's own policies don't count.
+    Refuses,
 }
 
 /// A role and the policies that are attached to it.
@@ -87,12 +101,40 @@ impl Role {
         &self.arn
     }
 
-    /// Whether its policies allow that.
+    /// Whether that is allowed, by its policies or by the resource.
     ///
     /// # Errors
     ///
     /// A policy that can't be evaluated.
     pub fn allows(&self, asked: &Asked) -> Result<bool, PolicyError> {
+        let decision = self.decides(&self.evaluator, &self.arn, asked)?;
+        Ok(match asked.by_resource {
+            ByResource::Delegates => decision == Decision::Allow,
+            ByResource::Allows => decision != Decision::Deny,
+            ByResource::Refuses => false,
+        })
+    }
+
+    /// What a resource's policy says of this role: of the role itself, or of its account.
+    pub(crate) fn under(&self, policy: &str, asked: &Asked) -> Result<ByResource, PolicyError> {
+        let unreadable = |error: serde_json::Error| PolicyError::Unreadable {
+            role: asked.resource.clone(),
+            reason: error.to_string(),
+        };
+        let policy: IAMPolicy = serde_json::from_str(policy).map_err(unreadable)?;
+        let evaluator = PolicyEvaluator::with_policies(vec![policy]);
+        let account = self.arn.split(':').nth(4).unwrap_or_default();
+        let of_role = self.decides(&evaluator, &self.arn, asked)?;
+        let of_account = self.decides(&evaluator, &format!("arn:aws:iam::{account}:root"), asked)?;
+        Ok(match (of_role, of_account) {
+            (Decision::Deny, _) => ByResource::Refuses,
+            (Decision::Allow, _) => ByResource::Allows,
+            (Decision::NotApplicable, Decision::Allow) => ByResource::Delegates,
+            (Decision::NotApplicable, Decision::Deny | Decision::NotApplicable) => ByResource::Refuses,
+        })
+    }
+
+    fn decides(&self, evaluator: &PolicyEvaluator, who: &str, asked: &Asked) -> Result<Decision, PolicyError> {
         let senseless = |reason: EvaluationError| PolicyError::Senseless {
             role: self.arn.clone(),
             action: asked.action.clone(),
@@ -119,11 +161,10 @@ impl Role {
             };
             Some((key.clone(), value))
         });
-        let principal = Principal::Aws(PrincipalId::String(self.arn.clone()));
+        let principal = Principal::Aws(PrincipalId::String(who.to_owned()));
         let context = Context::with_data(context.collect());
         let request = IAMRequest::new_with_context(principal, asked.action.clone(), resource, context);
-        let decided = self.evaluator.evaluate(&request).map_err(senseless)?;
-        Ok(decided.decision == Decision::Allow)
+        Ok(evaluator.evaluate(&request).map_err(senseless)?.decision)
     }
 }
 
@@ -144,9 +185,13 @@ impl Callers {
 /// The exception that AWS answers with.
 pub(crate) fn denied(role: &Role, asked: &Asked) -> ServiceError {
     let Asked { action, resource, .. } = asked;
+    let who = match asked.by_resource {
+        ByResource::Delegates | ByResource::Allows => "identity-based",
+        ByResource::Refuses => "resource-based",
+    };
     let message = format!(
-        "User: {} is not authorized to perform: {action} on resource: {resource} because no identity-based policy \
-         allows the {action} action",
+        "User: {} is not authorized to perform: {action} on resource: {resource} because no {who} policy allows the \
+         {action} action",
         role.arn
     );
     ServiceError::new(403, "AccessDeniedException", message)
@@ -165,7 +210,7 @@ mod tests {
 
     fn ask(action: &str, resource: &str, context: &[(&str, &str)]) -> Asked {
         let context = context.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect();
-        Asked { action: action.into(), resource: resource.into(), context }
+        Asked { action: action.into(), resource: resource.into(), context, ..Asked::default() }
     }
 
     #[test]
@@ -203,6 +248,34 @@ mod tests {
         let at = |path: &str| ask("apigateway:GET", &format!("arn:aws:apigateway:eu-west-1::{path}"), &[]);
         assert!(role.allows(&at("/usageplans/p1")).expect("evaluated"));
         assert!(!role.allows(&at("/apikeys/k1")).expect("evaluated"));
+    }
+
+    #[test]
+    fn a_keys_policy_allows_denies_or_leaves_it_to_the_account() {
+        let sign = json!({"Effect": "Allow", "Action": "kms:Sign", "Resource": "*"});
+        let (able, unable) = (role(sign.clone()), role(json!({"Effect": "Allow", "Action": "a:b", "Resource": "*"})));
+        let statement = |effect: &str, who: &str| {
+            let mut statement = sign.clone();
+            statement["Effect"] = effect.into();
+            statement["Principal"] = json!({ "AWS": who });
+            statement
+        };
+        let (root, own) = ("arn:aws:iam::123456789012:root", "arn:aws:iam::123456789012:role/x");
+        let other = "arn:aws:iam::123456789012:role/y";
+        for (statements, by_resource, is_able, is_unable) in [
+            (vec![statement("Allow", root)], ByResource::Delegates, true, false),
+            (vec![statement("Allow", root), statement("Allow", own)], ByResource::Allows, true, true),
+            (vec![statement("Allow", own)], ByResource::Allows, true, true),
+            (vec![statement("Allow", other)], ByResource::Refuses, false, false),
+            (vec![statement("Allow", root), statement("Deny", own)], ByResource::Refuses, false, false),
+        ] {
+            let policy = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+            let asked = ask("kms:Sign", "arn:aws:kms:eu-west-1:123456789012:key/1", &[]);
+            assert_eq!(able.under(&policy, &asked).expect("evaluated"), by_resource, "{policy}");
+            let asked = Asked { by_resource, ..asked };
+            assert_eq!(able.allows(&asked).expect("evaluated"), is_able, "{policy}");
+            assert_eq!(unable.allows(&asked).expect("evaluated"), is_unable, "{policy}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 pub use api_gateway::{ApiKeyView, KeyFile, KeyFileProblem, KeyFileRow, Method, RestApi, UsagePlanView};
-pub use authorization::{Asked, PolicyError, Role};
+pub use authorization::{Asked, ByResource, PolicyError, Role};
 pub use clock::{Clock, ManualClock, ScaledClock};
 pub use functions::{Function, FunctionError};
 pub use kms::{KmsGrantView, KmsKeyView};

@@ -23,15 +23,31 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::aws::signing_keys::{Availability, Creation, GrantView, NewSigningKey, SigningKeys};
+use crate::config::{Config, is_role};
 use crate::failure::{BadInput, CallFailed, Failure, Fault};
 use crate::jose::{Algorithm, PublicJwk, raw_signature, wished};
 use crate::key_sets::KeySets;
-use crate::kind::{Case, Facts, Kind, ProviderKey, Sight, tag_value};
+use crate::kind::{Case, Facts, Identity, Kind, ProviderKey, Sight, tag_value};
 use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
 use crate::secret::{Purpose, SecretValue};
 
 /// The statement of a key policy that is ours to replace.
 const SIGNERS: &str = "RotatorSigners";
+/// The statement for the functions' own roles.
+const SERVICE: &str = "RotatorService";
+/// What they do with a key before its tags count, or to one that nobody wants after all.
+const SERVES: [&str; 10] = [
+    "kms:CreateGrant",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:EnableKey",
+    "kms:GetKeyPolicy",
+    "kms:GetPublicKey",
+    "kms:ListGrants",
+    "kms:PutKeyPolicy",
+    "kms:ScheduleKeyDeletion",
+    "kms:Sign",
+];
 /// What a declared signer may do.
 const MAY: [&str; 3] = ["kms:Sign", "kms:GetPublicKey", "kms:DescribeKey"];
 /// KMS's own waiting period before a key is gone for good: the longest, in which `CancelKeyDeletion` brings it back.
@@ -46,13 +62,15 @@ pub struct KmsSigningKey {
     key_sets: KeySets,
     usage_lag: Period,
     signer_accounts: Vec<String>,
+    key_roles: Vec<String>,
 }
 
 impl KmsSigningKey {
-    /// With KMS, and the place where the public halves are published. `signer_accounts` is the setting
-    /// `ROTATOR_SIGNER_ACCOUNTS`.
-    pub fn new(keys: SigningKeys, key_sets: KeySets, usage_lag: Period, signer_accounts: &[String]) -> Self {
-        Self { keys, key_sets, usage_lag, signer_accounts: signer_accounts.to_vec() }
+    /// With KMS, and the place where the public halves are published.
+    pub fn new(keys: SigningKeys, key_sets: KeySets, settings: &Config) -> Self {
+        let Config { usage_lag, signer_accounts, key_roles, .. } = settings;
+        let (signer_accounts, key_roles) = (signer_accounts.clone(), key_roles.clone());
+        Self { keys, key_sets, usage_lag: *usage_lag, signer_accounts, key_roles }
     }
 
     /// Whoever may write the tag chooses who signs, but only among the accounts that the stack's owner named.
@@ -325,7 +343,26 @@ impl Kind for KmsSigningKey {
         Ok(Facts::new())
     }
 
-    async fn suspend(&self, case: &Case<'_>) -> Result<Facts, Failure> {
+    /// KMS shows the public half of a key that can be used alone: before it was disabled, it was compared.
+    async fn identity(&self, case: &Case<'_>) -> Result<Option<Identity>, Failure> {
+        let facts = &case.version().provider;
+        let algorithm = facts.get("alg").and_then(|word| Algorithm::parse(word));
+        let (Some(key), Some(algorithm)) = (facts.get("id"), algorithm) else { return Ok(None) };
+        match self.keys.public_key(key).await {
+            // What is no key of that algorithm is another one than was recorded.
+            Ok(public) => Ok(Some(Identity::Public(
+                PublicJwk::from_spki(&public, algorithm).map(|public| public.to_json()).unwrap_or_default(),
+            ))),
+            Err(failed) => match failed.fault {
+                Fault::Rejected | Fault::NotFound => Ok(None),
+                Fault::Conflict | Fault::Denied | Fault::Unauthenticated | Fault::Throttled(_) | Fault::Unknown => {
+                    Err(failed.into())
+                }
+            },
+        }
+    }
+
+    async fn suspend(&self, case: &Case<'_>, _: Option<&SecretValue>) -> Result<Facts, Failure> {
         let version = case.version();
         if let Some(key) = version.provider.get("id") {
             self.keys.disable(key).await?;
@@ -423,22 +460,42 @@ impl KmsSigningKey {
             Some(key) => self.keys.policy(key).await?,
             None => None,
         };
-        if incumbent.is_none() && wishes.signers.is_empty() {
+        if incumbent.is_none() && wishes.signers.is_empty() && self.key_roles.is_empty() {
             return Ok(None);
         }
         let parsed = incumbent.as_deref().and_then(|policy| serde_json::from_str::<Value>(policy).ok());
         let mut policy = parsed.unwrap_or_else(|| default_policy(&case.credential.head.arn));
-        if !wishes.signers.is_empty()
-            && let Some(Value::Array(statements)) = policy.get_mut("Statement")
-        {
-            statements.retain(|statement| statement.get("Sid").and_then(Value::as_str) != Some(SIGNERS));
-            statements.push(json!({
-                "Sid": SIGNERS,
-                "Effect": "Allow",
-                "Principal": { "AWS": wishes.signers },
-                "Action": MAY,
-                "Resource": "*",
-            }));
+        if let Some(Value::Array(statements)) = policy.get_mut("Statement") {
+            let mut put = |sid: &str, roles: &[String], statement: Value| {
+                if !roles.is_empty() {
+                    statements.retain(|statement| statement.get("Sid").and_then(Value::as_str) != Some(sid));
+                    statements.push(statement);
+                }
+            };
+            put(
+                SERVICE,
+                &self.key_roles,
+                json!({
+                    "Sid": SERVICE,
+                    "Effect": "Allow",
+                    "Principal": { "AWS": self.key_roles },
+                    "Action": SERVES,
+                    "Resource": "*",
+                    // KMS sees to it that whoever puts a policy may put the next one, unless it is told to look away.
+                    "Condition": { "BoolIfExists": { "kms:BypassPolicyLockoutSafetyCheck": "false" } },
+                }),
+            );
+            put(
+                SIGNERS,
+                &wishes.signers,
+                json!({
+                    "Sid": SIGNERS,
+                    "Effect": "Allow",
+                    "Principal": { "AWS": wishes.signers },
+                    "Action": MAY,
+                    "Resource": "*",
+                }),
+            );
         }
         Ok(Some(policy))
     }
@@ -521,15 +578,6 @@ impl Wishes {
     }
 }
 
-fn is_role(arn: &str) -> bool {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let ["arn", partition, "iam", "", account, resource] = parts.as_slice() else { return false };
-    partition.starts_with("aws")
-        && account.len() == 12
-        && account.bytes().all(|b| b.is_ascii_digit())
-        && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty())
-}
-
 struct Signer {
     key: String,
     kid: String,
@@ -597,7 +645,10 @@ fn may_sign(policy: &Value, grants: &[GrantView], signer: &str) -> bool {
 }
 
 fn policy_refused(why: &str) -> Hold {
-    let detail = format!("KMS does not take the key's policy: a role in rotator:signers may not exist; {why}");
+    let detail = format!(
+        "KMS does not take the key's policy: a role in rotator:signers, or in the setting ROTATOR_KEY_ROLES, may not exist; \
+         {why}"
+    );
     Hold::new(HoldReason::SignerDenied, detail.trim_end_matches([';', ' ']))
 }
 
@@ -644,15 +695,5 @@ mod tests {
         let deny = policy("Deny", &json!("*"), &json!("kms:Sign"), None);
         both["Statement"].as_array_mut().unwrap().push(deny["Statement"][0].clone());
         assert!(!may_sign(&both, &[], ROLE));
-    }
-
-    #[test]
-    fn only_roles_are_signers() {
-        assert!(is_role(ROLE) && is_role("arn:aws-cn:iam::123456789012:role/a/b"));
-        for bad in
-            ["*", "arn:aws:iam::123456789012:user/x", "arn:aws:iam::12:role/x", "arn:aws:iam::123456789012:role/"]
-        {
-            assert!(!is_role(bad), "{bad}");
-        }
     }
 }

@@ -6,6 +6,7 @@ use local_aws::Settings;
 use rotator::jose::{Algorithm, PrivateJwk};
 use rotator::kind::Case;
 use rotator::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
+use serde_json::{Value, json};
 use state::credential::Version;
 use state::hold::HoldReason;
 use state::name::{CredentialName, Token};
@@ -90,7 +91,7 @@ async fn a_standbys_secret_with_another_value_is_not_deleted() {
     let case =
         Case { credential: &credential, version: Some(&version), incumbent: None, policy, now: stage.clock.now() };
     let kind = engine.kind("jwt-signing-key").expect("a kind");
-    kind.suspend(&case).await.expect("there is nothing of ours");
+    kind.suspend(&case, None).await.expect("there is nothing of ours");
     kind.destroy(&case).await.expect("there is nothing of ours");
     let name = format!("rotator-standby/{ACME}/{}", version.id);
     assert!(stage.secrets_manager().describe_secret().secret_id(name).send().await.is_ok(), "it is not ours to delete");
@@ -129,7 +130,10 @@ async fn a_kms_key_with_our_tag_and_another_policy_is_not_taken_for_the_one_that
     stage.faults.allow("TrentService:CreateKey");
     let id = standby(&stage).await.id.to_string();
     let policy = stage.kms_key(&key_of(&stage, 1).await).policy.expect("a policy");
-    let theirs = same_tags(&stage, &id, Some(policy.replace(":root", ":user/mallory"))).await;
+    let mut widened: Value = serde_json::from_str(&policy).expect("JSON");
+    widened["Statement"].as_array_mut().expect("statements").push(json!({"Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::123456789012:user/mallory"}, "Action": "kms:Sign", "Resource": "*"}));
+    let theirs = same_tags(&stage, &id, Some(widened.to_string())).await;
     for _ in 0..4 {
         stage.pass(TimeDelta::minutes(20)).await;
     }
@@ -144,4 +148,22 @@ async fn a_kms_key_with_our_tag_and_another_policy_is_not_taken_for_the_one_that
     }
     assert_ne!(key_of(&stage, 2).await, theirs);
     stage.assert_sound(ACME, "made at last").await;
+}
+
+/// Most accounts have some whose policies let nobody else look at them.
+#[tokio::test(start_paused = true)]
+async fn a_kms_key_that_only_its_owner_sees_is_in_nobodys_way() {
+    let stage = first_of(&Terms::kms()).await;
+    stage.faults.deny("TrentService:CreateKey");
+    stage.tick().await;
+    stage.faults.allow("TrentService:CreateKey");
+    let id = standby(&stage).await.id.to_string();
+    let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::123456789012:user/mallory"}, "Action": "kms:*", "Resource": "*"}]});
+    let theirs = same_tags(&stage, &id, Some(policy.to_string())).await;
+    for _ in 0..4 {
+        stage.pass(TimeDelta::minutes(20)).await;
+    }
+    assert_ne!(key_of(&stage, 2).await, theirs, "{}", stage.story(ACME).await);
+    assert_eq!(stage.kms_key(&theirs).state, "Enabled");
 }

@@ -4,38 +4,60 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Asked;
+use super::{Asked, ByResource, PolicyError, Role};
 use crate::core::{Context, Request};
 use crate::query;
 use crate::transport::Route;
 use crate::world::Services;
 
-/// Where a request is made.
+/// Where a request is made, and by whom.
 pub(crate) struct Scene<'a, 'w> {
     pub(crate) services: &'a Services,
     pub(crate) cx: &'a Context<'w>,
+    pub(crate) role: &'a Role,
 }
 
 /// Everything that has to be allowed for that request to be carried out. Nothing for requests that need no permission:
 /// the data plane's, and `sts:GetCallerIdentity`.
-pub(crate) fn asked(scene: &Scene<'_, '_>, route: &Route, request: &Request) -> Vec<Asked> {
-    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    match route {
-        Route::SecretsManager(operation) => scene.secrets_manager(operation, &body),
-        Route::Kms(operation) => scene.kms(operation, &body),
-        Route::DynamoDb(operation) => scene.dynamodb(operation, &body),
-        Route::Logs(operation) => scene.logs(operation, &body),
-        Route::ApiGateway => scene.api_gateway(request, &body),
-        Route::Lambda => scene.lambda(request),
-        Route::Iam(form) => {
-            let source = query::value(form, "PolicySourceArn").or_else(|| query::value(form, "RoleName"));
-            vec![ask(format!("iam:{}", query::action(form)), source.unwrap_or("*"))]
-        }
-        Route::Sts(_) | Route::ExecuteApi(_) | Route::Unknown => Vec::new(),
+pub(crate) fn asked(scene: &Scene<'_, '_>, route: &Route, request: &Request) -> Result<Vec<Asked>, PolicyError> {
+    let mut asked = scene.asked(route, request);
+    for asked in &mut asked {
+        asked.by_resource = scene.by_resource(asked)?;
     }
+    Ok(asked)
 }
 
 impl Scene<'_, '_> {
+    fn asked(&self, route: &Route, request: &Request) -> Vec<Asked> {
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        match route {
+            Route::SecretsManager(operation) => self.secrets_manager(operation, &body),
+            Route::Kms(operation) => self.kms(operation, &body),
+            Route::DynamoDb(operation) => self.dynamodb(operation, &body),
+            Route::Logs(operation) => self.logs(operation, &body),
+            Route::ApiGateway => self.api_gateway(request, &body),
+            Route::Lambda => self.lambda(request),
+            Route::Iam(form) => {
+                let source = query::value(form, "PolicySourceArn").or_else(|| query::value(form, "RoleName"));
+                vec![ask(format!("iam:{}", query::action(form)), source.unwrap_or("*"))]
+            }
+            Route::Sts(_) | Route::ExecuteApi(_) | Route::Unknown => Vec::new(),
+        }
+    }
+
+    /// What a KMS key's policy and grants say. No other resource has a policy here.
+    fn by_resource(&self, asked: &Asked) -> Result<ByResource, PolicyError> {
+        let Some(operation) = asked.action.strip_prefix("kms:") else { return Ok(ByResource::Delegates) };
+        let Some(key) = self.services.kms.about(self.cx, &asked.resource) else { return Ok(ByResource::Delegates) };
+        let by_policy = match &key.policy {
+            Some(policy) => self.role.under(policy, asked)?,
+            None => ByResource::Delegates,
+        };
+        let is_granted =
+            key.granted.iter().any(|(who, operations)| who == self.role.arn() && operations.contains(operation));
+        Ok(if is_granted { ByResource::Allows } else { by_policy })
+    }
+
     fn secrets_manager(&self, operation: &str, body: &Value) -> Vec<Asked> {
         let action = |operation: &str| format!("secretsmanager:{operation}");
         let requested = request_tags(body);
@@ -271,7 +293,7 @@ impl Asked {
 }
 
 fn ask(action: impl Into<String>, resource: &str) -> Asked {
-    Asked { action: action.into(), resource: resource.to_owned(), context: BTreeMap::new() }
+    Asked { action: action.into(), resource: resource.to_owned(), ..Asked::default() }
 }
 
 fn text<'v>(body: &'v Value, member: &str) -> &'v str {

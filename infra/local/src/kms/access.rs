@@ -1,4 +1,4 @@
-//! Who may use a key: its policy and its grants. Both are kept and told; neither is enforced here.
+//! Who may use a key: its policy and its grants. Both are kept and told here, and count where a caller has a role.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,6 +86,13 @@ pub(super) struct ListGrants {
 pub(super) struct RevokeGrant {
     key_id: String,
     grant_id: String,
+}
+
+impl Key {
+    /// To whom its grants allow which operations.
+    pub(super) fn granted(&self) -> Vec<(String, BTreeSet<String>)> {
+        self.grants.values().map(|Grant { terms, .. }| (terms.grantee.clone(), terms.operations.clone())).collect()
+    }
 }
 
 impl Kms {

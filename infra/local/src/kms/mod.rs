@@ -6,7 +6,7 @@ mod aliases;
 mod material;
 mod view;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -68,6 +68,10 @@ pub(crate) struct About {
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) spec: String,
     pub(crate) usage: String,
+    /// `None`: AWS's default one.
+    pub(crate) policy: Option<String>,
+    /// To whom its grants allow which operations.
+    pub(crate) granted: Vec<(String, BTreeSet<String>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -497,6 +501,8 @@ impl Kms {
             tags: if key.is_younger(cx, cx.settings.kms_tag_lag) { BTreeMap::new() } else { key.tags.clone() },
             spec: named(json!(key.spec)),
             usage: named(json!(key.spec.usage())),
+            policy: key.policy.clone(),
+            granted: key.granted(),
         })
     }
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde_json::{Value, json};
 
 use crate::api_gateway::{Admitted, proxy_response};
-use crate::authorization::{Asked, Scene, asked, denied};
+use crate::authorization::{Asked, PolicyError, Scene, asked, denied};
 use crate::core::{Request, Response, ServiceError};
 use crate::world::Services;
 use crate::{CallRecord, LocalAws, iam, lambda, query, secrets_manager, sts};
@@ -165,17 +165,21 @@ impl LocalAws {
         let key = credential_scope(&request.headers, 0);
         let role = key.and_then(|key| self.lock().callers.role(&key));
         let Some(role) = role else { return (None, Vec::new(), None) };
-        let (asked, _) = self.act_unsaved(|services, cx| asked(&Scene { services, cx }, route, request));
-        let refused = asked.iter().find_map(|asked| match role.allows(asked) {
-            Ok(true) => None,
-            Ok(false) => Some(denied(&role, asked)),
-            Err(error) => Some(ServiceError::new(400, "MalformedPolicyDocument", error.to_string())),
-        });
+        let (asked, _) = self.act_unsaved(|services, cx| asked(&Scene { services, cx, role: &role }, route, request));
+        let senseless = |error: PolicyError| ServiceError::new(400, "MalformedPolicyDocument", error.to_string());
+        let refused = match &asked {
+            Ok(asked) => asked.iter().find_map(|asked| match role.allows(asked) {
+                Ok(true) => None,
+                Ok(false) => Some(denied(&role, asked)),
+                Err(error) => Some(senseless(error)),
+            }),
+            Err(error) => Some(senseless(error.clone())),
+        };
         let answer = refused.map(|error| {
             let (service, response) = route.refused(error);
             (CallRecord::new(service, format!("{} {}", request.method, request.path), &response), response, Vec::new())
         });
-        (Some(role.arn().to_owned()), asked, answer)
+        (Some(role.arn().to_owned()), asked.unwrap_or_default(), answer)
     }
 
     /// This AWS is one Region. A client of another one would see nothing of what is here: it had
