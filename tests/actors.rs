@@ -26,8 +26,9 @@ use state::name::CredentialName;
 
 use crate::crash_matrix::{Of, Watch, go_on, retire};
 use crate::harness::outcome::Followed;
+use crate::harness::strangers::{Made, Stranger};
 use crate::harness::turns::{Schedule, Side, Turns};
-use crate::harness::{ACME, Stage, Terms};
+use crate::harness::{ACME, Stage, Terms, sdk_config};
 
 /// How long a process lives here. Whoever is stopped in the middle for longer is gone.
 const PROCESS: TimeDelta = TimeDelta::seconds(30);
@@ -75,6 +76,8 @@ enum Meeting {
     /// The end of two versions, and the cure of what somebody did to their keys.
     ReconcileAndRetirement,
     TwoReconciles,
+    /// The making of a key, and a stranger who reads the records and makes what the intent names.
+    Stranger(Of),
 }
 
 /// One of a brownout's two.
@@ -113,6 +116,7 @@ impl Meeting {
         all.extend([Self::RepairAndRetirement, Self::TwoRepairs]);
         all.push(Self::ReconcileAndRotation(Step::Finish));
         all.extend([Self::ReconcileAndRetirement, Self::TwoReconciles]);
+        all.extend([Of::ApiKey, Of::Kms, Of::Jwt].map(Self::Stranger));
         all
     }
 
@@ -151,6 +155,10 @@ impl Meeting {
             | Self::ReconcileAndRetirement => mending(2),
             Self::TwoRepairs => alike(mending(2)),
             Self::TwoReconciles => alike(mending(1)),
+            Self::Stranger(of) => match of {
+                Of::ApiKey | Of::Webhook => keys(silent(), 1),
+                Of::Kms | Of::Jwt => Nature { of, terms: of.terms(), ..signing(0) },
+            },
         }
     }
 }
@@ -234,6 +242,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Followed) -> Vec<
     let mut watch = Watch::new(nature.of);
     // What somebody did behind the service's back breaks what must hold: until it is put right, nothing else may.
     let mut known = Vec::new();
+    let mut strangers = Vec::new();
     let turns = match meeting {
         Meeting::SameToken(at) => {
             begin(&stage, &arn, FIRST).await;
@@ -433,6 +442,21 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Followed) -> Vec<
             known = stage.violations(ACME).await;
             two_cures(&stage, schedule, Scope::All).await
         }
+        Meeting::Stranger(Of::ApiKey | Of::Webhook) => {
+            begin(&stage, &arn, FIRST).await;
+            before(&stage, &arn, Step::Set).await;
+            let turns = Turns::new(&stage, schedule);
+            let rotating = step(&stage, &turns, Side::A, &arn, Step::Set, FIRST);
+            ((), strangers) = tokio::join!(rotating, stranger(&stage, &turns));
+            turns
+        }
+        Meeting::Stranger(Of::Kms | Of::Jwt) => {
+            rotated(&stage, &arn).await;
+            let turns = Turns::new(&stage, schedule);
+            let retiring = turns.act(Side::A, retirement(&stage, &turns, Side::A));
+            ((), strangers) = tokio::join!(retiring, stranger(&stage, &turns));
+            turns
+        }
         Meeting::NoStandby => {
             rotated(&stage, &arn).await;
             let (engine, errand) = (stage.engine_unhurt(), stage.errand());
@@ -456,6 +480,17 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Followed) -> Vec<
     }
     if !followed.is_new(&stage, &watch).await {
         return turns.stopped();
+    }
+    if !strangers.is_empty() {
+        for _ in 0..4 {
+            stage.pass(TimeDelta::minutes(20)).await;
+            watch.see(&stage, &what).await;
+        }
+        for made in &strangers {
+            let done = stage.done_to(made).await;
+            assert_eq!(done, None, "{what}\n{}", stage.story(ACME).await);
+        }
+        stage.take_away(&strangers).await;
     }
     if nature.mends {
         // Whoever was refused because of the other comes back.
@@ -529,6 +564,16 @@ async fn retirement(stage: &Stage, turns: &Turns, side: Side) {
     // By the label's event: a tick's look at the index disturbs nobody.
     let event = json!({"detail-type": "Secret Label Updated", "detail": {"name": ACME}});
     process(stage, &function, event).await;
+}
+
+/// Somebody who reads the records and acts first, if they say what there is to be made.
+async fn stranger(stage: &Stage, turns: &Turns) -> Vec<Made> {
+    let engine = turns.engine(stage, Side::B);
+    let acting = async {
+        let credential = engine.records.load(&name()).await.expect("readable").expect("recorded");
+        Stranger::new(&sdk_config(turns.connector(Side::B))).acts_first(&credential).await
+    };
+    turns.act(Side::B, acting).await
 }
 
 async fn two_retirements(stage: &Stage, schedule: Schedule) -> Turns {

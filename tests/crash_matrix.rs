@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use crate::harness::faults::{Fault, When};
 use crate::harness::moments::Moment;
 use crate::harness::outcome::Followed;
+use crate::harness::strangers::Made;
 use crate::harness::{ACME, Stage, Terms};
 
 use scenarios::{Often, Run, Scenario};
@@ -73,6 +74,7 @@ struct Prepared {
     moment: Moment,
     watch: Watch,
     arn: String,
+    strangers: Vec<Made>,
     followed: Followed,
 }
 
@@ -83,11 +85,11 @@ impl Prepared {
         watch.is_emergency = scenario.is_emergency;
         let what = format!("{}, before it", scenario.name);
         let scenario = Arc::new(scenario);
-        let mut run = Run { scenario: scenario.clone(), stage, watch, arn: String::new(), what };
+        let (arn, strangers) = (String::new(), Vec::new());
+        let mut run = Run { scenario: scenario.clone(), stage, watch, arn, strangers, what };
         (scenario.prepare)(&mut run).await;
-        let (moment, watch, arn) = (run.stage.moment(), run.watch.clone(), run.arn.clone());
-        drop(run);
-        Self { scenario, moment, watch, arn, followed: Followed::default() }
+        let Run { stage, watch, arn, strangers, .. } = run;
+        Self { scenario, moment: stage.moment(), watch, arn, strangers, followed: Followed::default() }
     }
 
     /// One run; the calls that the scenario itself made.
@@ -100,7 +102,8 @@ impl Prepared {
             Some((Often::Again, at, fault)) => stage.faults.arm(When::FromThenOn(at), fault),
             None => stage.faults.disarm(),
         }
-        let mut run = Run { scenario: scenario.clone(), stage, watch, arn: self.arn.clone(), what };
+        let (arn, strangers) = (self.arn.clone(), self.strangers.clone());
+        let mut run = Run { scenario: scenario.clone(), stage, watch, arn, strangers, what };
         (scenario.act)(&mut run).await;
         let calls = run.stage.faults.calls();
         run.stage.aws.settle().await;

@@ -171,8 +171,15 @@ pub trait Kind: Send + Sync + fmt::Debug {
         Ok(Facts::new())
     }
 
-    /// Makes the provider refuse a version's key. Returns ids that were found only now.
-    async fn suspend(&self, case: &Case<'_>) -> Result<Facts, Failure>;
+    /// What tells the key that a version's record names from every other, as its provider shows it by now; `None` where it
+    /// shows nothing that could be compared.
+    async fn identity(&self, _case: &Case<'_>) -> Result<Option<Identity>, Failure> {
+        Ok(None)
+    }
+
+    /// Makes the provider refuse a version's key. Returns ids that were found only now. The document is the version's value,
+    /// where no id is recorded and it can be read: by its key alone is a key told from a stranger's.
+    async fn suspend(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Facts, Failure>;
 
     /// Every key of this account that could be of this kind, for a look at all credentials at once. Kinds without a
     /// provider have none.
@@ -203,6 +210,15 @@ pub trait Kind: Send + Sync + fmt::Debug {
         document: Option<&SecretValue>,
         control: Option<&SecretValue>,
     ) -> Result<Option<bool>, Failure>;
+}
+
+/// What tells a key from every other.
+#[derive(Debug)]
+pub enum Identity {
+    /// The key itself: it has a fingerprint.
+    Value(SecretValue),
+    /// Its public half, a JWK.
+    Public(String),
 }
 
 /// A key as its provider shows it, without its value.

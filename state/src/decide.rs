@@ -317,6 +317,53 @@ impl Action {
             None
         }
     }
+
+    /// What it does to a version's key at its provider that nobody may have done to another key.
+    pub fn touch(&self) -> Option<Touch> {
+        match self {
+            Self::Disable(generation) | Self::Suspend(generation) | Self::Destroy(generation) => {
+                Some(Touch::Refuses(*generation))
+            }
+            Self::Restore(generation) | Self::Relight(generation) => Some(Touch::Allows(*generation)),
+            Self::Sweep(generation) => Some(Touch::Sweeps(*generation)),
+            Self::Check(..)
+            | Self::Draw(_)
+            | Self::Mint(_)
+            | Self::Find(_)
+            | Self::Equip(_)
+            | Self::Draft(_)
+            | Self::Admit(_)
+            | Self::Prove(_)
+            | Self::Confirm(_)
+            | Self::Promote(_)
+            | Self::Preflight
+            | Self::Unpend(_)
+            | Self::MoveBack { .. }
+            | Self::Witness(_)
+            | Self::Settle(..)
+            | Self::Expose(_) => None,
+        }
+    }
+}
+
+/// What an action does to the key of a generation: what one record alone says of it is no reason for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Touch {
+    /// It refuses or deletes the key that the record names.
+    Refuses(u32),
+    /// It lets that key be accepted again.
+    Allows(u32),
+    /// It deletes keys that no record names yet.
+    Sweeps(u32),
+}
+
+impl Touch {
+    /// Of which version.
+    pub fn generation(self) -> u32 {
+        match self {
+            Self::Refuses(generation) | Self::Allows(generation) | Self::Sweeps(generation) => generation,
+        }
+    }
 }
 
 /// Why a request makes no sense.

@@ -22,6 +22,7 @@ use state::name::CredentialName;
 use super::Of;
 use super::watch::Watch;
 use crate::harness::faults::Fault;
+use crate::harness::strangers::Made;
 use crate::harness::{ACME, API, Stage, Terms};
 
 /// What is hurt, of whose credential.
@@ -57,6 +58,8 @@ pub struct Run {
     pub watch: Watch,
     /// The credential's secret, where there is one.
     pub arn: String,
+    /// What a stranger made.
+    pub strangers: Vec<Made>,
     /// Names this run in the message of a test that fails.
     pub what: String,
 }
@@ -125,6 +128,9 @@ pub fn all() -> Vec<Scenario> {
         standby(Jwt),
         signing_emergency(Jwt),
         signing_retirement(Jwt),
+        stranger(ApiKey),
+        stranger(Kms),
+        stranger(Jwt),
     ]
 }
 
@@ -207,6 +213,13 @@ fn standby(of: Of) -> Scenario {
 /// The same, while KMS takes a minute until each operation knows a new key, and five until its tags count.
 fn late_standby() -> Scenario {
     scenario(Of::Kms, "late standby", without_standby_and_told_late, tick)
+}
+
+/// A stranger has read what was about to be made, and has made it first.
+fn stranger(of: Of) -> Scenario {
+    let prepare = if of.publishes() { standby_of_a_stranger } else { key_of_a_stranger };
+    let rotations = u32::from(!of.publishes());
+    Scenario { hurts: in_most_ways(), rotations, ..scenario(of, "stranger", prepare, see_the_stranger_off) }
 }
 
 /// An old key is still used when its overlap is over, and then it is not.
@@ -335,6 +348,33 @@ fn without_standby_and_told_late(run: &mut Run) -> LocalBoxFuture<'_, ()> {
         });
     }
     .boxed_local()
+}
+
+fn standby_of_a_stranger(run: &mut Run) -> LocalBoxFuture<'_, ()> {
+    async move {
+        without_standby(run).await;
+        let making = if run.scenario.of == Of::Kms { "TrentService:CreateKey" } else { "secretsmanager:CreateSecret" };
+        run.stage.faults.deny(making);
+        run.stage.tick().await;
+        run.stage.faults.allow(making);
+        act_first(run).await;
+    }
+    .boxed_local()
+}
+
+fn key_of_a_stranger(run: &mut Run) -> LocalBoxFuture<'_, ()> {
+    async move {
+        with_credential(run).await;
+        run.stage.rotate_without(&run.arn, "apigateway:POST /apikeys").await;
+        act_first(run).await;
+    }
+    .boxed_local()
+}
+
+async fn act_first(run: &mut Run) {
+    let credential = run.stage.load(ACME).await;
+    run.strangers = run.stage.stranger().acts_first(&credential).await;
+    assert_eq!(run.strangers.len(), 1, "{}: {}", run.what, run.stage.story(ACME).await);
 }
 
 fn without_standby(run: &mut Run) -> LocalBoxFuture<'_, ()> {
@@ -488,6 +528,22 @@ fn roll_back(run: &mut Run) -> LocalBoxFuture<'_, ()> {
         command(&run.stage, &ROLLBACK).await;
         run.assert_sound().await;
         run.see().await;
+    }
+    .boxed_local()
+}
+
+/// What was held is looked at again; then a person takes away what is not ours.
+fn see_the_stranger_off(run: &mut Run) -> LocalBoxFuture<'_, ()> {
+    async {
+        run.stage.pass(TimeDelta::minutes(20)).await;
+        run.assert_sound().await;
+        run.see().await;
+        for made in run.strangers.clone() {
+            if let Some(done) = run.stage.done_to(&made).await {
+                run.fail(&done).await;
+            }
+        }
+        run.stage.take_away(&run.strangers).await;
     }
     .boxed_local()
 }

@@ -5,6 +5,7 @@ use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use chrono::TimeDelta;
 use local_aws::ApiKeyView;
 use rotator::ports::Clock;
+use serde_json::Value;
 use state::decide::{AWSCURRENT, AWSPENDING};
 use state::drift::LONGEST_RUN;
 
@@ -102,8 +103,15 @@ impl Stage {
         }
         let credential = self.load(ACME).await;
         let given_up = credential.versions.values().next_back().expect("a version");
+        let token = given_up.token().expect("a token").as_str();
+        let drafted = self.secrets_manager().get_secret_value().secret_id(arn).version_id(token).send().await;
+        let drafted: Value =
+            serde_json::from_str(drafted.expect("readable").secret_string().expect("text")).expect("JSON");
         let made = self.api_gateway().create_api_key().name(&given_up.provider["name"]).enabled(true);
-        let made = made.tags(CREDENTIAL_TAG, ACME).tags(VERSION_TAG, given_up.id.to_string());
+        let made = made
+            .value(drafted["apiKey"].as_str().expect("a key"))
+            .tags(CREDENTIAL_TAG, ACME)
+            .tags(VERSION_TAG, given_up.id.to_string());
         (given_up.generation, made.send().await.expect("made").id.expect("an id"))
     }
 

@@ -8,6 +8,7 @@ pub mod moments;
 pub mod outcome;
 pub mod people;
 pub mod signing;
+pub mod strangers;
 pub mod tally;
 pub mod template;
 pub mod turns;
@@ -45,6 +46,7 @@ use chance::Chance;
 use faults::{Faults, Process};
 use functions::Idle;
 pub use functions::{FUNCTION_TIMEOUT, Host, Which};
+use strangers::DESCRIPTION;
 
 /// The one API of the stage.
 pub const API: &str = "a1b2c3";
@@ -395,9 +397,10 @@ impl Stage {
             recorded.contains(&id) || tags.get("rotator:credential").is_some_and(|c| c == name.as_str())
         };
         let api_keys = self.aws.inspect_api_keys().into_iter().filter(|key| ours(&key.id, &key.tags));
+        let api_keys = api_keys.filter(|key| key.description.as_deref() != Some(DESCRIPTION));
         // One that waits for its deletion is as good as deleted.
         let kms_keys = self.aws.inspect_kms_keys().into_iter().filter(|key| key.state != "PendingDeletion");
-        let kms_keys = kms_keys.filter(|key| ours(&key.arn, &key.tags));
+        let kms_keys = kms_keys.filter(|key| ours(&key.arn, &key.tags) && key.description != DESCRIPTION);
         // These have no key at a provider: what is recorded is all there is.
         let kinds = ["webhook-secret", "jwt-signing-key"];
         let live = credential.versions.values().filter(|version| version.state != State::Destroyed);

@@ -64,7 +64,12 @@ impl Turns {
 
     /// An actor's engine: all its calls wait for its turn.
     pub fn engine(&self, stage: &Stage, side: Side) -> Engine {
-        stage.engine_over(SharedHttpConnector::new(Seat { turns: self.clone(), side }))
+        stage.engine_over(self.connector(side))
+    }
+
+    /// An actor's way to AWS.
+    pub fn connector(&self, side: Side) -> SharedHttpConnector {
+        SharedHttpConnector::new(Seat { turns: self.clone(), side })
     }
 
     /// Lets an actor act to its end.

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use local_aws::Settings;
 use state::credential::{Credential, Version};
 use state::decide::{AWSCURRENT, AWSPENDING, Secret};
-use state::lifecycle::State;
+use state::lifecycle::{Phase, State};
 use state::rollback::can_come_back;
 
 use crate::harness::faults::Fault;
@@ -82,6 +82,8 @@ pub enum Deed {
     PutSameKey,
     /// A value without a key.
     WipeValue,
+    /// Of everything that is about to be made one of a stranger's own, under its name.
+    ActFirst,
 }
 
 /// What goes wrong, with which call from now on.
@@ -245,9 +247,13 @@ impl Whose<'_> {
     }
 
     fn ways_back(&self, dice: &mut Dice, possible: &mut Possible) {
+        let Some(credential) = &self.seen.credential else { return };
         let others = self.seen.versions().filter(|version| Some(version.generation) != self.seen.current());
-        let back: Vec<u32> =
-            others.clone().filter(|version| can_come_back(version).is_ok()).map(|version| version.generation).collect();
+        let back: Vec<u32> = others
+            .clone()
+            .filter(|version| can_come_back(credential, version).is_ok())
+            .map(|it| it.generation)
+            .collect();
         if !back.is_empty() {
             possible.push((15, self.command(dice, Line::RollBack)));
             let line = Line::RollBackTo(dice.one(&back));
@@ -310,6 +316,10 @@ impl Whose<'_> {
             let holder = self.seen.labelled(label);
             carried.iter().copied().filter(|generation| Some(*generation) != holder).collect()
         };
+        let is_named = |version: &Version| matches!(version.phase, Some(Phase::Minting | Phase::Admitting));
+        if credential.versions.values().any(is_named) {
+            push(15, Deed::ActFirst);
+        }
         let (elsewhere, unpending) = (without(AWSCURRENT), without(AWSPENDING));
         if !elsewhere.is_empty() {
             push(4 * weight, Deed::MoveCurrent(dice.one(&elsewhere)));

@@ -221,6 +221,11 @@ impl Life {
                 self.put(&arn, &value.to_string()).await;
             }
             Deed::WipeValue => self.put(&arn, r#"{"owner": "the stack"}"#).await,
+            Deed::ActFirst => {
+                let Some(credential) = self.credential(of).await else { return };
+                let made = self.stage.stranger().acts_first(&credential).await;
+                self.strangers.extend(made);
+            }
         }
     }
 

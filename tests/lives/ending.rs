@@ -37,6 +37,7 @@ impl Life {
         self.stage.faults.disarm();
         self.denied.clear();
         self.firewall(false);
+        self.see_strangers_off().await?;
         self.until_quiet().await?;
         // A standby must have been published for its lead.
         for _ in 0..2 {
@@ -46,6 +47,17 @@ impl Life {
         self.one_more_rotation().await?;
         self.until_retired().await?;
         self.nothing_is_left_over().await
+    }
+
+    /// A person takes away what strangers made. Nobody has touched it before, whatever it is called.
+    async fn see_strangers_off(&mut self) -> Result<(), Broken> {
+        for made in &self.strangers {
+            if let Some(what) = self.stage.done_to(made).await {
+                return Err(Broken { of: 0, what });
+            }
+        }
+        self.stage.take_away(&self.strangers).await;
+        Ok(())
     }
 
     /// People put right whatever is found, until nothing is found and nothing is under way.
@@ -135,7 +147,7 @@ impl Life {
         found.expect("examined").findings
     }
 
-    async fn credential(&self, of: usize) -> Option<Credential> {
+    pub async fn credential(&self, of: usize) -> Option<Credential> {
         self.observer.records.load(&self.credentials[of].name).await.expect("readable")
     }
 

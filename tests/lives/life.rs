@@ -16,6 +16,7 @@ use state::name::{CredentialName, Token};
 
 use crate::harness::chance::Chance;
 use crate::harness::faults::When;
+use crate::harness::strangers::Made;
 use crate::harness::{PausedClock, Stage, Which};
 
 use super::acts::{Seen, Step, draw};
@@ -53,6 +54,8 @@ pub struct Life {
     seed: u64,
     /// How many tokens people have made up.
     tokens: u32,
+    /// What strangers made under the service's names.
+    pub strangers: Vec<Made>,
 }
 
 /// A credential that lives.
@@ -158,6 +161,7 @@ impl Life {
             retirement,
             seed,
             tokens: 0,
+            strangers: Vec::new(),
         };
         (life, recorder)
     }

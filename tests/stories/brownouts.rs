@@ -104,11 +104,19 @@ async fn a_key_is_back_at_the_end_of_its_brownout_whoever_dies_in_it() {
     stage.pass(MINUTE).await;
     let calls = stage.faults.calls();
     let disabling = calls.iter().position(|call| call == "apigateway:PATCH /apikeys/{key}").expect("it was disabled");
-    let before = ["DynamoDB:TransactWriteItems", "DynamoDB:Query"];
-    assert_eq!(calls[disabling - 2..disabling], before, "its end was committed, and the history states the key");
+    // Its end was committed, the history states the key, and it is the one that was recorded, and nobody else's.
+    let before = [
+        "DynamoDB:TransactWriteItems",
+        "DynamoDB:Query",
+        "apigateway:GET /apikeys/{key}",
+        "TrentService:GenerateMac",
+        "DynamoDB:Query",
+    ];
+    let committing = disabling - before.len();
+    assert_eq!(calls[committing..disabling], before);
 
     for (at, fault) in [
-        (disabling - 2, Fault::KilledAfter),
+        (committing, Fault::KilledAfter),
         (disabling, Fault::KilledBefore),
         (disabling, Fault::KilledAfter),
         (disabling, Fault::NoAnswerApplied),

@@ -1,14 +1,20 @@
 //! Somebody writes into the table.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use chrono::TimeDelta;
 use rotator::doctor::{Area, Verdict};
 use serde_json::{Value, json};
+use state::credential::Replaces;
 use state::drift::{Finding, Scope};
 use state::hold::HoldReason;
+use state::ledger::{Abandonment, Change};
 use state::lifecycle::State;
-use state::name::CredentialName;
+use state::name::{CredentialName, Token};
 
+use crate::harness::mishaps::GLOBEX;
 use crate::harness::{ACME, Stage, Terms};
 
 /// Changes one item of a credential's, or makes another of it.
@@ -101,4 +107,81 @@ async fn a_record_that_is_made_due_is_not_deleted_before_its_time() {
     assert!(!found(&stage).await.is_empty());
     let version = &stage.load(ACME).await.versions[&1];
     assert_ne!(version.state, State::Destroyed);
+}
+
+/// Somebody commits what they like: a chain that fits, with a rollback that never was.
+async fn forge(stage: &Stage, generation: u32, id: &str) {
+    let (engine, errand) = (stage.engine_unhurt(), stage.errand());
+    let replaces = Replaces { generation: stage.load(ACME).await.head.current, carrier: None };
+    let provider = BTreeMap::from([("id".to_owned(), id.to_owned())]);
+    for change in [
+        Change::RollingBack { generation, replaces },
+        Change::Restored { generation, provider },
+        Change::Forsaken { generation, why: Abandonment::Expired },
+    ] {
+        engine.commit(&stage.load(ACME).await, change, &engine.stamp(&errand, None)).await.expect("committed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_history_refuses_and_deletes_no_other_key() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    let (victim, value) = stage.key("somebody-elses").await;
+    forge(&stage, 1, &victim).await;
+    assert_eq!(found(&stage).await, [], "the record is what the history states");
+    for _ in 0..4 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+    assert!(stage.api_key(&victim).enabled && stage.gets_through(&value).await);
+    let held = stage.load(ACME).await.versions[&1].held.clone().expect("held").hold;
+    assert_eq!(held.reason, HoldReason::RecordDiffers);
+    assert!(held.detail.contains("fingerprint differs") && held.detail.contains(&victim), "{}", held.detail);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_history_disables_no_other_key_of_kms() {
+    let stage = Stage::new().await;
+    let arn = stage.signing(&Terms::kms()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    let made = stage.kms().create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
+    let victim = made.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN");
+    forge(&stage, 1, &victim).await;
+    for _ in 0..4 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+    assert!(stage.kms_key(&victim).state == "Enabled", "{:?}", stage.kms_key(&victim));
+    let held = stage.load(ACME).await.versions[&1].held.clone().expect("held").hold;
+    assert_eq!(held.reason, HoldReason::RecordDiffers);
+    assert!(held.detail.contains("public key differs") && held.detail.contains(&victim), "{}", held.detail);
+}
+
+/// Its fingerprint can be copied from the other's record.
+#[tokio::test(start_paused = true)]
+async fn a_forged_history_refuses_no_key_of_another_credential() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    let (other, victim, value) = stage.credential(GLOBEX, &Terms::default()).await;
+    stage.rotate(&other).await;
+    let theirs = stage.load(GLOBEX).await.versions[&1].clone();
+    let (engine, errand) = (stage.engine_unhurt(), stage.errand());
+    let replaces = Replaces { generation: stage.load(ACME).await.head.current, carrier: None };
+    let token = Token::parse("99999999-0000-4000-8000-000000000000").expect("a token");
+    for change in [
+        Change::Drafting { generation: 3, token, policy: theirs.policy.clone(), replaces, drawn: None },
+        Change::Drafted { generation: 3, provider: theirs.provider, fingerprint: theirs.fingerprint, also: None },
+        Change::Abandoned { generation: 3, why: Abandonment::LostPending },
+    ] {
+        engine.commit(&stage.load(ACME).await, change, &engine.stamp(&errand, None)).await.expect("committed");
+    }
+    stage.pass(TimeDelta::hours(1)).await;
+    assert!(stage.api_key(&victim).enabled && stage.gets_through(&value).await);
+    let held = stage.load(ACME).await.versions[&3].held.clone().expect("held").hold;
+    assert_eq!(held.reason, HoldReason::KeyShared, "{}", held.detail);
+    assert!(held.detail.contains(GLOBEX), "{}", held.detail);
 }

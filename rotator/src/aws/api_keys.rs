@@ -129,7 +129,8 @@ impl ApiKeys {
         }
     }
 
-    /// A key's value; `None` when there is no such key. For adoption alone.
+    /// A key's value; `None` when there is no such key. To tell one key from another: at
+    /// adoption, where the answer to a creation was lost, and before a key is refused or deleted.
     pub async fn value(&self, id: &str) -> Result<Option<SecretValue>, CallFailed> {
         self.turn().await;
         match self.client.get_api_key().api_key(id).include_value(true).send().await {

@@ -23,9 +23,21 @@ impl Macs {
         Self { client: Client::new(config), key }
     }
 
-    /// HMAC-SHA-256 of the value, made inside KMS. Values are at most 128 characters, KMS takes 4,096 bytes.
+    /// The fingerprint of a value, if there is a key for fingerprints.
     pub async fn fingerprint(&self, value: &SecretValue) -> Result<Option<Fingerprint>, CallFailed> {
         let Some(key) = &self.key else { return Ok(None) };
+        let (mac, key) = self.made(key, value).await?;
+        Ok(Some(Fingerprint::Made { mac, key }))
+    }
+
+    /// The MAC of a value by the key that made an earlier one.
+    pub async fn mac(&self, key: &str, value: &SecretValue) -> Result<String, CallFailed> {
+        Ok(self.made(key, value).await?.0)
+    }
+
+    /// HMAC-SHA-256 of the value, made inside KMS, and the ARN of the key. Values are at most 128 characters, KMS takes
+    /// 4,096 bytes.
+    async fn made(&self, key: &str, value: &SecretValue) -> Result<(String, String), CallFailed> {
         let made = self
             .client
             .generate_mac()
@@ -36,7 +48,6 @@ impl Macs {
             .await
             .map_err(|error| failed("kms:GenerateMac", key, Answer::Veiled, error))?;
         let mac = made.mac().map(Blob::as_ref).unwrap_or_default();
-        let mac = aws_smithy_types::base64::encode(mac);
-        Ok(Some(Fingerprint::Made { mac, key: made.key_id().unwrap_or(key).to_owned() }))
+        Ok((aws_smithy_types::base64::encode(mac), made.key_id().unwrap_or(key).to_owned()))
     }
 }

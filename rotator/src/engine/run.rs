@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use state::Time;
 use state::credential::{Credential, Drawn, Fingerprint, Version};
 use state::decide::{
-    Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, Step, StrayValue, decide,
+    Action, CurrentValue, Decision, Drafted, Goal, Observed, Question, Secret, Step, StrayValue, Touch, decide,
 };
 use state::drift::Finding;
 use state::hold::{Hold, HoldReason};
@@ -17,8 +17,8 @@ use state::policy::{BadPolicy, Policy};
 use tracing::warn;
 
 use crate::doctor::Preflight;
-use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
-use crate::kind::{Case, Facts, Kind, Sight};
+use crate::failure::{BadInput, Disposition, Failure, Fault, Stopped, chain};
+use crate::kind::{Case, Facts, Identity, Kind, Sight};
 use crate::mend::{Breadth, inventory};
 use crate::patience::{Patience, is_over};
 use crate::secret::{Purpose, SecretValue};
@@ -27,6 +27,9 @@ use super::{Engine, Errand};
 
 /// Failures in a row after which retirement leaves a credential to its next tick: others wait behind it.
 const TRIES: u32 = 4;
+/// Changes that one run records at the most. A run of decisions that go round in a circle would fill the history until its
+/// caller's time is over.
+const MOST_COMMITS: u32 = 200;
 /// How long a provider may take until everybody has heard that a key is to be refused, or accepted, before a person is
 /// told.
 const HEARD_OF: TimeDelta = TimeDelta::minutes(30);
@@ -44,6 +47,8 @@ pub(super) struct Run<'a> {
     pub(super) at: Option<u32>,
     /// The value that was drawn for the next intent, or for the last one.
     pub(super) drawn: Option<SecretValue>,
+    /// How many changes it has recorded.
+    pub(super) commits: u32,
 }
 
 /// How a turn of the loop ended, when it did not fail.
@@ -59,6 +64,11 @@ impl Run<'_> {
         loop {
             if is_over(&self.engine.ports, self.errand.deadline) {
                 return Err(Stopped::OutOfTime(last.map(Box::new)));
+            }
+            if self.commits >= MOST_COMMITS {
+                let why =
+                    format!("one run recorded {MOST_COMMITS} changes and came to no end: report it, with the history");
+                return Err(Stopped::Failed(Failure::NotYet(why)));
             }
             match self.turn(&mut credential).await {
                 Ok(Turn::Over) => return stuck.map_or(Ok(()), |failure| Err(Stopped::Failed(failure))),
@@ -153,6 +163,7 @@ impl Run<'_> {
                     self.observed.ours.remove(&generation);
                 }
                 let credential = committed?;
+                self.commits += 1;
                 if is_end {
                     return Ok(Turn::Over);
                 }
@@ -347,8 +358,11 @@ impl Run<'_> {
         let engine = self.engine;
         let now = engine.ports.clock.now();
         let arn = &credential.head.arn;
-        if let Some(generation) = refuses(&action) {
-            engine.records.see_stated(credential, generation).await?;
+        if let Some(touch) = action.touch() {
+            engine.records.see_stated(credential, touch.generation()).await?;
+            if let Touch::Refuses(generation) = touch {
+                self.see_same_key(credential, generation).await?;
+            }
         }
         match action {
             Action::Check(replaces, standby) => {
@@ -567,8 +581,13 @@ impl Run<'_> {
                 self.observed.swept = Some((generation, kind.sweep(&case).await?));
             }
             Action::Suspend(generation) => {
-                let (kind, case) = self.case(credential, version(credential, generation), now)?;
-                self.observed.suspended = Some((generation, kind.suspend(&case).await?));
+                let version = version(credential, generation);
+                let (kind, case) = self.case(credential, version, now)?;
+                let document = match version.provider.get("id") {
+                    Some(_) => None,
+                    None => self.document(credential, version).await?,
+                };
+                self.observed.suspended = Some((generation, kind.suspend(&case, document.as_ref()).await?));
             }
             Action::Destroy(generation) => {
                 let (kind, case) = self.case(credential, version(credential, generation), now)?;
@@ -586,6 +605,65 @@ impl Run<'_> {
                 Ok(Some(Fingerprint::Missing { missing: chain(&failure) }))
             }
             made => made,
+        }
+    }
+
+    /// Sees that the key that a version's record names is the one that was recorded: whoever writes the table can write a
+    /// history, too, but no fingerprint of a value that is not theirs, and no key pair. A key of which nothing is recorded
+    /// that its provider shows is told by its id alone.
+    async fn see_same_key(&self, credential: &Credential, generation: u32) -> Result<(), Failure> {
+        let version = version(credential, generation);
+        let (kind, case) = self.case(credential, version, self.engine.ports.clock.now())?;
+        let identity = match kind.identity(&case).await {
+            // A leaked key waits for nothing that can be done without.
+            Err(failure) if version.compromised.is_some() && !self.may_pass(&failure) => {
+                warn!(credential = %self.name, generation, reason = chain(&failure), "the key was not compared");
+                return Ok(());
+            }
+            identity => identity?,
+        };
+        let Some(identity) = identity else { return Ok(()) };
+        let what = match identity {
+            Identity::Public(jwk) if version.provider.get("jwk").is_some_and(|known| *known != jwk) => "public key",
+            Identity::Value(value) if !self.has_fingerprint(&value, version.fingerprint.as_ref()).await? => {
+                "fingerprint"
+            }
+            Identity::Public(_) => return Ok(()),
+            Identity::Value(_) => {
+                // A leaked key is refused, whoever else has it.
+                return match version.compromised {
+                    Some(_) => Ok(()),
+                    None => self.engine.see_unshared(self.name, version.fingerprint.as_ref()).await,
+                };
+            }
+        };
+        let id = version.provider.get("id").map_or("", String::as_str);
+        let detail =
+            format!("the key {id} is not the one that was recorded for generation {generation}: its {what} differs");
+        Err(Hold::new(HoldReason::RecordDiffers, detail).into())
+    }
+
+    /// Whether a value has that fingerprint; also where nobody can tell: what can't be had is not waited for.
+    async fn has_fingerprint(&self, value: &SecretValue, recorded: Option<&Fingerprint>) -> Result<bool, Failure> {
+        let Some(Fingerprint::Made { mac, key }) = recorded else { return Ok(true) };
+        match self.engine.macs.mac(key, value).await.map_err(Failure::from) {
+            Ok(made) => Ok(made == *mac),
+            Err(failure) if self.may_pass(&failure) => Err(failure),
+            Err(failure) => {
+                warn!(credential = %self.name, reason = chain(&failure), "the fingerprint was not compared");
+                Ok(true)
+            }
+        }
+    }
+
+    /// Whether the next try may go better, as far as a few tries could tell.
+    fn may_pass(&self, failure: &Failure) -> bool {
+        match failure {
+            Failure::Call(call) => {
+                matches!(call.fault.disposition(), Disposition::Wait(_)) && self.patience.failures() < TRIES
+            }
+            Failure::NotYet(_) => self.patience.failures() < TRIES,
+            Failure::Held(_) | Failure::Input(_) => false,
         }
     }
 
@@ -685,35 +763,6 @@ fn may_have_happened(failure: &Failure) -> bool {
             | Fault::Throttled(_) => false,
         },
         Failure::Held(_) | Failure::NotYet(_) | Failure::Input(_) => false,
-    }
-}
-
-/// The version whose key an action refuses, deletes or lets be accepted again: what a record alone says of it is no reason
-/// for that.
-fn refuses(action: &Action) -> Option<u32> {
-    match action {
-        Action::Disable(generation)
-        | Action::Suspend(generation)
-        | Action::Destroy(generation)
-        | Action::Sweep(generation)
-        | Action::Restore(generation)
-        | Action::Relight(generation) => Some(*generation),
-        Action::Check(..)
-        | Action::Draw(_)
-        | Action::Mint(_)
-        | Action::Find(_)
-        | Action::Equip(_)
-        | Action::Draft(_)
-        | Action::Admit(_)
-        | Action::Prove(_)
-        | Action::Confirm(_)
-        | Action::Promote(_)
-        | Action::Preflight
-        | Action::Unpend(_)
-        | Action::MoveBack { .. }
-        | Action::Witness(_)
-        | Action::Settle(..)
-        | Action::Expose(_) => None,
     }
 }
 

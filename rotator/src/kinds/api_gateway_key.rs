@@ -19,11 +19,12 @@ use state::evidence::{Owed, Sighting};
 use state::hold::{Hold, HoldReason};
 use state::name::Token;
 use state::policy::Traces;
+use tracing::warn;
 
 use crate::aws::api_keys::{ApiKey, ApiKeys, NewKey, Plan, SECRET_ID};
 use crate::aws::probe::{Probe, Prober, Recognition};
 use crate::failure::{BadInput, Failure, Fault};
-use crate::kind::{Case, Facts, Kind, ProviderKey, Sight, tag_value};
+use crate::kind::{Case, Facts, Identity, Kind, ProviderKey, Sight, tag_value};
 use crate::kinds::usage::Witness;
 use crate::ports::Ports;
 use crate::secret::SecretValue;
@@ -356,18 +357,27 @@ impl Kind for ApiGatewayKey {
         Ok(BTreeMap::from([("id".into(), id)]))
     }
 
-    async fn suspend(&self, case: &Case<'_>) -> Result<Facts, Failure> {
-        let version = case.version();
-        if let Some(id) = version.provider.get("id") {
+    async fn identity(&self, case: &Case<'_>) -> Result<Option<Identity>, Failure> {
+        match case.version().provider.get("id") {
+            Some(id) => Ok(self.keys.value(id).await?.map(Identity::Value)),
+            None => Ok(None),
+        }
+    }
+
+    async fn suspend(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Facts, Failure> {
+        if let Some(id) = case.version().provider.get("id") {
             // A key that is gone is refused as well.
             self.keys.set_enabled(id, false).await?;
             return Ok(Facts::new());
         }
-        match self.find_made(case).await? {
+        let Some(value) = document.map(|document| self.key(document)).transpose()?.flatten() else {
+            return Ok(Facts::new());
+        };
+        match self.find_made(case, &value).await? {
             None => Ok(Facts::new()),
-            Some(key) => {
-                self.keys.set_enabled(&key.id, false).await?;
-                Ok(BTreeMap::from([("id".into(), key.id)]))
+            Some(id) => {
+                self.keys.set_enabled(&id, false).await?;
+                Ok(BTreeMap::from([("id".into(), id)]))
             }
         }
     }
@@ -599,14 +609,8 @@ impl ApiGatewayKey {
             Err(failed) => return Err(failed.into()),
         }
         // A key with this value exists: ours from before a crash, or a stranger's.
-        if let Some(made) = self.find_made(case).await? {
-            return match self.keys.value(&made.id).await? {
-                Some(found) if found.same_as(value) => Ok(made.id),
-                Some(_) | None => {
-                    let detail = format!("key {} has our name {} and another value", made.id, made.name);
-                    Err(Hold::new(HoldReason::KeyNotOurs, detail).into())
-                }
-            };
+        if let Some(id) = self.find_made(case, value).await? {
+            return Ok(id);
         }
         match self.keys.find("", value).await? {
             Some(other) => {
@@ -617,13 +621,20 @@ impl ApiGatewayKey {
         }
     }
 
-    /// The key that a lost `CreateApiKey` made for this version: by the name that was recorded before, and our tag.
-    async fn find_made(&self, case: &Case<'_>) -> Result<Option<ApiKey>, Failure> {
+    /// The id of the key that a lost `CreateApiKey` made for this version. Whoever reads the records can give a key of
+    /// their own the name that was recorded before, and our tag, but not the value that was drawn.
+    async fn find_made(&self, case: &Case<'_>, value: &SecretValue) -> Result<Option<String>, Failure> {
         let version = case.version();
         let Some(name) = version.provider.get("name") else { return Ok(None) };
         let id = version.id.to_string();
-        let found = self.keys.list(name).await?;
-        Ok(found.into_iter().find(|key| key.name == *name && key.tags.get(VERSION_TAG) == Some(&id)))
+        let named = self.keys.list(name).await?.into_iter();
+        for key in named.filter(|key| key.name == *name && key.tags.get(VERSION_TAG) == Some(&id)) {
+            if self.keys.value(&key.id).await?.is_some_and(|found| found.same_as(value)) {
+                return Ok(Some(key.id));
+            }
+            warn!(key = key.id, "left alone: it has our name and tag, and another value");
+        }
+        Ok(None)
     }
 
     /// A rotation neither refills nor empties what a customer may still use: the new key gets what the incumbent has

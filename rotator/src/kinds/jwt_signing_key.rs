@@ -163,7 +163,7 @@ impl Kind for JwtSigningKey {
 
     /// Withdrawing the key from the key set is what makes verifiers refuse it, and follows from the record. What is
     /// done here is for a standby: its secret goes, so that nobody can sign with it.
-    async fn suspend(&self, case: &Case<'_>) -> Result<Facts, Failure> {
+    async fn suspend(&self, case: &Case<'_>, _: Option<&SecretValue>) -> Result<Facts, Failure> {
         self.clear(case).await?;
         Ok(Facts::new())
     }

@@ -157,7 +157,7 @@ impl Kind for WebhookSecret {
     }
 
     /// Receivers stop by themselves: the value that they read names it no longer, or says until when.
-    async fn suspend(&self, _case: &Case<'_>) -> Result<Facts, Failure> {
+    async fn suspend(&self, _: &Case<'_>, _: Option<&SecretValue>) -> Result<Facts, Failure> {
         Ok(Facts::new())
     }
 
