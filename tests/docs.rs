@@ -136,6 +136,7 @@ async fn adopt(stage: &Stage) -> String {
         secret_prefix: "partner/".into(),
         tags: BTreeMap::from([("probe".to_owned(), format!("{API}/prod/ping"))]),
         schedule: Some("rate(30 days)".into()),
+        encrypted_by: None,
         function_arn: stage.settings.function_arn.clone().expect("registered"),
     };
     let (engine, errand) = (stage.engine_unhurt(), stage.errand());

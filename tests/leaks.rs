@@ -615,6 +615,7 @@ fn no_debug_form_shows_a_value() {
             token: &token,
             description: "x",
             document: &held,
+            encrypted_by: None,
             tags: &tags,
         };
         ear.say(&format!("{new:?}"));

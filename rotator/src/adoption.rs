@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::aws::api_keys::{ApiKey, SECRET_ID};
 use crate::aws::probe::Probe;
-use crate::aws::secrets::NewSecret;
+use crate::aws::secrets::{NewSecret, OWN_KEY};
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped};
 use crate::kind::{Case, tag_value};
@@ -51,6 +51,8 @@ pub struct Terms {
     pub tags: BTreeMap<String, String>,
     /// `cron(..)` or `rate(..)`, at least four hours apart. `None`: nothing rotates by itself.
     pub schedule: Option<String>,
+    /// The ARN of the key that encrypts the secrets; `None` for AWS's own.
+    pub encrypted_by: Option<String>,
     /// The rotation function's ARN.
     pub function_arn: String,
 }
@@ -339,7 +341,7 @@ async fn take(
     // A try to rotate it may have left a hold, and nothing else.
     let is_managed = recorded.as_ref().is_some_and(|credential| !credential.versions.is_empty());
     if !is_managed {
-        record(engine, item, recorded, errand, note).await?;
+        record(engine, item, terms, recorded, errand, note).await?;
     }
     // What is recorded and does not rotate is not under management yet, or not any more. First the mark, by which another
     // stack knows that the key is taken: it has other records.
@@ -360,6 +362,7 @@ async fn take(
 async fn record(
     engine: &Engine,
     item: &Item,
+    terms: &Terms,
     recorded: Option<Credential>,
     errand: &Errand<'_>,
     note: Option<&Note>,
@@ -385,7 +388,14 @@ async fn record(
     // A stranger may have named the key: nothing of it may turn text around in somebody's console.
     let shown: String = item.key.name.chars().filter(|c| is_visible(*c)).take(200).collect();
     let description = format!("API key {shown}, rotated by rotator");
-    let new = NewSecret { name, token: &carrier, description: &description, document: &document, tags: &item.tags };
+    let new = NewSecret {
+        name,
+        token: &carrier,
+        description: &description,
+        document: &document,
+        encrypted_by: terms.encrypted_by.as_deref(),
+        tags: &item.tags,
+    };
     match engine.secrets.create(&new).await {
         Ok(_) => {}
         Err(failed) if failed.fault == Fault::Conflict => {}
@@ -432,8 +442,8 @@ async fn see_ours(engine: &Engine, new: &NewSecret<'_>) -> Result<(), Failure> {
     if !value.is_some_and(|value| value.same_as(new.document)) {
         differs.push("the value".into());
     }
-    if let Some(key) = found.encrypted_by {
-        differs.push(format!("the encryption key {key}"));
+    if !found.is_encrypted_by(new.encrypted_by) {
+        differs.push(format!("the encryption key {}", found.encrypted_by.as_deref().unwrap_or(OWN_KEY)));
     }
     if differs.is_empty() {
         return Ok(());

@@ -131,6 +131,39 @@ async fn a_value_under_an_owners_key_needs_that_key_through_secrets_manager() {
     client.put_secret_value().secret_id("a").secret_string("x").send().await.expect("put");
 }
 
+/// Both when a secret is made with a key and when it is given another: "In these validation requests, the value of the
+/// SecretARN is the actual ARN of the secret".
+/// Source: Secrets Manager User Guide, "Secret encryption and decryption in AWS Secrets Manager".
+#[tokio::test]
+async fn whoever_gives_a_secret_a_key_must_be_allowed_to_use_it_for_that_secret() {
+    let (aws, _) = world();
+    let key = Kms::new(&sdk_config(&aws)).create_key().send().await.expect("made").key_metadata.and_then(|key| key.arn);
+    let key = key.expect("an ARN");
+    let secrets = allow("secretsmanager:*", "*");
+    let uses = |actions: &[&str], secret: &str| {
+        let mut uses = json!({"Effect": "Allow", "Action": actions, "Resource": key});
+        uses["Condition"] = json!({"StringEquals": {"kms:ViaService": "secretsmanager.eu-west-1.amazonaws.com"},
+            "StringLike": {"kms:EncryptionContext:SecretARN": format!("arn:aws:secretsmanager:*:*:secret:{secret}")}});
+        SecretsManager::new(&of_role(&aws, &[secrets.clone(), uses]))
+    };
+    let both = ["kms:Decrypt", "kms:GenerateDataKey"];
+    let owner = SecretsManager::new(&sdk_config(&aws));
+    owner.create_secret().name("b/b").secret_string("{}").send().await.expect("made");
+    for (actions, secret, missing) in [
+        (&both[..], "c/*", "kms:GenerateDataKey"),
+        (&both[..1], "*", "kms:GenerateDataKey"),
+        (&both[1..], "*", "kms:Decrypt"),
+    ] {
+        let client = uses(actions, secret);
+        let made = client.create_secret().name("a/b").secret_string("{}").kms_key_id(&key).send().await;
+        assert!(refused(made).1.contains(missing), "{actions:?} {secret}");
+        let given = client.update_secret().secret_id("b/b").kms_key_id(&key).send().await;
+        assert!(refused(given).1.contains(missing), "{actions:?} {secret}");
+    }
+    uses(&both, "a/*").create_secret().name("a/b").secret_string("{}").kms_key_id(&key).send().await.expect("made");
+    uses(&both, "b/*").update_secret().secret_id("b/b").kms_key_id(&key).send().await.expect("given");
+}
+
 #[tokio::test]
 async fn whoever_rotates_must_be_allowed_to_invoke_the_function() {
     let (aws, _) = world();

@@ -612,6 +612,7 @@ fn adopt(run: &mut Run) -> LocalBoxFuture<'_, ()> {
                 .map(|(tag, value)| (tag.to_owned(), value))
                 .collect(),
             schedule: Some("rate(30 days)".into()),
+            encrypted_by: None,
             function_arn: stage.settings.function_arn.clone().expect("registered"),
         };
         let work = async |engine: &Engine| {

@@ -278,6 +278,23 @@ impl Stage {
         arn
     }
 
+    /// The ARN of a new KMS key that encrypts.
+    pub async fn encryption_key(&self) -> String {
+        let made = self.kms().create_key().send().await.expect("made");
+        made.key_metadata.and_then(|key| key.arn).expect("an ARN")
+    }
+
+    /// Puts a secret under a key of its owner's.
+    pub async fn encrypt(&self, secret: &str, key: &str) {
+        let updated = self.secrets_manager().update_secret().secret_id(secret).kms_key_id(key);
+        updated.send().await.expect("under it");
+    }
+
+    /// By which name a secret tells the key that encrypts it; `None`: AWS's own.
+    pub async fn encrypted_by(&self, secret: &str) -> Option<String> {
+        self.secrets_manager().describe_secret().secret_id(secret).send().await.expect("described").kms_key_id
+    }
+
     /// A key in the plan and a secret that holds it: its ARN, the key's id, the key's value.
     pub async fn credential(&self, name: &str, terms: &Terms) -> (String, String, String) {
         let (id, value) = self.key(name.rsplit('/').next().unwrap_or(name)).await;

@@ -225,12 +225,12 @@ impl Which {
         template(self.declared().0)
     }
 
-    /// Its role's policies in a template.
-    pub fn policies_in(self, template: &str, fingerprint_key: &str) -> Vec<Value> {
+    /// Its role's policies in a template, of a stack whose secrets' names begin so.
+    pub fn policies_in(self, template: &str, fingerprint_key: &str, secret_prefix: &str) -> Vec<Value> {
         let values = [
             ("TableArn", TABLE),
             ("FingerprintKeyArn", fingerprint_key),
-            ("SecretPrefix", ""),
+            ("SecretPrefix", secret_prefix),
             ("AccessLogPrefix", "/apis/"),
         ];
         Template::parse(template, &values).policies(self.declared().1)
@@ -238,7 +238,7 @@ impl Which {
 
     /// Its role's policies, as the stack deploys them.
     pub fn policies(self, fingerprint_key: &str) -> Vec<Value> {
-        self.policies_in(&self.template(), fingerprint_key)
+        self.policies_in(&self.template(), fingerprint_key, "")
     }
 
     /// Its role. Thousands of stages ask for the same ones.

@@ -137,7 +137,8 @@ async fn adopts_and_lets_go() -> BTreeSet<Asked> {
     let stage = Stage::new().await;
     stage.key("billing").await;
     let operator = Somebody::of(&stage, Person::Operator);
-    operator.does(&["adopt", "--prefix", "billing", "--yes"]).await;
+    let key = stage.encryption_key().await;
+    operator.does(&["adopt", "--prefix", "billing", "--encryption-key", &key, "--yes"]).await;
     let (arn, _, old) = stage.credential(ACME, &Terms::default().with("idle-before-suspend", "P1D")).await;
     stage.rotate(&arn).await;
     stage.tick().await;

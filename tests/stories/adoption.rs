@@ -23,6 +23,7 @@ pub fn terms(stage: &Stage) -> adoption::Terms {
         secret_prefix: "partner/".into(),
         tags: tags.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect(),
         schedule: Some("rate(30 days)".into()),
+        encrypted_by: None,
         function_arn: stage.settings.function_arn.clone().expect("registered"),
     }
 }
@@ -295,7 +296,7 @@ async fn a_secret_that_somebody_made_first_is_adopted_only_if_it_is_the_same_in_
         let stage = Stage::new().await;
         let (id, value) = stage.key("acme").await;
         let key = match encrypted {
-            true => stage.kms().create_key().send().await.expect("made").key_metadata.and_then(|key| key.arn),
+            true => Some(stage.encryption_key().await),
             false => None,
         };
         made_first(&stage, &id, &ours(&value, endpoint), tags, key).await;
@@ -307,13 +308,61 @@ async fn a_secret_that_somebody_made_first_is_adopted_only_if_it_is_the_same_in_
         assert!(!chain(&refused).contains(&value));
         assert_eq!(stage.world().await, before, "nothing is recorded of it, and nothing is scheduled");
     }
+    // With a key that is asked for, it is that one that must be there: not AWS's own, and not another.
+    for found in [None, Some("another")] {
+        let stage = Stage::new().await;
+        let (id, value) = stage.key("acme").await;
+        let asked = stage.encryption_key().await;
+        let found = if found.is_some() { Some(stage.encryption_key().await) } else { None };
+        made_first(&stage, &id, &ours(&value, &host), &TAGS, found.clone()).await;
+        let terms = adoption::Terms { encrypted_by: Some(asked), ..terms(&stage) };
+        let (engine, errand) = (stage.engine_unhurt(), stage.errand());
+        let items = plan(&stage, &Selection::Id(id)).await;
+        let refused = adoption::adopt(&engine, &items[0], &terms, &errand, None).await.expect_err("a stranger's");
+        let said = format!("the encryption key {}", found.as_deref().unwrap_or("alias/aws/secretsmanager"));
+        assert!(chain(&refused).contains(&said), "{}", chain(&refused));
+    }
     // Left from a try that did not come to its end.
+    for encrypted in [false, true] {
+        let stage = Stage::new().await;
+        let (id, value) = stage.key("acme").await;
+        let key = if encrypted { Some(stage.encryption_key().await) } else { None };
+        made_first(&stage, &id, &ours(&value, &host), &TAGS, key.clone()).await;
+        let terms = adoption::Terms { encrypted_by: key, ..terms(&stage) };
+        let items = plan(&stage, &Selection::Id(id)).await;
+        let adopted = adoption::adopt(&stage.engine_unhurt(), &items[0], &terms, &stage.errand(), None).await;
+        adopted.unwrap_or_else(|stopped| panic!("{}", chain(&stopped)));
+        stage.aws.settle().await;
+        stage.rotate(ACME).await;
+        stage.assert_rotated();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_secrets_of_adopted_keys_are_encrypted_by_the_key_that_is_asked_for() {
     let stage = Stage::new().await;
     let (id, value) = stage.key("acme").await;
-    made_first(&stage, &id, &ours(&value, &host), &TAGS, None).await;
-    take(&stage, &Selection::Id(id)).await;
+    let (mine, other) = (stage.encryption_key().await, stage.encryption_key().await);
+    let adopt = ["adopt", "--id", &id, "--secret-prefix", "partner/", "--yes", "--encryption-key"];
+    let said = stage.command(&[&adopt[..], &[&mine]].concat()).await;
+    assert_eq!(said.outcome, Outcome::Done, "{said:?}");
+    stage.aws.settle().await;
+    assert_eq!(stage.encrypted_by(ACME).await.as_ref(), Some(&mine));
+    assert_eq!(stage.current_value(ACME).await, value);
     stage.rotate(ACME).await;
     stage.assert_rotated();
+    stage.assert_sound(ACME, "rotated under the owner's key").await;
+
+    let new = ["adopt", "--kind", "webhook-secret", "hooks/orders", "--yes", "--encryption-key"];
+    let said = stage.command(&[&new[..], &[&mine]].concat()).await;
+    assert_eq!(said.outcome, Outcome::Done, "{said:?}");
+    assert_eq!(stage.encrypted_by("hooks/orders").await.as_ref(), Some(&mine));
+    // One that is there keeps its own, and whoever asks for another hears of it.
+    for (line, said) in [(&mine, "already managed 1"), (&other, mine.as_str())] {
+        let again = stage.command(&[&new[..], &[line]].concat()).await;
+        assert!(again.stdout.contains(said), "{again:?}");
+        assert_eq!(stage.encrypted_by("hooks/orders").await.as_ref(), Some(&mine));
+    }
 }
 
 /// A record stands for work that is done: what does not rotate by itself is not under management.

@@ -14,7 +14,7 @@ use state::name::{CredentialName, Token};
 use state::policy::{BadPolicy, Outlook, PREFIX, Policy, Schedule};
 
 use super::Verdict;
-use crate::aws::secrets::NewSecret;
+use crate::aws::secrets::{NewSecret, OWN_KEY};
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::kind::{Case, Facts, Kind, Sight};
@@ -35,6 +35,9 @@ pub struct Terms {
     /// `cron(..)` or `rate(..)`, at least four hours apart. `None`: nothing rotates by itself. Of no meaning for a secret
     /// that is rotated already.
     pub schedule: Option<String>,
+    /// The ARN of the key that encrypts a secret that is created here; `None` for AWS's own. An existing one keeps its
+    /// own, and is refused if that is not the one that is asked for.
+    pub encrypted_by: Option<String>,
     /// The rotation function's ARN.
     pub function_arn: String,
 }
@@ -134,6 +137,7 @@ async fn create(engine: &Engine, name: &CredentialName, terms: &Terms) -> Result
         token: &Token::derived(&format!("adopt secret {name}")),
         description: &format!("{}, rotated by rotator", terms.kind),
         document: &SecretValue::new(WITHOUT_KEY),
+        encrypted_by: terms.encrypted_by.as_deref(),
         tags: &asked(terms),
     };
     match engine.secrets.create(&new).await {
@@ -179,6 +183,8 @@ async fn consider(engine: &Engine, name: &CredentialName, terms: &Terms) -> Resu
 /// What there is under a name.
 struct Found {
     secret: Option<Secret>,
+    /// The key that encrypts it, where it is to be a certain one and is not.
+    encrypted_otherwise: Option<String>,
     /// All tags of the secret.
     tags: BTreeMap<String, String>,
     records: Option<Credential>,
@@ -204,7 +210,16 @@ impl Found {
             Err(Failure::Input(BadInput::NoSecret(_))) => None,
             Err(failure) => return Err(failure),
         };
-        Ok(Self { secret, tags: tags.into_inner().unwrap_or_default(), records, tried })
+        let encrypted_otherwise = match (&secret, &terms.encrypted_by) {
+            (Some(secret), Some(key)) => {
+                let found = engine.secrets.particulars(&secret.arn).await?;
+                let differs = !found.is_encrypted_by(Some(key));
+                differs.then(|| found.encrypted_by.unwrap_or_else(|| OWN_KEY.to_owned()))
+            }
+            (Some(_) | None, None) | (None, Some(_)) => None,
+        };
+        let tags = tags.into_inner().unwrap_or_default();
+        Ok(Self { secret, encrypted_otherwise, tags, records, tried })
     }
 
     fn rotates(&self) -> bool {
@@ -375,6 +390,12 @@ fn mismatch(name: &CredentialName, terms: &Terms, found: &Found) -> Option<Refus
             "it is deleted, or will be",
             "restore it with RestoreSecret, or name another secret",
         ));
+    }
+    if let Some(key) = &found.encrypted_otherwise {
+        let why = format!("it is encrypted by {key}, not by the key that is asked for");
+        let remedy = "leave --encryption-key out, or give it that key yourself: `aws secretsmanager update-secret \
+                      --secret-id NAME --kms-key-id ARN`";
+        return Some(Refused::new(why, remedy));
     }
     let is_ours = found.tags.contains_key(&format!("{PREFIX}kind"));
     if secret.rotation_enabled && !is_ours {

@@ -21,7 +21,10 @@ pub struct Secrets {
     client: Client,
 }
 
-/// What a secret is to be, when it is created for an adopted key.
+/// What AWS calls the key that encrypts a secret whose owner named none.
+pub const OWN_KEY: &str = "alias/aws/secretsmanager";
+
+/// What a secret is to be, when it is created for an adopted key, or for a key that does not sign yet.
 #[derive(Debug)]
 pub struct NewSecret<'a> {
     /// Its name.
@@ -33,6 +36,8 @@ pub struct NewSecret<'a> {
     /// Its first value.
     pub document: &'a SecretValue,
     /// The owner's wishes.
+    /// The key that encrypts it; `None` for AWS's own.
+    pub encrypted_by: Option<&'a str>,
     pub tags: &'a BTreeMap<String, String>,
 }
 
@@ -50,6 +55,18 @@ pub struct Particulars {
 }
 
 impl Secrets {
+impl Particulars {
+    /// Whether it is encrypted by that key, an ARN; `None` for AWS's own. A secret tells its key by the name that it was
+    /// given: an id is told from the ARN, an alias is not, and is another key until somebody says otherwise.
+    pub fn is_encrypted_by(&self, key: Option<&str>) -> bool {
+        match (self.encrypted_by.as_deref(), key) {
+            (None, None) => true,
+            (Some(found), Some(key)) => found == key || key.rsplit_once(":key/").is_some_and(|(_, id)| id == found),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
     /// With the ordinary configuration.
     pub fn new(config: &SdkConfig) -> Self {
         Self { client: Client::new(config) }
@@ -101,10 +118,7 @@ impl Secrets {
         Ok(Particulars {
             arn: found.arn().unwrap_or_default().to_owned(),
             function_arn: found.rotation_lambda_arn().map(str::to_owned),
-            encrypted_by: found
-                .kms_key_id()
-                .filter(|key| !key.ends_with("alias/aws/secretsmanager"))
-                .map(str::to_owned),
+            encrypted_by: found.kms_key_id().filter(|key| !key.ends_with(OWN_KEY)).map(str::to_owned),
             tags: tags(&found),
         })
     }
@@ -223,6 +237,7 @@ impl Secrets {
             .secret_string(new.document.expose())
             .set_tags(Some(tags.collect()))
             .send()
+            .set_kms_key_id(new.encrypted_by.map(str::to_owned))
             .await
             .map(|made| made.arn.unwrap_or_default())
             .map_err(|error| failed("secretsmanager:CreateSecret", new.name, Answer::Veiled, error))

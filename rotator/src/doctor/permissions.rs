@@ -36,6 +36,8 @@ pub struct Need {
     pub action: &'static str,
     /// An ARN, in which `*` stands for what is not known before; or `*` alone, for actions that know no resource.
     pub resource: String,
+    /// Whose value a key encrypts, where that is not the credential's own secret: an ARN.
+    pub of_secret: Option<String>,
 }
 
 /// Where the service is.
@@ -67,6 +69,9 @@ pub struct Subject {
     /// The log group of its API's access log, if the owner named one.
     pub access_log: Option<String>,
 }
+
+/// What Secrets Manager does with a key that encrypts a secret, in the name of whoever puts values and reads them.
+const USE_OF_KEY: [&str; 2] = ["kms:Decrypt", "kms:GenerateDataKey"];
 
 /// What a function needs whichever credentials there are.
 pub fn always(function: Function, scope: &Scope) -> Vec<Need> {
@@ -115,7 +120,7 @@ pub fn for_credential(function: Function, scope: &Scope, subject: &Subject) -> V
         each(&["secretsmanager:ListSecretVersionIds"], secret);
     }
     if let Some(key) = encrypted_by {
-        each(&["kms:Decrypt", "kms:GenerateDataKey"], key);
+        each(&USE_OF_KEY, key);
     }
     let Scope { partition, region, account, .. } = scope;
     match kind.as_str() {
@@ -169,6 +174,9 @@ pub fn for_credential(function: Function, scope: &Scope, subject: &Subject) -> V
             if retires {
                 each(&["secretsmanager:DeleteSecret"], &rest);
             }
+            // A standby is encrypted as the credential's value is.
+            let standbys = encrypted_by.iter().flat_map(|key| USE_OF_KEY.map(|action| need(action, key)));
+            needs.extend(standbys.map(|need| Need { of_secret: Some(rest.clone()), ..need }));
         }
         // A webhook secret has no provider.
         _ => {}
@@ -177,5 +185,5 @@ pub fn for_credential(function: Function, scope: &Scope, subject: &Subject) -> V
 }
 
 fn need(action: &'static str, resource: impl Into<String>) -> Need {
-    Need { action, resource: resource.into() }
+    Need { action, resource: resource.into(), of_secret: None }
 }

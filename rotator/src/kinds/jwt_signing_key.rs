@@ -91,11 +91,14 @@ impl Kind for JwtSigningKey {
         let key = PrivateJwk::parse(document)?;
         let rest = Rest::of(case, case.version().id);
         let owner = case.credential.head.name.as_str();
+        // It will be the credential's value: whoever may not decrypt that may not have it any earlier.
+        let encrypted_by = self.secrets.particulars(&case.credential.head.arn).await?.encrypted_by;
         let new = NewSecret {
             name: &rest.name,
             token: &rest.token,
             description: &format!("A key of {owner} that does not sign yet"),
             document,
+            encrypted_by: encrypted_by.as_deref(),
             tags: &BTreeMap::from([
                 (CREDENTIAL_TAG.into(), tag_value(&case.credential.head.name)),
                 (VERSION_TAG.into(), case.version().id.to_string()),

@@ -20,7 +20,7 @@ async fn each_permission_that_is_missing_is_named() {
     for function in Function::ALL {
         let mut needs = always(function, &scope(&stage));
         needs.extend(for_credential(function, &scope(&stage), &subject));
-        for Need { action, resource } in needs {
+        for Need { action, resource, of_secret: _ } in needs {
             stage.aws.settings(|settings| settings.denied_actions = [action.to_owned()].into());
             let said = format!("{} may not {action} on {resource}", function.word());
             let on = if resource == "*" { String::new() } else { format!(" on {resource}") };

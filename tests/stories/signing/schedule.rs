@@ -180,3 +180,39 @@ async fn a_rotation_retried_with_another_token_burns_no_key() {
         Traffic::usual().goes_on(&stage, TimeDelta::hours(1), "after").await;
     }
 }
+
+/// What rests there is what consumers will read: whoever may not decrypt the one may not decrypt the other.
+#[tokio::test(start_paused = true)]
+async fn a_standby_is_encrypted_as_its_credentials_secret_is() {
+    let stage = Stage::new().await;
+    let arn = stage.secret(ACME, "{}", &Terms::jwt()).await;
+    let rests = async |generation| {
+        let name = stage.load(ACME).await.versions[&generation].provider["standby"].clone();
+        stage.encrypted_by(&name).await
+    };
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    assert_eq!(rests(1).await, None, "AWS's own, as the secret");
+
+    // The owner gives the secret a key, and later another one.
+    for generation in [2, 3] {
+        let key = stage.encryption_key().await;
+        stage.encrypt(&arn, &key).await;
+        stage.tick().await;
+        assert_eq!(rests(generation).await, Some(key));
+        stage.pass(LEAD).await;
+        stage.rotate(&arn).await;
+        stage.assert_rotated();
+        stage.assert_sound(ACME, "rotated under the owner's key").await;
+    }
+
+    // While that can't be used none is made, and none under another.
+    let key = stage.encryption_key().await;
+    stage.encrypt(&arn, &key).await;
+    stage.kms().disable_key().key_id(&key).send().await.expect("disabled");
+    stage.tick().await;
+    assert!(!stage.load(ACME).await.versions[&4].provider.contains_key("standby"), "{}", stage.story(ACME).await);
+    stage.kms().enable_key().key_id(&key).send().await.expect("enabled");
+    stage.pass(TimeDelta::hours(1)).await;
+    assert_eq!(rests(4).await, Some(key));
+}

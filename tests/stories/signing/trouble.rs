@@ -350,7 +350,8 @@ async fn a_name_that_clients_make_another_url_of_gets_no_key() {
 
         let kind = terms.tags["rotator:kind"].clone();
         let function_arn = stage.settings.function_arn.clone().expect("registered");
-        let terms = taking::Terms { kind, tags: BTreeMap::new(), schedule: Some("rate(30 days)".into()), function_arn };
+        let schedule = Some("rate(30 days)".into());
+        let terms = taking::Terms { kind, tags: BTreeMap::new(), schedule, encrypted_by: None, function_arn };
         let name = CredentialName::parse(name).expect("a name of a secret");
         let planned = taking::plan(&stage.engine_unhurt(), std::slice::from_ref(&name), &terms, &stage.errand()).await;
         let [item] = planned.expect("planned").try_into().expect("one");

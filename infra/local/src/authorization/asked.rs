@@ -112,6 +112,10 @@ impl Scene<'_, '_> {
             };
             asked.extend(self.by_secrets_manager(does, key, &secret.arn));
         }
+        // Whoever changes the key is asked whether the new one may be used.
+        if let ("UpdateSecret", Some(key)) = (operation, body["KmsKeyId"].as_str()) {
+            asked.extend(self.by_secrets_manager(&["kms:GenerateDataKey", "kms:Decrypt"], key, &secret.arn));
+        }
         if operation == "RotateSecret" {
             // Its caller must be allowed to invoke the function.
             let function = body["RotationLambdaARN"].as_str().map(str::to_owned).or(secret.function);

@@ -52,6 +52,9 @@ pub struct Args {
     /// Rotate at these times: cron(..) or rate(..), in UTC, at least four hours apart; or none: only when somebody asks
     #[arg(long, value_name = "EXPRESSION|none", default_value = "cron(0 8 1 * ? *)")]
     schedule: String,
+    /// Encrypt the secrets that are created with this KMS key of yours, an ARN [default: AWS's own for Secrets Manager]
+    #[arg(long, value_name = "ARN", value_parser = encryption_key)]
+    encryption_key: Option<String>,
     /// Try new API keys here before they are used: API/STAGE/PATH, a GET that needs an API key; may be repeated
     #[arg(long = "probe", value_name = "PROBE", conflicts_with = "kind")]
     probes: Vec<String>,
@@ -86,20 +89,20 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
         what: "nobody said which function rotates".into(),
         next: "set ROTATOR_FUNCTION_ARN to the ARN of the function `rotation`: the stack has it as an output".into(),
     })?;
-    let Args { which, names, secret_prefix, schedule, reason, consent, .. } = args;
+    let Args { which, names, secret_prefix, schedule, encryption_key: encrypted_by, reason, consent, .. } = args;
     let reason = reason.unwrap_or_default();
     let schedule = Some(schedule).filter(|schedule| schedule != "none");
     let selection = match (which.kind, which.prefix, which.id) {
         (Some(kind), _, _) => {
             let names = names.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
-            let terms = rotator::adoption::secrets::Terms { kind, tags, schedule, function_arn };
+            let terms = rotator::adoption::secrets::Terms { kind, tags, schedule, encrypted_by, function_arn };
             return secrets::run(context, &names, &terms, consent, &reason, out).await;
         }
         (None, Some(prefix), _) => Selection::Prefix(prefix),
         (None, None, Some(id)) => Selection::Id(id),
         (None, None, None) => Selection::All,
     };
-    let terms = Terms { secret_prefix, tags, schedule, function_arn };
+    let terms = Terms { secret_prefix, tags, schedule, encrypted_by, function_arn };
     out.wait_for("reading API keys and usage plans");
     let items = plan(&context.engine, &selection, &terms, &context.errand()).await;
     let items = items.map_err(unplanned)?;
@@ -192,6 +195,14 @@ fn unplanned(stopped: Stopped) -> Trouble {
         Stopped::Held(_) | Stopped::Input(_) | Stopped::OutOfTime(_) | Stopped::Failed(_) | Stopped::Illegal(_) => {
             Trouble::stopped("could not plan the adoption")(stopped)
         }
+    }
+}
+
+/// An alias may move, and a secret that is there is compared with what is asked for: so only an ARN.
+fn encryption_key(raw: &str) -> Result<String, String> {
+    match raw.split(':').collect::<Vec<_>>().as_slice() {
+        ["arn", _, "kms", _, _, key] if key.strip_prefix("key/").is_some_and(|id| !id.is_empty()) => Ok(raw.to_owned()),
+        _ => Err("write the key's ARN, as in arn:aws:kms:eu-west-1:111122223333:key/1234abcd-...".into()),
     }
 }
 

@@ -310,6 +310,7 @@ mod tests {
             kind: kind.into(),
             tags: [("soak".to_owned(), "P3D".to_owned())].into(),
             schedule: Some("rate(30 days)".into()),
+            encrypted_by: None,
             function_arn: embedded.settings.function_arn.clone().unwrap(),
         }
     }

@@ -243,6 +243,7 @@ async fn adopt_all(embedded: &Embedded) -> Result<Vec<(Item, Terms)>, Trouble> {
             .chain([("probe".to_owned(), probes.clone())])
             .collect(),
         schedule: Some(schedule.to_owned()),
+        encrypted_by: None,
         function_arn: engine.config.function_arn.clone().unwrap_or_default(),
     };
     let (weekly, monthly) = (terms(WEEKLY), terms(MONTHLY));

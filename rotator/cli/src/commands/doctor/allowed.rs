@@ -12,6 +12,9 @@ use super::functions::Fleet;
 use crate::aws::iam::Answered;
 use crate::aws::lambda::FunctionView;
 
+/// By which IAM knows whose value is encrypted.
+const SECRET_OF_VALUE: &str = "kms:EncryptionContext:SecretARN";
+
 impl Doctor<'_> {
     /// What the functions need whichever credentials there are, and whether the person may have rotations begun.
     pub(super) async fn allowed_always(&self, fleet: &Fleet) -> Vec<Check> {
@@ -34,7 +37,7 @@ impl Doctor<'_> {
             ("aws:RequestTag/rotator:credential", name.as_str()),
             ("aws:ResourceTag/rotator:kind", &subject.kind),
             ("secretsmanager:ResourceTag/rotator:kind", &subject.kind),
-            ("kms:EncryptionContext:SecretARN", &subject.secret),
+            (SECRET_OF_VALUE, &subject.secret),
             ("kms:ViaService", &format!("secretsmanager.{}.amazonaws.com", self.scope.region)),
         ];
         let mut checks = Vec::new();
@@ -54,17 +57,19 @@ impl Doctor<'_> {
         what_for: &str,
     ) -> Vec<Check> {
         let (name, role) = (function.word(), &view.role);
-        let mut by_resource: BTreeMap<&str, Vec<&'static str>> = BTreeMap::new();
+        let mut by_resource: BTreeMap<(&str, Option<&str>), Vec<&'static str>> = BTreeMap::new();
         for need in needs {
-            by_resource.entry(&need.resource).or_default().push(need.action);
+            by_resource.entry((&need.resource, need.of_secret.as_deref())).or_default().push(need.action);
         }
         if by_resource.is_empty() {
             return Vec::new();
         }
         let mut checks = Vec::new();
-        for (resource, actions) in by_resource {
+        for ((resource, of_secret), actions) in by_resource {
+            let others = context.iter().copied().filter(|(key, _)| of_secret.is_none() || *key != SECRET_OF_VALUE);
+            let context: Vec<_> = others.chain(of_secret.map(|secret| (SECRET_OF_VALUE, secret))).collect();
             let asked =
-                asked(&self.context.engine, async || Ok(self.iam.ask(role, &actions, resource, context).await?));
+                asked(&self.context.engine, async || Ok(self.iam.ask(role, &actions, resource, &context).await?));
             let answers = match asked.await {
                 Ok(answers) => answers,
                 Err(stopped) => {
@@ -72,8 +77,13 @@ impl Doctor<'_> {
                     return checks;
                 }
             };
+            let on = match (resource, of_secret) {
+                ("*", _) => String::new(),
+                (resource, None) => format!(" on {resource}"),
+                (resource, Some(secret)) => format!(" on {resource} for {secret}"),
+            };
             for (action, answer) in actions.into_iter().zip(answers) {
-                checks.extend(judged(name, role, action, resource, answer));
+                checks.extend(judged(name, role, action, &on, answer));
             }
         }
         if checks.is_empty() {
@@ -134,8 +144,7 @@ impl Doctor<'_> {
     }
 }
 
-fn judged(name: &str, role: &str, action: &str, resource: &str, answer: Answered) -> Option<Check> {
-    let on = if resource == "*" { String::new() } else { format!(" on {resource}") };
+fn judged(name: &str, role: &str, action: &str, on: &str, answer: Answered) -> Option<Check> {
     let role = role.rsplit('/').next().unwrap_or(role);
     match answer {
         Answered::Allowed => None,
@@ -201,7 +210,8 @@ mod tests {
 
     #[test]
     fn what_is_not_allowed_is_broken_and_what_depends_is_not() {
-        let judge = |answer| judged("rotation", "arn:aws:iam::1:role/r", "kms:Sign", "key", answer).map(|c| c.verdict);
+        let judge =
+            |answer| judged("rotation", "arn:aws:iam::1:role/r", "kms:Sign", " on key", answer).map(|c| c.verdict);
         assert_eq!(judge(Answered::Allowed), None);
         assert_eq!(judge(Answered::NotAllowed), Some(Verdict::Broken));
         assert_eq!(judge(Answered::Denied), Some(Verdict::Broken));

@@ -83,6 +83,7 @@ impl Scene<'_, '_> {
             secret_prefix: "partner/".into(),
             tags,
             schedule: Some(MONTHLY.into()),
+            encrypted_by: None,
             function_arn: engine.config.function_arn.clone().unwrap_or_default(),
         };
         self.stage.quiet(true);
