@@ -556,7 +556,8 @@ async fn the_retirement_function_tells_once_a_day_and_changes_nothing() {
         assert_eq!(tally.of(&format!("Findings finding={word}")), 1, "{tally:?}");
     }
     assert_eq!(stage.world().await, before);
-    assert_eq!(["OldHolds", "NearMaxAge", "Overdue"].map(|figure| tally.of(figure)), [0, 0, 0]);
+    let figures = ["OldHolds", "NearMaxAge", "Overdue", "WithoutFingerprint"];
+    assert_eq!(figures.map(|figure| tally.of(figure)), [0; 4]);
 
     // Nobody rotates for longer than the schedules say: no event tells that, and this does.
     stage.wait(TimeDelta::days(32)).await;
