@@ -22,7 +22,7 @@ pub use apply::{Commit, Illegal, Stamp};
 pub use stated::Unstated;
 
 /// The schema of the stored forms. Raised with every change that an older reader would misread.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;
 
 /// How long a key may take to be found after it was made: KMS shows a new key's tags within seconds, sometimes minutes.
 /// Until then, and until the time of whoever was making it is over, a look-up that finds nothing proves nothing.
@@ -72,6 +72,10 @@ pub struct Head {
     pub standbys: Vec<u32>,
     /// The emergency that stands, if any.
     pub order: Option<Order>,
+    /// The token of the rotation that a person asked for last, until one gets its version. Says what began it, and decides
+    /// nothing. None in schema 5 and before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Token>,
     /// Why nothing goes on, when no version is concerned yet.
     pub held: Option<Held>,
     /// Since when its secret is known to be gone for good.
@@ -471,6 +475,7 @@ impl Credential {
                 candidate: None,
                 standbys: Vec::new(),
                 order: None,
+                request: None,
                 held: None,
                 closed: None,
                 ledger,

@@ -17,6 +17,7 @@ use crate::policy::{BadPolicy, Policy, Schedule};
 use crate::retire::{decide_close, decide_retire};
 use crate::rollback::{NoWayBack, decide_rollback};
 use crate::standby::{choose, give_up};
+use crate::trigger::trigger;
 
 /// Secrets Manager's label for what consumers read.
 pub const AWSCURRENT: &str = "AWSCURRENT";
@@ -172,6 +173,10 @@ pub struct Secret {
     pub wishes: Result<Policy, BadPolicy>,
     /// When it rotates by itself.
     pub schedule: Schedule,
+    /// When it was made.
+    pub created: Option<Time>,
+    /// When it was rotated last, or what counts as that; `None` if it never was.
+    pub last_rotated: Option<Time>,
     /// Regions whose replica has not received the current value.
     pub replicas_behind: Vec<String>,
 }
@@ -533,8 +538,9 @@ fn begin(token: &Token, credential: &Credential, secret: &Secret, observed: &Obs
         return Decision::Perform(Action::Check(replaces, standby));
     }
     let generation = standby.unwrap_or_else(|| credential.next_generation());
+    let trigger = Some(trigger(token, credential, secret, now));
     let (token, policy) = (token.clone(), policy.clone());
-    intend(Change::Drafting { generation, token, policy, replaces, drawn: None }, observed)
+    intend(Change::Drafting { generation, token, policy, replaces, drawn: None, trigger }, observed)
 }
 
 /// Writes an intent to make something, once it is drawn what that will be.
@@ -666,7 +672,7 @@ pub(crate) fn advance(
                 let (token, replaces) = (version.token().cloned(), version.replaces.clone());
                 let Some((token, replaces)) = token.zip(replaces) else { return Decision::Done };
                 let policy = version.policy.clone();
-                intend(Change::Drafting { generation, token, policy, replaces, drawn: None }, observed)
+                intend(Change::Drafting { generation, token, policy, replaces, drawn: None, trigger: None }, observed)
             }
             None => Decision::Perform(Action::Draft(generation)),
         },

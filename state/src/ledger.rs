@@ -18,9 +18,10 @@ use crate::hold::Hold;
 use crate::name::{CredentialName, Token};
 use crate::period::Period;
 use crate::policy::Policy;
+use crate::trigger::Trigger;
 
 /// The schema of an event. Stands in each event, and is hashed with it.
-pub const SCHEMA: u32 = 5;
+pub const SCHEMA: u32 = 6;
 
 /// The end of a chain: how long it is and the hash of its last event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +87,8 @@ pub enum Change {
         /// Generations that are compromised.
         compromised: Vec<u32>,
     },
-    /// A person asked for a rotation, or for the end of one that was pending, and said why. Changes nothing.
+    /// A person asked for a rotation, or for the end of one that was pending. Changes no version: who asked and why stands
+    /// beside it, and the rotation with that token will say that it was asked for.
     Requested {
         /// The token that its rotation will use, or uses.
         token: Token,
@@ -130,6 +132,9 @@ pub enum Change {
         /// What its value has to be. None in events of schema 3 and before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drawn: Option<Drawn>,
+        /// What began the rotation. None when an earlier try has said so, and in events of schema 5 and before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trigger: Option<Trigger>,
     },
     /// The value stands under its token; the provider may be told from now on.
     Drafted {

@@ -27,6 +27,7 @@ pub mod policy;
 mod retire;
 pub mod rollback;
 pub mod standby;
+pub mod trigger;
 
 /// Wall-clock time, always UTC.
 pub type Time = chrono::DateTime<chrono::Utc>;

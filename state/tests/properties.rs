@@ -363,7 +363,7 @@ fn change(credential: &Credential, publishes: bool, (kind, whose, variety): Dice
 }
 
 fn drafting(credential: &Credential, generation: u32, policy: Policy, token: Token) -> Change {
-    Change::Drafting { generation, token, policy, replaces: replaces(credential), drawn: None }
+    Change::Drafting { generation, token, policy, replaces: replaces(credential), drawn: None, trigger: None }
 }
 
 fn replaces(credential: &Credential) -> Replaces {
@@ -583,6 +583,8 @@ impl Seen {
                 expression: (variety.is_multiple_of(5)).then(|| format!("rate({} days)", variety)),
                 after_days: None,
             },
+            created: None,
+            last_rotated: None,
             replicas_behind: if variety.is_multiple_of(7) { vec!["eu-central-1".into()] } else { Vec::new() },
         }
     }

@@ -20,10 +20,11 @@ use state::ledger::{Abandonment, Actor, Change, Event, Link, Note, canonical, ve
 use state::name::{CredentialName, Token};
 use state::period::Period;
 use state::policy::{KindWishes, Policy, Traces};
+use state::trigger::Trigger;
 use uuid::Uuid;
 
 /// The ends of the sample chains of each schema. None of them may ever change.
-const ENDS: [(&str, &str, &str); 12] = [
+const ENDS: [(&str, &str, &str); 15] = [
     ("v1", "partner/acme", "04cf4ecbb8510deaf19170eeac9035da618f2680781443024fc11bd23f3fb5cb"),
     ("v2", "partner/acme", "afb8770cff48a0e7d83793b0e64dc07dfaca1584024494d0ade72468ea51ebba"),
     ("v2", "issuer/acme", "6edfe557c5b4d1460777cbd54f16e58b3f2e5c5c64d081885476a279f126392a"),
@@ -36,6 +37,9 @@ const ENDS: [(&str, &str, &str); 12] = [
     ("v5", "partner/acme", "3299533c51606b0ff48171996f40dbda6545ffbc9ca6ac80a0aacbf58f064ec6"),
     ("v5", "issuer/acme", "a76bcc0a5fce15401876bd69f3f3d48764542af2c9570971cad97a1ef6275b88"),
     ("v5", "partner/watched", "7585f7abd8d44289b9019f5c6e1e740b5abaf8d7d5f04fe0b11012d73b5f9867"),
+    ("v6", "partner/acme", "da97c1e18068f3a520702be6142019a299f1f142d8047f12e0c361a80a363610"),
+    ("v6", "issuer/acme", "025025f1352362516e177d62eab0a228c0d7027521fa50128eb4f1b4a1cf5c55"),
+    ("v6", "partner/watched", "511314df65177c63741bb5436dfbb5464f398329c3a99fefb5258d3fae573383"),
 ];
 /// The first schema's note, as its event holds it.
 const V1_NOTE: &str = "799f7ac53e534f497eb5c55fc3c2bfc4ff10a23a6f7243cf7ad8491f10430ba9";
@@ -247,6 +251,15 @@ fn drawn(n: u8) -> Drawn {
     Drawn { id: Uuid::from_u128(u128::from(n)), commitment: Some(commitment) }
 }
 
+/// What began the rotations of the first life: an order's is the one with its token.
+fn began(n: u8) -> Trigger {
+    match n {
+        2 => Trigger::Request,
+        5 => Trigger::Emergency,
+        _ => Trigger::Elsewhere,
+    }
+}
+
 fn facts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
@@ -270,6 +283,7 @@ fn api_key_changes() -> Vec<Told> {
         policy: policy.clone(),
         replaces: Replaces { generation: from, carrier },
         drawn: Some(drawn(n)),
+        trigger: Some(began(n)),
     };
     let (rotation, retirement, operator) = (Actor::Rotation, Actor::Retirement, Actor::Operator);
     vec![
@@ -394,6 +408,7 @@ fn watched_key_changes() -> Vec<Told> {
             policy: policy.clone(),
             replaces: Replaces { generation: Some(1), carrier: Some(token(1)) },
             drawn: Some(drawn(2)),
+            trigger: Some(Trigger::Elsewhere),
         }),
         rotation(Change::Drafted { generation: 2, provider: facts(&[]), fingerprint: None, also: None }),
         rotation(Change::Admitted { generation: 2, provider: facts(&[("id", "k2")]), evidence: facts(&[]) }),
@@ -433,6 +448,7 @@ fn watched_key_changes() -> Vec<Told> {
         policy: policy.clone(),
         replaces: Replaces { generation: Some(1), carrier: Some(token(1)) },
         drawn: Some(drawn(n)),
+        trigger: None,
     };
     let recovered = Change::Recovered { generation: 3, provider: facts(&[("id", "k3")]) };
     let repaired = Change::Abandoned { generation: 3, why: Abandonment::Repaired };
@@ -467,6 +483,7 @@ fn signing_key_changes() -> Vec<Told> {
         policy: policy.clone(),
         replaces: Replaces { generation: (generation > 1).then_some(1), carrier: Some(token(n - 1)) },
         drawn: Some(drawn(100)),
+        trigger: Some(Trigger::Schedule { since: "2026-03-02T08:00:00Z".parse().expect("a moment") }),
     };
     let drafted = |generation| Change::Drafted { generation, provider: BTreeMap::new(), fingerprint: None, also: None };
     let admitted = |generation| Change::Admitted { generation, provider: BTreeMap::new(), evidence: BTreeMap::new() };

@@ -3,13 +3,14 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use local_aws::{LabelEvent, Method, PreflightValue, RestApi, RetryToken, Settings};
 use rotator::aws::probe::{Probe, Prober, Recognition};
 use rotator::kinds::api_gateway_key::is_ours;
 use rotator::ports::{Clock, Ports};
 use rotator::secret::SecretValue;
-use serde_json::json;
+use rotator_cli::trouble::Outcome;
+use serde_json::{Value, json};
 use state::decide::{AWSCURRENT, AWSPENDING};
 use state::ledger::Change;
 use state::lifecycle::State;
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 
 use super::World;
 use crate::harness::faults::{Fault, When};
-use crate::harness::{ACME, API, FUNCTION_TIMEOUT, Stage, Terms, document};
+use crate::harness::{ACME, API, FUNCTION_TIMEOUT, OPERATOR, Stage, Terms, document};
 
 fn settings() -> Settings {
     Settings { control_plane_limits: false, ..Settings::default() }
@@ -291,6 +292,61 @@ async fn a_schedule_fires_by_itself() {
     stage.assert_rotated();
     assert_ne!(stage.current_value(&arn).await, old);
     stage.assert_sound(ACME, "fired").await;
+}
+
+/// What began the rotations of a credential, oldest first.
+async fn began(stage: &Stage) -> Vec<Value> {
+    let history = stage.command(&["history", ACME, "--output", "json"]).await.json();
+    let events = history["events"].as_array().expect("events").iter();
+    events.filter(|event| event["what"] == "drafting").map(|event| event["began"].clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_history_says_what_began_each_rotation() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default().with("max-live", "8")).await;
+    let described = stage.secrets_manager().describe_secret().secret_id(&arn).send().await.expect("described");
+    let ends = described.next_rotation_date().expect("scheduled").secs();
+    let opened = DateTime::<Utc>::from_timestamp(ends, 0).expect("a moment") - TimeDelta::days(1);
+
+    stage.wait(opened + TimeDelta::hours(3) - stage.clock.now()).await;
+    stage.aws.settle().await;
+    stage.assert_rotated();
+    // In the console, or by whatever program.
+    stage.wait(TimeDelta::hours(1)).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    for line in [
+        &["rotate", ACME][..],
+        &["rotate", ACME, "--reason", "the yearly drill"],
+        &["rotate", ACME, "--emergency", "--reason", "found in a log"],
+    ] {
+        stage.wait(TimeDelta::hours(1)).await;
+        let said = stage.command_as(OPERATOR, line).await;
+        assert_eq!(said.outcome, Outcome::Done, "{said:?}");
+    }
+    let [schedule, console, rotate, why, emergency]: [Value; 5] =
+        began(&stage).await.try_into().unwrap_or_else(|began| panic!("{began:#?}"));
+    let since = opened.to_rfc3339_opts(SecondsFormat::Secs, true);
+    assert_eq!(schedule, json!({"by": "schedule", "since": since, "who": null, "reason": null}));
+    assert_eq!(console, json!({"by": "elsewhere", "who": null, "reason": null}));
+    let who = rotate["who"].as_str().expect("who asked").to_owned();
+    assert!(who.starts_with("arn:aws:"), "{who}");
+    assert_eq!(rotate, json!({"by": "request", "who": who, "reason": null}));
+    assert_eq!(why, json!({"by": "request", "who": who, "reason": "the yearly drill"}));
+    assert_eq!(emergency, json!({"by": "emergency", "who": who, "reason": "found in a log"}));
+
+    let page = stage.command(&["history", ACME]).await.stdout;
+    for said in [
+        "on schedule: due since 2026-".to_owned(),
+        "not through rotator, and not due by the schedule: CloudTrail names who called RotateSecret".into(),
+        format!("ordered by {who}"),
+        format!("ordered by {who}: the yearly drill"),
+        format!("an emergency, declared by {who}: found in a log"),
+    ] {
+        assert!(page.contains(&said), "{said:?} is not in {page}");
+    }
+    stage.assert_sound(ACME, "at the end").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use state::hold::{Hold, HoldReason};
 use state::ledger::{Actor, Change, Note};
 use state::name::{CredentialName, Token};
 use state::policy::{KindWishes, Policy, Schedule, Traces};
+use state::trigger::Trigger;
 
 const API_GATEWAY_KEY: KindWishes<'_> = KindWishes {
     name: "api-gateway-key",
@@ -44,7 +45,7 @@ pub fn held() -> Credential {
     let replaces = Replaces { generation: Some(2), carrier: Some(token(2)) };
     let hold = Hold::new(HoldReason::PlanConflict, "plans p1 and \u{1b}[31mp2 both want a1b2c3/prod");
     let changes = [
-        Change::Drafting { generation: 3, token: token(3), policy, replaces, drawn: None },
+        Change::Drafting { generation: 3, token: token(3), policy, replaces, drawn: None, trigger: None },
         Change::Drafted { generation: 3, provider: names("globex"), fingerprint: None, also: None },
         Change::Held { generation: Some(3), hold },
     ];
@@ -107,6 +108,8 @@ pub fn secret(credential: &Credential) -> Secret {
         labels,
         wishes: Ok(credential.versions[&1].policy.clone()),
         schedule: Schedule { expression: Some("cron(0 8 1 * ? *)".into()), after_days: None },
+        created: None,
+        last_rotated: None,
         replicas_behind: Vec::new(),
     }
 }
@@ -214,6 +217,7 @@ fn story_with(name: &str, wishes: &[(&str, &str)]) -> (Credential, Vec<Commit>) 
     let evidence = BTreeMap::from([("quota p1".to_owned(), "871 left".to_owned())]);
     let proof = Proof { proven: vec!["a1b2c3/prod/ping".into()], unproven: vec!["a1b2c3/beta".into()] };
     let replaces = Replaces { generation: Some(1), carrier: Some(token(1)) };
+    let trigger = Some(Trigger::Schedule { since: at(3_200) });
     let changes = [
         (
             0,
@@ -231,7 +235,7 @@ fn story_with(name: &str, wishes: &[(&str, &str)]) -> (Credential, Vec<Commit>) 
             3_600,
             Actor::Rotation,
             None,
-            Change::Drafting { generation: 2, token: token(2), policy, replaces, drawn: None },
+            Change::Drafting { generation: 2, token: token(2), policy, replaces, drawn: None, trigger },
         ),
         (
             3_601,
@@ -272,7 +276,14 @@ fn signing_story() -> (Credential, Vec<Commit>) {
         let replaces = Replaces { generation: before, carrier: before.map(token) };
         let (provider, evidence) = (BTreeMap::new(), BTreeMap::from([("grants".to_owned(), "1".to_owned())]));
         [
-            Change::Drafting { generation, token: token(generation), policy: policy.clone(), replaces, drawn: None },
+            Change::Drafting {
+                generation,
+                token: token(generation),
+                policy: policy.clone(),
+                replaces,
+                drawn: None,
+                trigger: Some(if generation == 2 { Trigger::Emergency } else { Trigger::Elsewhere }),
+            },
             Change::Drafted { generation, provider: BTreeMap::new(), fingerprint: None, also: None },
             Change::Admitted { generation, provider, evidence },
             Change::Proved { generation, proof },

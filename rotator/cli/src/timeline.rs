@@ -304,6 +304,7 @@ partner/acme
             policy: policy.clone(),
             replaces: state::credential::Replaces { generation: Some(generation - 1), carrier: None },
             drawn: None,
+            trigger: None,
         };
         let adopted = Change::Adopted {
             generation: 1,

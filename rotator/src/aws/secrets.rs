@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
+use aws_sdk_secretsmanager::primitives::DateTime;
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, RotationRulesType, StatusType, Tag};
 use state::Time;
 use state::decide::{AWSCURRENT, AWSPENDING, Secret};
@@ -35,9 +36,9 @@ pub struct NewSecret<'a> {
     pub description: &'a str,
     /// Its first value.
     pub document: &'a SecretValue,
-    /// The owner's wishes.
     /// The key that encrypts it; `None` for AWS's own.
     pub encrypted_by: Option<&'a str>,
+    /// The owner's wishes.
     pub tags: &'a BTreeMap<String, String>,
 }
 
@@ -54,7 +55,6 @@ pub struct Particulars {
     pub tags: BTreeMap<String, String>,
 }
 
-impl Secrets {
 impl Particulars {
     /// Whether it is encrypted by that key, an ARN; `None` for AWS's own. A secret tells its key by the name that it was
     /// given: an id is told from the ARN, an alias is not, and is another key until somebody says otherwise.
@@ -67,6 +67,7 @@ impl Particulars {
     }
 }
 
+impl Secrets {
     /// With the ordinary configuration.
     pub fn new(config: &SdkConfig) -> Self {
         Self { client: Client::new(config) }
@@ -102,6 +103,8 @@ impl Particulars {
                     .and_then(|days| u32::try_from(days).ok())
                     .filter(|days| *days > 0),
             },
+            created: found.created_date().and_then(moment),
+            last_rotated: found.last_rotated_date().and_then(moment),
             replicas_behind: found
                 .replication_status()
                 .iter()
@@ -153,8 +156,7 @@ impl Particulars {
                 .map_err(|error| failed("secretsmanager:ListSecretVersionIds", id, Answer::Open, error))?;
             let found = page.versions().iter().find(|found| found.version_id() == Some(version.as_str()));
             if let Some(found) = found {
-                let at = found.created_date().and_then(|at| at.to_millis().ok());
-                return Ok(at.and_then(Time::from_timestamp_millis));
+                return Ok(found.created_date().and_then(moment));
             }
             next = page.next_token;
             if next.is_none() {
@@ -235,9 +237,9 @@ impl Particulars {
             .client_request_token(new.token.as_str())
             .description(new.description)
             .secret_string(new.document.expose())
+            .set_kms_key_id(new.encrypted_by.map(str::to_owned))
             .set_tags(Some(tags.collect()))
             .send()
-            .set_kms_key_id(new.encrypted_by.map(str::to_owned))
             .await
             .map(|made| made.arn.unwrap_or_default())
             .map_err(|error| failed("secretsmanager:CreateSecret", new.name, Answer::Veiled, error))
@@ -326,6 +328,10 @@ impl Particulars {
             }
         }
     }
+}
+
+fn moment(at: &DateTime) -> Option<Time> {
+    at.to_millis().ok().and_then(Time::from_timestamp_millis)
 }
 
 fn tags(found: &DescribeSecretOutput) -> BTreeMap<String, String> {

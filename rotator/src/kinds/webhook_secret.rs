@@ -461,6 +461,7 @@ mod tests {
             policy: wishes.clone(),
             replaces: Replaces { generation: Some(1), carrier: Some(token('1')) },
             drawn: None,
+            trigger: None,
         };
         let empty = Credential::empty(CredentialName::parse("hooks/acme").unwrap(), "arn:1");
         empty.apply(adopted, &stamp).unwrap().credential.apply(drafting, &stamp).unwrap().credential

@@ -168,8 +168,12 @@ impl Credential {
                 self.head.held = None;
                 Ok(compromised.clone())
             }
-            Change::Requested { .. } => Ok(Vec::new()),
-            Change::Drafting { generation, token, policy, replaces, drawn } => {
+            Change::Requested { token } => {
+                // Of one that has its version already it is said what began it.
+                self.head.request = Some(token.clone()).filter(|token| self.by_carrier(token).is_none());
+                Ok(Vec::new())
+            }
+            Change::Drafting { generation, token, policy, replaces, drawn, trigger: _ } => {
                 if let Some(open) = self.head.candidate {
                     let version = self.version(open)?;
                     if open != *generation || version.phase != Some(Phase::Drafting) || version.token() != Some(token) {
@@ -196,6 +200,7 @@ impl Credential {
                 version.replaces = Some(replaces.clone());
                 version.take(drawn.as_ref());
                 self.head.candidate = Some(*generation);
+                self.head.request = None;
                 self.head.held = None;
                 Ok(vec![*generation])
             }

@@ -37,6 +37,8 @@ impl World {
             labels: BTreeMap::new(),
             wishes: Ok(policy),
             schedule: Schedule::default(),
+            created: None,
+            last_rotated: None,
             replicas_behind: Vec::new(),
         };
         let now = "2026-03-02T10:00:00Z".parse().unwrap();
@@ -58,7 +60,7 @@ impl World {
         let replaces = Replaces { generation: Some(before), carrier: Some(token(before)) };
         let id = format!("k{generation}");
         [
-            Change::Drafting { generation, token: token(generation), policy, replaces, drawn: None },
+            Change::Drafting { generation, token: token(generation), policy, replaces, drawn: None, trigger: None },
             Change::Drafted { generation, provider: BTreeMap::new(), fingerprint: None, also: None },
             Change::Admitted { generation, provider: facts(&id), evidence: BTreeMap::new() },
             Change::Proved { generation, proof: Proof { proven: vec!["x".into()], unproven: Vec::new() } },
@@ -202,7 +204,14 @@ fn a_first_key_that_consumers_read_before_it_is_proved() {
     let first = Replaces { generation: None, carrier: Some(token(9)) };
     let policy = world.secret.wishes.clone().unwrap();
     world.credential = Credential::empty(CredentialName::parse("partner/acme").unwrap(), ARN);
-    world.commit(Change::Drafting { generation: 1, token: token(1), policy, replaces: first, drawn: None });
+    world.commit(Change::Drafting {
+        generation: 1,
+        token: token(1),
+        policy,
+        replaces: first,
+        drawn: None,
+        trigger: None,
+    });
     world.secret.labels.clear();
     world.inventory.keys = None;
     world.label("AWSPREVIOUS", 9);
@@ -318,7 +327,7 @@ fn a_suspended_key_stays_suspended_and_an_orphan_is_retired_like_any_other() {
     let mut world = World::new();
     let policy = world.secret.wishes.clone().unwrap();
     let replaces = Replaces { generation: Some(2), carrier: Some(token(2)) };
-    world.commit(Change::Drafting { generation: 3, token: token(3), policy, replaces, drawn: None });
+    world.commit(Change::Drafting { generation: 3, token: token(3), policy, replaces, drawn: None, trigger: None });
     world.commit(Change::Abandoned { generation: 3, why: Abandonment::LostPending });
     world.commit(Change::Suspended { generation: 3, provider: BTreeMap::new() });
     assert_eq!(world.words(), [""; 0]);

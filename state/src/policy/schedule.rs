@@ -65,6 +65,29 @@ impl Schedule {
         })
     }
 
+    /// When the window opened in which Secrets Manager rotates now; `None` while none is open, and of a schedule that can't
+    /// be read. A rate counts from one of these moments. A window ends with its day, UTC; that of a rate in hours after an
+    /// hour (Secrets Manager API Reference, `RotationRulesType`).
+    pub fn open_since(&self, counted_from: &[Time], now: Time) -> Option<Time> {
+        let day = TimeDelta::days(1);
+        match self.rhythm().ok()?? {
+            Rhythm::At(cron) => {
+                let before_today = now.duration_trunc(day).ok()? - TimeDelta::seconds(1);
+                cron.iter_after(before_today).take_while(|at| *at <= now).last()
+            }
+            Rhythm::Every(every) => {
+                let unit = if every.as_seconds() % 86_400 == 0 { day } else { TimeDelta::hours(1) };
+                let opened = now.duration_trunc(unit).ok()?;
+                let every = i64::try_from(every.as_seconds()).ok().filter(|every| *every > 0)?;
+                let is_due = |from: &Time| {
+                    let passed = from.duration_trunc(unit).map_or(0, |from| (opened - from).num_seconds());
+                    passed > 0 && passed % every == 0
+                };
+                counted_from.iter().any(is_due).then_some(opened)
+            }
+        }
+    }
+
     fn rhythm(&self) -> Result<Option<Rhythm>, BadPolicy> {
         let Some(expression) = &self.expression else {
             return Ok(self.after_days.map(|days| Rhythm::Every(Period::days(days.into()))));

@@ -118,6 +118,8 @@ impl World {
                 labels: BTreeMap::from([(token(PLACEHOLDER), BTreeSet::from([AWSCURRENT.to_owned()]))]),
                 wishes: Ok(policy(wishes)),
                 schedule: Schedule::default(),
+                created: None,
+                last_rotated: None,
                 replicas_behind: Vec::new(),
             },
             keys: BTreeMap::new(),

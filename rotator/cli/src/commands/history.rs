@@ -7,8 +7,9 @@ use serde::Serialize;
 use state::Time;
 use state::credential::{Fingerprint, Settlements};
 use state::evidence::{Settlement, Usage};
-use state::ledger::{Abandonment, Actor, Broken, Change, Event, Link, verify};
-use state::name::CredentialName;
+use state::ledger::{Abandonment, Actor, Broken, Change, Event, Link, Note, verify};
+use state::name::{CredentialName, Token};
+use state::trigger::Trigger;
 
 use crate::context::Context;
 use crate::output::{Look, Out, View, counted, dash, harmless, listed, moment, short_id, span, table};
@@ -63,9 +64,14 @@ async fn read(context: &Context, name: &CredentialName) -> Result<HistoryView, T
 /// ```json
 /// {"name": "partner/acme", "verified": true, "problem": null, "events": [{
 ///   "seq": 1, "at": "2026-11-21T12:00:00Z", "actor": "operator", "what": "adopted", "generation": 1,
-///   "change": {"what": "adopted", "generation": 1}, "who": "arn:aws:...", "reason": "...", "note": "kept",
-///   "hash": "SHA-256"}]}
+///   "change": {"what": "adopted", "generation": 1}, "began": null, "who": "arn:aws:...", "reason": "...",
+///   "note": "kept", "hash": "SHA-256"}]}
 /// ```
+///
+/// `began`, of the event that begins a rotation: `{"by": "request", "who": "arn:aws:...", "reason": "..."}`. `by` is
+/// `emergency`, `request` (`rotator rotate`), `schedule`, with `since`: when the window opened that was open then; or
+/// `elsewhere`: nobody asked through this service, no window of the schedule was open, and CloudTrail names who called
+/// `RotateSecret`. `null` in histories of schema 5 and before.
 ///
 /// `verified`: every event follows from the one before, up to the end that the credential's head names; `problem`
 /// says where it does not. `change` is the event's own content, as it is stored and hashed. `who` and `reason` stand
@@ -91,12 +97,48 @@ struct EventView {
     what: &'static str,
     generation: Option<u32>,
     change: Change,
+    began: Option<BeganView>,
     who: Option<String>,
     reason: Option<String>,
     note: NoteState,
     hash: String,
     #[serde(skip)]
     detail: String,
+}
+
+/// What began a rotation, and of one that a person asked for, who and why.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BeganView {
+    #[serde(flatten)]
+    trigger: Trigger,
+    who: Option<String>,
+    reason: Option<String>,
+}
+
+impl BeganView {
+    fn of(change: &Change, asked: &BTreeMap<Token, Note>) -> Option<Self> {
+        let Change::Drafting { token, trigger: Some(trigger), .. } = change else { return None };
+        let note = match trigger {
+            Trigger::Emergency | Trigger::Request => asked.get(token).cloned(),
+            Trigger::Schedule { .. } | Trigger::Elsewhere => None,
+        };
+        let (who, reason) = note.map(|note| (note.who, note.reason)).unzip();
+        Some(Self { trigger: *trigger, who, reason: reason.filter(|reason| !reason.is_empty()) })
+    }
+
+    fn told(&self) -> String {
+        let who = self.who.as_deref().unwrap_or("somebody whose name was erased");
+        let why = self.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+        match self.trigger {
+            Trigger::Emergency => format!("an emergency, declared by {who}{why}"),
+            Trigger::Request => format!("ordered by {who}{why}"),
+            Trigger::Schedule { since } => format!("on schedule: due since {}", moment(since)),
+            Trigger::Elsewhere => {
+                "not through rotator, and not due by the schedule: CloudTrail names who called RotateSecret".into()
+            }
+        }
+    }
 }
 
 /// What became of the note beside an event.
@@ -113,7 +155,8 @@ impl HistoryView {
     /// Of events as they are stored, against the end of the chain as the head names it.
     pub fn new(name: &CredentialName, told: Vec<Told>, head: &Link) -> Self {
         let events: Vec<Event> = told.iter().map(|told| told.event.clone()).collect();
-        let views: Vec<EventView> = told.into_iter().map(EventView::from).collect();
+        let asked: BTreeMap<Token, Note> = told.iter().filter_map(asks).collect();
+        let views: Vec<EventView> = told.into_iter().map(|told| EventView::new(told, &asked)).collect();
         let changed = views.iter().find(|event| event.note == NoteState::Changed);
         let broken = verify(name, &events, head)
             .err()
@@ -123,8 +166,14 @@ impl HistoryView {
     }
 }
 
-impl From<Told> for EventView {
-    fn from(Told { event, note }: Told) -> Self {
+/// The token of a rotation that a person asked for, and who that was, unless it is erased.
+fn asks(Told { event, note }: &Told) -> Option<(Token, Note)> {
+    let (Change::Ordered { token, .. } | Change::Requested { token }) = &event.change else { return None };
+    Some((token.clone(), note.clone()?))
+}
+
+impl EventView {
+    fn new(Told { event, note }: Told, asked: &BTreeMap<Token, Note>) -> Self {
         let state = match (&event.note, &note) {
             (None, None) => NoteState::None,
             (Some(_), None) => NoteState::Erased,
@@ -132,14 +181,17 @@ impl From<Told> for EventView {
             (Some(_) | None, Some(_)) => NoteState::Changed,
         };
         let (who, reason) = note.map(|note| (note.who, note.reason)).unzip();
+        let began = BeganView::of(&event.change, asked);
+        let told = began.as_ref().map(BeganView::told);
         Self {
             seq: event.seq,
             at: event.at,
             actor: event.actor,
             what: event.change.word(),
             generation: event.change.generation(),
-            detail: detail(&event.change),
+            detail: std::iter::once(detail(&event.change)).chain(told).collect::<Vec<_>>().join("; "),
             change: event.change,
+            began,
             who,
             reason: reason.filter(|reason| !reason.is_empty()),
             note: state,

@@ -23,7 +23,7 @@ use crate::trouble::{Outcome, Trouble};
 /// terminal it shows what becomes of each version, and asks; --yes skips the question. In a script, without a terminal or
 /// with --output json, it asks nothing and goes on.
 ///
-/// The reason stands in the history, with your name. Interrupting the command stops nothing: run it again to go on
+/// Your name stands in the history, with the reason if you say one. Interrupting the command stops nothing: run it again to go on
 /// following. Exits with 3 if something holds.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -59,13 +59,12 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
         }
     }
     // The arguments see to it that an emergency has a reason.
-    let reason = args.reason.or_else(|| args.emergency.then(String::new));
-    let note = match (kind, reason) {
-        (Kind::Emergency, reason) => Some(context.urgent_note(reason.as_deref().unwrap_or_default()).await),
-        (Kind::OnDemand, Some(reason)) => Some(context.note(&reason).await?),
-        (Kind::OnDemand, None) => None,
+    let reason = args.reason.unwrap_or_default();
+    let note = match kind {
+        Kind::Emergency => context.urgent_note(&reason).await,
+        Kind::OnDemand => context.note(&reason).await?,
     };
-    let errand = Errand { note: note.as_ref(), ..context.errand() };
+    let errand = Errand { note: Some(&note), ..context.errand() };
     let clock = engine.ports.clock.clone();
     let (mut told, mut printed) = (Vec::new(), Ok(()));
     out.wait_for("looking for holds");
@@ -78,9 +77,9 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
         out.wait_for(&line);
         told.push(MilestoneView { told_at: at, milestone });
     };
-    let done = match &note {
-        Some(note) if args.emergency => emergency(engine, &name, &args.compromised, note, &errand, &mut tell).await,
-        Some(_) | None => on_demand(engine, &name, &errand, &mut tell).await,
+    let done = match kind {
+        Kind::Emergency => emergency(engine, &name, &args.compromised, &note, &errand, &mut tell).await,
+        Kind::OnDemand => on_demand(engine, &name, &errand, &mut tell).await,
     };
     printed?;
     out.show(&RotateView::new(&name, kind, told, done.as_ref().ok()))?;
