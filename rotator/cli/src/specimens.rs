@@ -252,7 +252,12 @@ fn story_with(name: &str, wishes: &[(&str, &str)]) -> (Credential, Vec<Commit>) 
 
 fn signing_story() -> (Credential, Vec<Commit>) {
     let name = "orders/issuer";
-    let tags = [("kind", "kms-signing-key"), ("standbys", "2"), ("algorithm", "ES256")];
+    let tags = [
+        ("kind", "kms-signing-key"),
+        ("standbys", "2"),
+        ("algorithm", "ES256"),
+        ("signers", "arn:aws:iam::444455556666:role/issuer"),
+    ];
     let tags = tags.map(|(tag, value)| (format!("rotator:{tag}"), value.to_owned())).into();
     let policy = Policy::from_tags(&tags, &[KMS_SIGNING_KEY]).unwrap();
     let id =

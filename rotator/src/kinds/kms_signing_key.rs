@@ -18,7 +18,7 @@ use state::evidence::{Sighting, Told};
 use state::hold::{Hold, HoldReason};
 use state::ledger::canonical;
 use state::period::Period;
-use state::policy::Traces;
+use state::policy::{Policy, Traces};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -48,6 +48,8 @@ const SERVES: [&str; 10] = [
     "kms:ScheduleKeyDeletion",
     "kms:Sign",
 ];
+/// The tag that declares who signs, without its prefix.
+pub const SIGNERS_TAG: &str = "signers";
 /// What a declared signer may do.
 const MAY: [&str; 3] = ["kms:Sign", "kms:GetPublicKey", "kms:DescribeKey"];
 /// KMS's own waiting period before a key is gone for good: the longest, in which `CancelKeyDeletion` brings it back.
@@ -85,7 +87,7 @@ impl KmsSigningKey {
         match wishes.signers.iter().find(|signer| !is_known(signer)) {
             None => Ok(wishes),
             Some(stranger) => Err(BadInput::Tag {
-                tag: "signers",
+                tag: SIGNERS_TAG,
                 found: stranger.clone(),
                 rule: "roles of other accounts must be allowed by ROTATOR_SIGNER_ACCOUNTS (SignerAccounts of the stack)",
             }),
@@ -104,7 +106,7 @@ impl Kind for KmsSigningKey {
     }
 
     fn tags(&self) -> &'static [&'static str] {
-        &["algorithm", "rsa-bits", "signers"]
+        &["algorithm", "rsa-bits", SIGNERS_TAG]
     }
 
     fn publishes(&self) -> bool {
@@ -564,14 +566,10 @@ struct Wishes {
 
 impl Wishes {
     fn read(case: &Case<'_>) -> Result<Self, BadInput> {
-        let listed = case.policy.wishes.get("signers").map_or("", String::as_str);
-        let mut signers = Vec::new();
-        for signer in listed.split_whitespace() {
-            if !is_role(signer) {
-                let rule = "write the ARNs of roles, arn:aws:iam::ACCOUNT:role/NAME, separated by spaces";
-                return Err(BadInput::Tag { tag: "signers", found: signer.to_owned(), rule });
-            }
-            signers.push(signer.to_owned());
+        let signers = declared_signers(case.policy);
+        if let Some(bad) = signers.iter().find(|signer| !is_role(signer)) {
+            let rule = "write the ARNs of roles, arn:aws:iam::ACCOUNT:role/NAME, separated by spaces";
+            return Err(BadInput::Tag { tag: SIGNERS_TAG, found: bad.clone(), rule });
         }
         let (algorithm, rsa_bits) = wished(&case.policy.wishes, case.incumbent)?;
         Ok(Self { algorithm, rsa_bits, signers })
@@ -614,26 +612,15 @@ fn default_policy(secret: &str) -> Value {
 }
 
 fn may_sign(policy: &Value, grants: &[GrantView], signer: &str) -> bool {
-    let listed = |value: &Value| match value {
-        Value::String(one) => vec![one.clone()],
-        Value::Array(many) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
-    };
-    let statements: Vec<&Value> = match policy.get("Statement") {
-        Some(Value::Array(many)) => many.iter().collect(),
-        Some(one) => vec![one],
-        None => Vec::new(),
-    };
+    let statements = statements(policy);
     let about = |statement: &Value, whom: &[&str], effect: &str| {
         let principals = match &statement["Principal"] {
-            Value::Object(principal) => principal.get("AWS").map(listed).unwrap_or_default(),
-            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
-                listed(other)
-            }
+            Value::Object(principal) => principal.get("AWS").unwrap_or(&Value::Null),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => other,
         };
         statement["Effect"] == effect
-            && principals.iter().any(|principal| whom.contains(&principal.as_str()))
-            && listed(&statement["Action"]).iter().any(|action| ["kms:Sign", "kms:*", "*"].contains(&action.as_str()))
+            && texts(principals).any(|principal| whom.contains(&principal))
+            && texts(&statement["Action"]).any(|action| is_like(action, "kms:Sign"))
     };
     // A condition may make a refusal void; it must not make a permission.
     let denied = statements
@@ -642,6 +629,83 @@ fn may_sign(policy: &Value, grants: &[GrantView], signer: &str) -> bool {
     let allowed =
         statements.iter().any(|statement| about(statement, &[signer], "Allow") && statement.get("Condition").is_none());
     !denied && (allowed || grants.iter().any(|grant| grant.grantee() == signer && grant.lets_sign()))
+}
+
+/// Who is to sign, as the owner's wishes declare it.
+pub fn declared_signers(policy: &Policy) -> Vec<String> {
+    let listed = policy.wishes.get(SIGNERS_TAG).map_or("", String::as_str);
+    listed.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Somebody whom a key lets sign, and by what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaySign {
+    /// As the policy or the grant names them: an ARN, a service, `*` for everybody.
+    pub who: String,
+    /// The statement of the key's policy, or the grant.
+    pub by: String,
+}
+
+/// Everybody whom a key's own policy, or a grant, lets sign, in the order in which they are named. The account's root is
+/// left out: by it the policy leaves to IAM who may, which can't be seen here. What a statement denies is not reckoned, so
+/// somebody may be told who may not.
+pub fn may_sign_by(policy: &str, grants: &[GrantView], account: &str) -> Vec<MaySign> {
+    let policy: Value = serde_json::from_str(policy).unwrap_or_default();
+    let mut found = Vec::new();
+    for (number, statement) in (1..).zip(statements(&policy)) {
+        let acts = |member: &str| texts(&statement[member]).any(|pattern| is_like(pattern, "kms:Sign"));
+        let signs = if statement["NotAction"].is_null() { acts("Action") } else { !acts("NotAction") };
+        if statement["Effect"] != "Allow" || !signs {
+            continue;
+        }
+        let named = statement["Sid"].as_str().map_or_else(|| format!("number {number}"), str::to_owned);
+        let condition = if statement["Condition"].is_null() { "" } else { ", under a condition" };
+        let by = format!("the statement {named} of its policy{condition}");
+        let not = if statement["Principal"].is_null() { "everybody but " } else { "" };
+        let principal = if not.is_empty() { &statement["Principal"] } else { &statement["NotPrincipal"] };
+        let whom: Vec<&str> = match principal {
+            Value::Object(kinds) => kinds.values().flat_map(texts).collect(),
+            other => texts(other).collect(),
+        };
+        let is_own = |who: &str| who == account || who.ends_with(&format!(":iam::{account}:root"));
+        let whom = whom.into_iter().filter(|who| !not.is_empty() || !is_own(who));
+        found.extend(whom.map(|who| MaySign { who: format!("{not}{who}"), by: by.clone() }));
+    }
+    let granting = grants.iter().filter(|grant| grant.lets_sign());
+    found.extend(
+        granting.map(|grant| MaySign { who: grant.grantee().to_owned(), by: format!("the grant {}", grant.id()) }),
+    );
+    found
+}
+
+fn statements(policy: &Value) -> &[Value] {
+    match &policy["Statement"] {
+        Value::Array(many) => many,
+        Value::Null => &[],
+        one => std::slice::from_ref(one),
+    }
+}
+
+/// A text, or a list of texts.
+fn texts(value: &Value) -> impl Iterator<Item = &str> {
+    let listed = value.as_array().into_iter().flatten();
+    std::iter::once(value).chain(listed).filter_map(Value::as_str)
+}
+
+/// Whether a pattern of IAM's covers an action: `*` stands for anything, `?` for one character, and case does not count.
+fn is_like(pattern: &str, action: &str) -> bool {
+    fn fits(pattern: &[u8], action: &[u8]) -> bool {
+        match (pattern.split_first(), action.split_first()) {
+            (None, None) => true,
+            (Some((b'*', rest)), next) => fits(rest, action) || next.is_some_and(|(_, action)| fits(pattern, action)),
+            (Some((b'?', rest)), Some((_, action))) => fits(rest, action),
+            (Some((one, rest)), Some((other, action))) => one.eq_ignore_ascii_case(other) && fits(rest, action),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+    let mut pattern = pattern.as_bytes().to_vec();
+    pattern.dedup_by(|one, other| (*one, *other) == (b'*', b'*'));
+    fits(&pattern, action.as_bytes())
 }
 
 fn policy_refused(why: &str) -> Hold {
@@ -695,5 +759,35 @@ mod tests {
         let deny = policy("Deny", &json!("*"), &json!("kms:Sign"), None);
         both["Statement"].as_array_mut().unwrap().push(deny["Statement"][0].clone());
         assert!(!may_sign(&both, &[], ROLE));
+    }
+
+    #[test]
+    fn everybody_whom_a_policy_lets_sign_is_told_but_the_account_itself() {
+        let account = "123456789012";
+        let told = |policy: &Value| may_sign_by(&policy.to_string(), &[], account);
+        let whom = |policy: &Value| told(policy).into_iter().map(|one| one.who).collect::<Vec<_>>();
+        assert_eq!(told(&default_policy("arn:aws:secretsmanager:eu-west-1:123456789012:secret:x-abcdef")), []);
+        for action in ["kms:Sign", "KMS:sign", "kms:*", "*", "kms:S?gn", "k**:Si*"] {
+            let policy = policy("Allow", &json!({ "AWS": [ROLE, account] }), &json!([action]), None);
+            assert_eq!(whom(&policy), [ROLE], "{action}");
+        }
+        for action in ["kms:Verify", "kms:Sig", "kms:GetPublicKey", "s3:*"] {
+            assert_eq!(told(&policy("Allow", &json!({ "AWS": ROLE }), &json!(action), None)), [], "{action}");
+        }
+        assert_eq!(told(&policy("Deny", &json!("*"), &json!("kms:*"), None)), []);
+        let service = json!({ "AWS": "arn:aws:iam::999999999999:root", "Service": "signer.amazonaws.com" });
+        assert_eq!(
+            whom(&policy("Allow", &service, &json!("kms:Sign"), None)),
+            ["arn:aws:iam::999999999999:root", "signer.amazonaws.com"]
+        );
+        let [everybody]: [MaySign; 1] =
+            told(&policy("Allow", &json!("*"), &json!("kms:Sign"), Some(json!({ "x": {} }))))
+                .try_into()
+                .unwrap_or_else(|found| panic!("{found:?}"));
+        assert_eq!((everybody.who.as_str(), everybody.by.ends_with(", under a condition")), ("*", true));
+        let negated = json!({ "Statement": {
+            "Effect": "Allow", "NotPrincipal": { "AWS": ROLE }, "NotAction": "kms:Decrypt", "Resource": "*"
+        } });
+        assert_eq!(whom(&negated), [format!("everybody but {ROLE}")]);
     }
 }

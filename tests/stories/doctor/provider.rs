@@ -4,6 +4,7 @@ use aws_sdk_kms::types::GrantOperation;
 use chrono::TimeDelta;
 use local_aws::Method;
 use rotator::doctor::{Area, Verdict};
+use serde_json::{Value, json};
 
 use super::{assert_line, doctor, is_healthy, rotated, says};
 use crate::harness::{ACME, Stage, Terms, document};
@@ -127,6 +128,52 @@ async fn signing_keys() {
 
     stage.settings.jwks_url = Some("https://nobody00.execute-api.eu-west-1.amazonaws.com/v1/jwks".into());
     says(&stage, Area::Probe, Broken, "the present key does not get through", "ROTATOR_JWKS_URL").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_sign_is_told_and_who_may_without_being_declared() {
+    use Verdict::{Ok, Warning};
+    const DECLARED: &str = "arn:aws:iam::123456789012:role/issuer";
+    const GRANTED: &str = "arn:aws:iam::123456789012:role/batch";
+    const NAMED: &str = "arn:aws:iam::999999999999:role/stranger";
+    let mut stage = Stage::new().await;
+    stage.settings.signer_accounts = vec!["444455556666".into()];
+    let arn = stage.secret(ACME, "{}", &Terms::kms().with("signers", DECLARED)).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    stage.tick().await;
+    let view = doctor(&stage, Some(ACME)).await;
+    let told = |said: &str| {
+        let told = view.checks.iter().find(|check| check.area == Area::Provider && check.what.contains(said));
+        told.unwrap_or_else(|| panic!("{said:?} is not in {:#?}", view.checks)).verdict
+    };
+    assert_eq!(told(&format!("names who signs: {DECLARED}")), Ok);
+    assert_eq!(told("roles of 123456789012, 444455556666"), Ok);
+    let undeclared = view.checks.iter().filter(|check| check.what.contains("rotator:signers does not name them"));
+    assert_eq!(undeclared.count(), 0, "{:#?}", view.checks);
+    let shown = stage.command(&["show", ACME, "--output", "json"]).await.json();
+    assert_eq!(
+        shown["signers"],
+        json!({"declared": [DECLARED], "accounts": ["123456789012", "444455556666"]}),
+        "{shown:#}"
+    );
+    let page = stage.command(&["show", ACME]).await.stdout;
+    assert!(page.contains(&format!("signers    {DECLARED}; roles of 123456789012, 444455556666 may be")), "{page}");
+
+    let (kms, key) = (stage.kms(), stage.load(ACME).await.versions[&1].provider["id"].clone());
+    let grant = kms.create_grant().key_id(&key).grantee_principal(GRANTED).operations(GrantOperation::Sign);
+    grant.send().await.expect("granted");
+    let policy = kms.get_key_policy().key_id(&key).send().await.expect("read").policy.expect("a policy");
+    let mut policy: Value = serde_json::from_str(&policy).expect("JSON");
+    policy["Statement"].as_array_mut().expect("statements").push(json!({"Sid": "ByHand", "Effect": "Allow",
+        "Principal": {"AWS": NAMED}, "Action": ["kms:S*"], "Resource": "*"}));
+    kms.put_key_policy().key_id(&key).policy(policy.to_string()).send().await.expect("put");
+    for (who, by) in [(GRANTED, "the grant "), (NAMED, "the statement ByHand of its policy")] {
+        says(&stage, Area::Provider, Warning, by, "name their role in rotator:signers").await;
+        let said = format!("lets {who} sign with the key that signs, and rotator:signers does not name them");
+        says(&stage, Area::Provider, Warning, &said, "aws kms revoke-grant").await;
+    }
+    is_healthy(&stage).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -179,7 +179,10 @@ impl<'a> Doctor<'a> {
         };
         checks.extend(fleet.rotates(name, &particulars));
         checks.extend(self.allowed_for(fleet, name, &subject).await);
-        checks.extend(self.owned(&particulars, &kind, records.and_then(|records| records.current())).await);
+        let current = records.and_then(|records| records.current());
+        let wishes = secret.wishes.as_ref().ok().or_else(|| current.map(|version| &version.policy));
+        let signers = self.signers(fleet, wishes);
+        checks.extend(self.owned(&particulars, &kind, current, &signers).await);
         Some(checks)
     }
 

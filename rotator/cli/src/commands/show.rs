@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use rotator::aws::records::Told;
 use rotator::failure::chain;
+use rotator::kinds::kms_signing_key::{SIGNERS_TAG, declared_signers};
 use serde::Serialize;
 use state::Time;
 use state::credential::{Credential, Order, Proof, Version};
@@ -55,9 +56,14 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
         let about = format!("could not read the history of {name}");
         view.add_history(&context.read(about, async || context.engine.records.history(&name).await).await?);
     }
-    let publishes = |kind: &String| context.engine.kind(kind).is_ok_and(|kind| kind.publishes());
-    if view.kind.as_ref().is_some_and(publishes) {
+    let kind = view.kind.as_ref().and_then(|kind| context.engine.kind(kind).ok());
+    if kind.is_some_and(|kind| kind.publishes()) {
         view.key_set = context.engine.key_sets.location(&name).ok();
+    }
+    if kind.is_some_and(|kind| kind.tags().contains(&SIGNERS_TAG)) {
+        let wishes = secret.as_ref().and_then(|secret| secret.wishes.as_ref().ok());
+        let frozen = records.as_ref().and_then(Credential::current).map(|version| &version.policy);
+        view.add_signers(wishes.or(frozen), &context.engine.config.signer_accounts);
     }
     out.show(&view)?;
     Ok(Outcome::attention_if(view.needs_attention()))
@@ -67,7 +73,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 ///
 /// ```json
 /// {"asOf": "...", "name": "partner/acme", "arn": "arn:aws:...", "kind": "api-gateway-key", "keySet": null,
-///  "revision": 9, "current": 2, "candidate": null, "held": null,
+///  "signers": null, "revision": 9, "current": 2, "candidate": null, "held": null,
 ///  "closed": null, "rollback": {"generation": 1, "since": "...", "givenUpAt": "..."},
 ///  "emergency": {"token": "...", "at": "...", "compromised": [1], "promoted": true},
 ///  "secret": {"deleted": false, "rotationEnabled": true, "schedule": "cron(0 8 1 * ? *)", "replicasBehind": [],
@@ -96,6 +102,10 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
 /// `due` is when retirement looks at the version next. The newest version comes first. `closed`: since when the secret is
 /// known to be gone for good; `rollback`: the version that is being brought back, and when that is given up.
 ///
+/// `signers`, of KMS keys: `{"declared": ["arn:aws:iam::..."], "accounts": ["111122223333"]}`: the roles that the tag
+/// `rotator:signers` names, and the accounts whose roles it may name: the secret's own, and those of this machine's
+/// ROTATOR_SIGNER_ACCOUNTS. Who else may sign, `rotator doctor` tells.
+///
 /// `retirement`, of deactivated versions: `gate`: whether its key may be refused once its overlap is over, and on which
 /// `ground`, or for which `reason` not; `ceiling`: when it is no longer waited for its last user. `usage`: what is known
 /// of its use: `requests` since it was deactivated (null where they are not counted); what was used before `seenUntil`
@@ -122,6 +132,7 @@ pub struct ShowView {
     kind: Option<String>,
     /// Where verifiers fetch its keys.
     key_set: Option<String>,
+    signers: Option<SignersView>,
     revision: u64,
     current: Option<u32>,
     candidate: Option<u32>,
@@ -185,6 +196,14 @@ struct VersionView {
     succeeds: bool,
 }
 
+/// Who is to sign with a KMS key, and whose roles may.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SignersView {
+    declared: Vec<String>,
+    accounts: Vec<String>,
+}
+
 /// A rollback that is under way.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -234,6 +253,7 @@ impl ShowView {
                 Some(wishes.kind.clone())
             }),
             key_set: None,
+            signers: None,
             revision: head.map_or(0, |head| head.revision),
             current: head.and_then(|head| head.current),
             candidate: head.and_then(|head| head.candidate),
@@ -248,6 +268,13 @@ impl ShowView {
             secret: secret.map(SecretView::from),
             versions: versions.collect(),
         }
+    }
+
+    /// Adds who is to sign, by the wishes in force, and of which accounts roles may be named besides the secret's own.
+    pub fn add_signers(&mut self, wishes: Option<&Policy>, others: &[String]) {
+        let own = self.arn.iter().filter_map(|arn| arn.split(':').nth(4)).map(str::to_owned);
+        let declared = wishes.map(declared_signers).unwrap_or_default();
+        self.signers = Some(SignersView { declared, accounts: own.chain(others.iter().cloned()).collect() });
     }
 
     /// Adds what only the history tells: who still uses a key, and why a refusal is not proved.
@@ -519,6 +546,10 @@ impl View for ShowView {
         if let Some(url) = &self.key_set {
             facts.push(["key set".into(), url.clone()]);
         }
+        if let Some(SignersView { declared, accounts }) = &self.signers {
+            let named = if declared.is_empty() { "none named".into() } else { listed(declared) };
+            facts.push(["signers".into(), format!("{named}; roles of {} may be", listed(accounts))]);
+        }
         match &self.secret {
             None => facts.push(["".into(), "the secret is gone".into()]),
             Some(secret) => {
@@ -648,6 +679,7 @@ mod tests {
         let mut view =
             ShowView::new(&credential.head.name, Some(&credential), Some(&secret), LAG, specimens::at(90_000));
         view.key_set = Some("https://keys.example/v1/jwks/orders/issuer".into());
+        view.add_signers(Some(&credential.versions[&2].policy), &["444455556666".to_owned()]);
         insta::assert_snapshot!("signing", crate::output::json(&view));
         insta::assert_snapshot!("page_signing", view.page(&Look::PLAIN));
     }

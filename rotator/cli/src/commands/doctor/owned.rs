@@ -2,17 +2,51 @@
 
 use rotator::aws::secrets::Particulars;
 use rotator::aws::signing_keys::SigningKeys;
+use rotator::doctor::permissions::Function;
 use rotator::doctor::{Area, Check, asked, refused};
 use rotator::failure::Failure;
+use rotator::kinds::kms_signing_key::{MaySign, declared_signers, may_sign_by};
 use state::credential::Version;
 use state::drift::Owner;
 use state::hold::HoldReason;
+use state::policy::Policy;
 
+use super::functions::Fleet;
 use super::{Doctor, key_of};
-use crate::output::counted;
+use crate::output::{counted, listed};
+
+/// Who is to sign with a KMS key.
+pub(super) struct Signers {
+    declared: Vec<String>,
+    /// The accounts whose roles may be declared.
+    accounts: Vec<String>,
+    /// The roles of the functions, which sign to prove a key.
+    ours: Vec<String>,
+}
 
 impl Doctor<'_> {
-    pub(super) async fn owned(&self, particulars: &Particulars, kind: &str, current: Option<&Version>) -> Vec<Check> {
+    /// Who is to sign, by a credential's wishes and by the setting of the function that makes its keys.
+    pub(super) fn signers(&self, fleet: &Fleet, wishes: Option<&Policy>) -> Signers {
+        let rotation = fleet.get(Function::Rotation);
+        let theirs = rotation.and_then(|rotation| rotation.settings.get("ROTATOR_SIGNER_ACCOUNTS"));
+        let others: Vec<String> = match theirs {
+            Some(theirs) => theirs.split_whitespace().map(str::to_owned).collect(),
+            None => self.context.engine.config.signer_accounts.clone(),
+        };
+        Signers {
+            declared: wishes.map(declared_signers).unwrap_or_default(),
+            accounts: std::iter::once(self.scope.account.clone()).chain(others).collect(),
+            ours: fleet.all().map(|(_, function)| function.role.clone()).collect(),
+        }
+    }
+
+    pub(super) async fn owned(
+        &self,
+        particulars: &Particulars,
+        kind: &str,
+        current: Option<&Version>,
+        signers: &Signers,
+    ) -> Vec<Check> {
         let mut checks = vec![secret(particulars)];
         let Some(key) = current.and_then(key_of) else { return checks };
         let engine = &self.context.engine;
@@ -21,7 +55,7 @@ impl Doctor<'_> {
                 Ok(found) => checks.extend(found),
                 Err(stopped) => checks.push(refused(Area::Provider, &format!("the API key {key}"), &stopped)),
             },
-            "kms-signing-key" => match asked(engine, async || self.kms_key(key).await).await {
+            "kms-signing-key" => match asked(engine, async || self.kms_key(key, signers).await).await {
                 Ok(found) => checks.extend(found),
                 Err(stopped) => checks.push(refused(Area::Provider, &format!("the KMS key {key}"), &stopped)),
             },
@@ -70,16 +104,29 @@ impl Doctor<'_> {
         Ok(checks)
     }
 
-    /// Grants go with the key: the next one gets the same.
-    async fn kms_key(&self, key: &str) -> Result<Vec<Check>, Failure> {
+    /// Policy and grants go with the key: the next one gets the same.
+    async fn kms_key(&self, key: &str, signers: &Signers) -> Result<Vec<Check>, Failure> {
         let keys = SigningKeys::new(self.context.aws());
         let grants = keys.grants(key).await?;
-        let signers = grants.iter().filter(|grant| grant.lets_sign()).count();
+        let sign = grants.iter().filter(|grant| grant.lets_sign()).count();
         let told = format!(
-            "{} on the key that signs, {signers} to sign: the next key gets the same",
+            "{} on the key that signs, {sign} to sign: the next key gets the same",
             counted(grants.len(), "grant")
         );
-        let mut checks = vec![Check::ok(Area::Provider, told)];
+        let mut checks = vec![signers.told(), Check::ok(Area::Provider, told)];
+        let policy = keys.policy(key).await?.unwrap_or_default();
+        let known = |who: &String| signers.declared.contains(who) || signers.ours.contains(who);
+        for MaySign { who, by } in may_sign_by(&policy, &grants, &self.scope.account) {
+            if known(&who) {
+                continue;
+            }
+            let what = format!("{by} lets {who} sign with the key that signs, and rotator:signers does not name them");
+            let fix = format!(
+                "if they are to sign, name their role in rotator:signers; if not, take that out of the key {key} (aws kms \
+                 put-key-policy, aws kms revoke-grant), or the next key gets it too"
+            );
+            checks.push(Check::warning(Area::Provider, what, fix));
+        }
         // KMS shows the id of a principal that is gone in place of its ARN.
         for lost in grants.iter().filter(|grant| !is_principal(grant.grantee())) {
             let what = format!(
@@ -96,6 +143,17 @@ impl Doctor<'_> {
             checks.push(Check::broken(Area::Ownership, what, fix));
         }
         Ok(checks)
+    }
+}
+
+impl Signers {
+    fn told(&self) -> Check {
+        let declared = match self.declared.as_slice() {
+            [] => "rotator:signers names nobody: whoever the key's policy, a grant or IAM lets may sign".to_owned(),
+            named => format!("rotator:signers names who signs: {}", listed(named)),
+        };
+        let accounts = listed(&self.accounts);
+        Check::ok(Area::Provider, format!("{declared}; it may name roles of {accounts} (ROTATOR_SIGNER_ACCOUNTS)"))
     }
 }
 
