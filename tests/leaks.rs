@@ -569,9 +569,10 @@ fn no_debug_form_and_no_refusal_shows_a_private_key() {
             json!({"signing": {"kty": "oct", "alg": MARKED}, "signer": {"kty": "EC", "kid": MARKED, "alg": MARKED}}),
         ] {
             for kind in ["webhook-secret", "jwt-signing-key", "kms-signing-key"] {
+                let policy = policy(&engine, kind);
                 let kind = engine.kind(kind).expect("a kind");
                 let document = SecretValue::new(value.to_string());
-                match kind.key(&document) {
+                match kind.key(&document, &policy) {
                     Ok(key) => ear.say(&format!("{key:?}\n")),
                     Err(bad) => ear.say(&format!("{bad} {bad:?}\n")),
                 }
@@ -580,6 +581,7 @@ fn no_debug_form_and_no_refusal_shows_a_private_key() {
                 let sight = rotator::kind::Sight {
                     name: &name,
                     carrier: &carrier,
+                    policy: &policy,
                     current: None,
                     known: Some(&document),
                     is_ordered: false,
@@ -630,13 +632,19 @@ fn no_debug_form_shows_a_value() {
         ear.say(&format!("{engine:?} {:?}", Rotation::new(stage.engine_unhurt())));
         ear.say(&format!("{:?}", engine.macs.fingerprint(&value).await));
         let kind = engine.kind("api-gateway-key").expect("a kind");
-        ear.say(&format!("{:?}", kind.key(&held)));
+        let policy = policy(&engine, kind.name());
+        ear.say(&format!("{:?}", kind.key(&held, &policy)));
         ear.say(&format!("{:?}", engine.describe(&arn).await));
-        ear.say(&format!("{:?}", kind.key(&SecretValue::new(MARKED))));
-        ear.say(&format!("{:?}", kind.key(&SecretValue::new(format!("{{\"apiKey\": [\"{MARKED}\"]}}")))));
+        ear.say(&format!("{:?}", kind.key(&SecretValue::new(MARKED), &policy)));
+        ear.say(&format!("{:?}", kind.key(&SecretValue::new(format!("{{\"apiKey\": [\"{MARKED}\"]}}")), &policy)));
     });
     assert!(ear.text().contains("SecretValue(..)"), "this test would prove nothing");
     ear.assert_silent("a Debug form");
+}
+
+fn policy(engine: &rotator::engine::Engine, kind: &str) -> state::policy::Policy {
+    let tags = std::collections::BTreeMap::from([("rotator:kind".to_owned(), kind.to_owned())]);
+    engine.wishes(&tags).expect("usable")
 }
 
 async fn current(stage: &Stage, arn: &str) -> state::name::Token {

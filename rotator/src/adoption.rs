@@ -9,7 +9,7 @@ pub mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::Map;
 use state::credential::Credential;
 use state::decide::{AWSCURRENT, Refusal};
 use state::drift::Owner;
@@ -24,11 +24,13 @@ use crate::aws::probe::Probe;
 use crate::aws::secrets::{NewSecret, OWN_KEY};
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped};
-use crate::kind::{Case, tag_value};
-use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG, found};
+use crate::kind::{CREDENTIAL_TAG, Case, VERSION_TAG, tag_value};
+use crate::kinds::api_gateway_key::{PLACES, found, written};
 use crate::patience::patiently;
-use crate::secret::SecretValue;
 use crate::visible::is_visible;
+
+/// The kind of the keys that are adopted one by one.
+const KIND: &str = "api-gateway-key";
 
 /// Which keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +153,7 @@ fn check_terms(engine: &Engine, terms: &Terms) -> Result<Policy, Stopped> {
     let refused = |bad| Stopped::Refused(Refusal::Policy(bad));
     let policy = engine.wishes(&prefixed(&terms.tags)).map_err(refused)?;
     policy.check_schedule(&schedule(terms), engine.ports.clock.now()).map_err(refused)?;
+    PLACES.of(&policy).map_err(Stopped::Input)?;
     for probe in probes(terms) {
         let bad = |rule| Stopped::Input(BadInput::Tag { tag: "probe", found: probe.to_owned(), rule });
         Probe::parse(probe).map_err(bad)?;
@@ -166,17 +169,21 @@ fn probes(terms: &Terms) -> impl Iterator<Item = &str> {
     terms.tags.get("probe").map_or("", String::as_str).split_whitespace().filter(|probe| *probe != "none")
 }
 
-/// The tags of the secret: the kind, what the owner wished, and that a key in use waits for its last user. Its consumers were
-/// there before its ceiling, and nobody told them of one, unless its owner chooses it.
+/// The tags of the secret: the kind, what the owner wished, and that a key in use waits for its last user.
 fn prefixed(tags: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let is_chosen = tags.contains_key("ceiling") || tags.contains_key("at-ceiling");
     let mut tags: BTreeMap<String, String> =
         tags.iter().map(|(tag, value)| (format!("{PREFIX}{tag}"), value.clone())).collect();
-    tags.insert(format!("{PREFIX}kind"), "api-gateway-key".into());
-    if !is_chosen {
-        tags.insert(format!("{PREFIX}at-ceiling"), Otherwise::Hold.to_string());
-    }
+    tags.insert(format!("{PREFIX}kind"), KIND.into());
+    tags.extend(waiting(&tags));
     tags
+}
+
+/// That a key in use waits for its last user. Its consumers were there before its ceiling, and nobody told them of one,
+/// unless its owner chose it.
+fn waiting(tags: &BTreeMap<String, String>) -> Option<(String, String)> {
+    let at_ceiling = format!("{PREFIX}at-ceiling");
+    let is_chosen = tags.contains_key(&at_ceiling) || tags.contains_key(&format!("{PREFIX}ceiling"));
+    (!is_chosen).then(|| (at_ceiling, Otherwise::Hold.to_string()))
 }
 
 async fn consider(
@@ -346,12 +353,12 @@ async fn take(
     // What is recorded and does not rotate is not under management yet, or not any more. First the mark, by which another
     // stack knows that the key is taken: it has other records.
     let secret = engine.describe(item.secret.as_str()).await?;
+    let credential = engine.records.load(&item.secret).await?;
+    let credential = credential.unwrap_or_else(|| Credential::empty(item.secret.clone(), &secret.arn));
     if !item.key.tags.contains_key(CREDENTIAL_TAG) {
         engine.api_keys.mark(&item.key.id, &secret.arn, CREDENTIAL_TAG, &tag_value(&item.secret)).await?;
     }
     if !secret.rotation_enabled {
-        let credential = engine.records.load(&item.secret).await?;
-        let credential = credential.unwrap_or_else(|| Credential::empty(item.secret.clone(), &secret.arn));
         let token = credential.next_token("schedule");
         engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, terms.schedule.as_deref()).await?;
     }
@@ -375,13 +382,10 @@ async fn record(
         .wishes
         .get("probe")
         .and_then(|probes| probes.split_whitespace().find_map(|probe| Probe::parse(probe).ok()));
-    let mut document = json!({"provider": "api-gateway", "apiKey": value.expose()});
-    if let Some(probe) = endpoint {
-        document["endpoint"] = engine.prober.endpoint(&probe).into();
-    }
-    let document = SecretValue::new(document.to_string());
+    let endpoint = endpoint.map(|probe| engine.prober.endpoint(&probe));
+    let document = written(&wishes, &value, Map::new(), endpoint)?;
     let kind = engine.kind(&wishes.kind)?;
-    let fingerprint = engine.fingerprint(kind, &document).await?;
+    let fingerprint = engine.fingerprint(kind, &document, &wishes).await?;
     engine.see_unshared(&item.secret, fingerprint.as_ref()).await?;
     let carrier = derived(&item.key.id, "adopt");
     let name = item.secret.as_str();

@@ -64,13 +64,15 @@ impl<'a> Preflight<'a> {
             Some(carrier) => engine.secrets.value(&credential.head.arn, carrier).await?,
             None => None,
         };
-        let has_key = document.as_ref().map(|document| kind.key(document)).transpose()?.flatten().is_some();
+        let form = credential.current().map_or(policy, |version| &version.policy);
+        let has_key = document.as_ref().map(|document| kind.key(document, form)).transpose()?.flatten().is_some();
         let facts = match (credential.current(), &document, holder) {
             (Some(version), _, _) => Some(version.provider.clone()),
             (None, Some(document), Some(carrier)) if has_key => {
                 let name = &credential.head.name;
-                kind.recognise(document, &Sight { name, carrier, current: None, known: None, is_ordered: false })
-                    .await?
+                let sight = Sight { name, carrier, policy, current: None, known: None, is_ordered: false };
+                let fingerprint = engine.fingerprint(kind, document, policy).await?;
+                engine.recognise(kind, document, &sight, fingerprint.as_ref()).await?
             }
             (None, _, _) => None,
         };

@@ -29,7 +29,7 @@ use crate::aws::signing_keys::SigningKeys;
 use crate::config::Config;
 use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::key_sets::KeySets;
-use crate::kind::Kind;
+use crate::kind::{Facts, Kind, Sight};
 use crate::kinds::api_gateway_key::ApiGatewayKey;
 use crate::kinds::jwt_signing_key::JwtSigningKey;
 use crate::kinds::kms_signing_key::KmsSigningKey;
@@ -149,8 +149,13 @@ impl Engine {
 
     /// The fingerprint of the key in a document, if it is worth one. A key for fingerprints that can't be used is no reason
     /// to stop: then it says why there is none. What another try may change is an error.
-    pub async fn fingerprint(&self, kind: &dyn Kind, document: &SecretValue) -> Result<Option<Fingerprint>, Failure> {
-        match kind.key(document)?.filter(|_| kind.is_secret()) {
+    pub async fn fingerprint(
+        &self,
+        kind: &dyn Kind,
+        document: &SecretValue,
+        policy: &Policy,
+    ) -> Result<Option<Fingerprint>, Failure> {
+        match kind.key(document, policy)?.filter(|_| kind.is_secret()) {
             Some(key) => match self.macs.fingerprint(&key).await {
                 Err(failed) if !matches!(failed.fault, Fault::Throttled(_) | Fault::Unknown) => {
                     warn!(reason = chain(&failed), "no fingerprint");
@@ -173,6 +178,21 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The provider's names for the key in a value; `None` when the provider does not know it. One that no record of its
+    /// credential knows must not be another's.
+    pub async fn recognise(
+        &self,
+        kind: &dyn Kind,
+        document: &SecretValue,
+        sight: &Sight<'_>,
+        fingerprint: Option<&Fingerprint>,
+    ) -> Result<Option<Facts>, Failure> {
+        if sight.current.is_none() {
+            self.see_unshared(sight.name, fingerprint).await?;
+        }
+        kind.recognise(document, sight).await
     }
 
     /// Whether a credential's secret is still there: the one that its records are about.

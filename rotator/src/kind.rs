@@ -8,17 +8,20 @@ use state::Time;
 use state::credential::Settlements;
 use state::credential::{Credential, Proof, Version};
 use state::decide::Drafted;
-use state::drift::Availability;
+use state::drift::{Availability, Owner};
 use state::evidence::{Owed, Sighting, Told};
 use state::hold::{Hold, HoldReason};
 use state::name::{CredentialName, Token};
 use state::policy::{Policy, Traces};
 
 use crate::failure::{BadInput, Failure};
+use crate::member::{LONGEST_TAG, Places};
 use crate::secret::{Purpose, SecretValue};
 
-/// What a tag's value holds at the most.
-const LONGEST_TAG: usize = 256;
+/// The tag on a key that says which version it may be. It authorises nothing: only a record does.
+pub const VERSION_TAG: &str = "rotator:version";
+/// The tag on a key that says which credential it may belong to.
+pub const CREDENTIAL_TAG: &str = "rotator:credential";
 
 /// A credential's name as the value of a tag.
 pub fn tag_value(name: &CredentialName) -> String {
@@ -54,28 +57,42 @@ pub trait Kind: Send + Sync + fmt::Debug {
         Traces::None
     }
 
-    /// The members of a value that are no key, besides the one that is.
+    /// Where its values may hold their key, if that is the owner's to say.
+    fn places(&self) -> Option<Places> {
+        None
+    }
+
+    /// The members of a value that this kind knows, but for the one that holds the key.
     fn members(&self) -> &'static [&'static str];
 
     /// Sees that a value without a key is one for a first key to be made over: not one whose key this service does not
     /// find, because that is in use and would never be rotated.
     fn see_free(&self, document: &SecretValue) -> Result<(), Failure> {
-        let Some(member) = document.suspect(self.members()) else { return Ok(()) };
+        let Some(member) = document.suspects(self.members()).into_iter().next() else { return Ok(()) };
+        let way = match self.places() {
+            Some(_) => "name it with the tag rotator:member",
+            None => "move it to where the kind has it",
+        };
         let detail = format!(
-            "the value has no key where {} has it, and its member {:?} may be one that is in use: move it to where the \
-             kind has it, or empty it",
+            "the value has no key where {} has it, and its member {:?} may be one that is in use: {way}, or empty it",
             self.name(),
             member.escape_default().to_string()
         );
         Err(Hold::new(HoldReason::Rejected, detail).into())
     }
 
-    /// The key in a secret's value; `None` when the value has a place for one but no key in it yet.
-    fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput>;
+    /// The key in a secret's value, which is read by those wishes; `None` when the value has a place for one but no key in
+    /// it yet.
+    fn key(&self, document: &SecretValue, policy: &Policy) -> Result<Option<SecretValue>, BadInput>;
 
     /// The provider's names for the key in a value: under `id` the one that tells keys apart, and whatever a
     /// successor needs to know. `None` when the provider does not know it.
     async fn recognise(&self, document: &SecretValue, sight: &Sight<'_>) -> Result<Option<Facts>, Failure>;
+
+    /// What else claims a key that was recognised, such as a stack: its next run would undo a rotation.
+    async fn owner(&self, _facts: &Facts) -> Result<Option<Owner>, Failure> {
+        Ok(None)
+    }
 
     /// Sees that the owner's wishes can be met for a version that follows that incumbent: one yet to be drawn, or the
     /// standby that the case names. Changes nothing.
@@ -246,12 +263,27 @@ pub struct Sight<'a> {
     pub name: &'a CredentialName,
     /// The version of the secret that holds it.
     pub carrier: &'a Token,
+    /// The wishes by which it is read.
+    pub policy: &'a Policy,
     /// The version that is recorded as current, if one is.
     pub current: Option<&'a Version>,
     /// The value of that, if it can still be read.
     pub known: Option<&'a SecretValue>,
     /// Whether an emergency replaces it, whatever it is.
     pub is_ordered: bool,
+}
+
+impl Sight<'_> {
+    /// Sees that a key that no record of this credential knows is not another's by its own tags.
+    pub fn see_unclaimed(&self, key: &str, tags: &BTreeMap<String, String>) -> Result<(), Failure> {
+        match tags.get(CREDENTIAL_TAG).filter(|owner| self.current.is_none() && **owner != tag_value(self.name)) {
+            None => Ok(()),
+            Some(owner) => {
+                let detail = format!("key {key} has the tag {CREDENTIAL_TAG} = {}", owner.escape_default());
+                Err(Hold::new(HoldReason::KeyShared, detail).into())
+            }
+        }
+    }
 }
 
 /// What a kind is asked about.
@@ -280,6 +312,20 @@ impl Case<'_> {
     /// Whether an emergency stands, and its new version is not current yet.
     pub fn is_ordered(&self) -> bool {
         self.credential.head.order.as_ref().is_some_and(|order| !order.promoted)
+    }
+
+    /// The wishes by which the value of the version in question is read; where none is in question, that of the version
+    /// that consumers read.
+    pub fn form(&self) -> &Policy {
+        let version = self.version.or_else(|| self.credential.current());
+        version.map_or(self.policy, |version| &version.policy)
+    }
+
+    /// The wishes by which the value is read that the version in question replaces.
+    pub fn replaced_form(&self) -> &Policy {
+        let replaced = self.version.and_then(|version| version.replaces.as_ref()?.generation);
+        let replaced = replaced.and_then(|generation| self.credential.versions.get(&generation));
+        replaced.map_or(self.policy, |version| &version.policy)
     }
 
     /// Sees that a value that was found is one that was drawn for the version.

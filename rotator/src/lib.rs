@@ -16,6 +16,7 @@ pub mod jose;
 pub mod key_sets;
 pub mod kind;
 pub mod kinds;
+pub mod member;
 pub mod mend;
 pub mod patience;
 pub mod ports;

@@ -15,13 +15,13 @@ use state::drift::{Finding, FoundKey, Holds, Inventory, Owner, Remedy, Scope, Se
 use state::hold::{Hold, HoldReason};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
+use state::policy::Policy;
 
 use uuid::Uuid;
 
 use crate::engine::{Engine, Errand, gone};
 use crate::failure::{BadInput, Failure, Stopped, chain};
-use crate::kind::{Kind, ProviderKey, tag_value};
-use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
+use crate::kind::{CREDENTIAL_TAG, Kind, ProviderKey, VERSION_TAG, tag_value};
 use crate::patience::Patience;
 
 /// How many credentials are looked at at the same time: most of the time is spent waiting for answers.
@@ -287,6 +287,8 @@ pub(crate) async fn inventory(
     let wished = secret.wishes.as_ref().ok().map(|policy| policy.kind.as_str());
     let kind = Some(credential.head.kind.as_str()).filter(|kind| !kind.is_empty()).or(wished);
     let kind = kind.map(|kind| engine.kind(kind)).transpose()?;
+    // As a rotation would read what somebody put by hand.
+    let form = credential.current().map(|version| &version.policy).or(secret.wishes.as_ref().ok());
     let mut found = Inventory::default();
     if secret.deleted || secret.arn != credential.head.arn {
         return Ok(found);
@@ -294,7 +296,7 @@ pub(crate) async fn inventory(
     for label in [AWSCURRENT, AWSPENDING] {
         let Some(token) = secret.holder(label).filter(|token| credential.by_carrier(token).is_none()) else { continue };
         if !found.strays.contains_key(token) {
-            let holds = holds(engine, credential, kind, token).await?;
+            let holds = holds(engine, credential, kind.zip(form), token).await?;
             let since = match label {
                 AWSPENDING => engine.secrets.created(&credential.head.arn, token).await?,
                 _ => None,
@@ -320,7 +322,7 @@ pub(crate) async fn inventory(
 async fn holds(
     engine: &Engine,
     credential: &Credential,
-    kind: Option<&dyn Kind>,
+    read: Option<(&dyn Kind, &Policy)>,
     token: &Token,
 ) -> Result<Holds, Failure> {
     let arn = &credential.head.arn;
@@ -331,8 +333,8 @@ async fn holds(
         Err(Failure::Input(_)) => return Ok(Holds::Foreign),
         Err(failure) => return Err(failure),
     };
-    let Some(kind) = kind else { return Ok(Holds::Foreign) };
-    let key = match kind.key(&document) {
+    let Some((kind, form)) = read else { return Ok(Holds::Foreign) };
+    let key = match kind.key(&document, form) {
         Ok(Some(key)) => key,
         Ok(None) => return Ok(Holds::NoKey),
         Err(BadInput::Value(_)) => return Ok(Holds::Foreign),
@@ -342,7 +344,7 @@ async fn holds(
     for version in known {
         let Some(carrier) = version.token() else { continue };
         let Some(document) = engine.secrets.value(arn, carrier).await? else { continue };
-        if kind.key(&document).ok().flatten().is_some_and(|known| known.same_as(&key)) {
+        if kind.key(&document, &version.policy).ok().flatten().is_some_and(|known| known.same_as(&key)) {
             return Ok(Holds::KeyOf(version.generation));
         }
     }

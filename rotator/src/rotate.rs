@@ -425,7 +425,7 @@ async fn check(engine: &Engine, credential: &Credential, secret: &Secret, errand
         // be refused where nobody sees it.
         let Some(carrier) = secret.holder(AWSCURRENT) else { return Ok(()) };
         match engine.secrets.value(&secret.arn, carrier).await {
-            Ok(Some(document)) => match kind.key(&document)? {
+            Ok(Some(document)) => match kind.key(&document, policy)? {
                 Some(_) => Ok(()),
                 None => {
                     kind.see_free(&document)?;

@@ -42,12 +42,12 @@ impl SecretValue {
         }
     }
 
-    /// The name of a member that may be a key, among all but those names; the empty name if the value is no JSON object. A
-    /// word of sixteen characters or more that is no URL may be one, and so may anything in PEM.
-    pub fn suspect(&self, known: &[&str]) -> Option<String> {
-        let Some(members) = self.members() else { return Some(String::new()) };
-        let unknown = members.into_iter().filter(|(name, _)| !known.contains(&name.as_str()));
-        unknown.filter(|(_, value)| may_be_a_key(value)).map(|(name, _)| name).next()
+    /// The names of the members that may be a key, among all but those names; none if the value is no JSON object. A word of
+    /// sixteen characters or more that is no URL may be one, and so may anything in PEM.
+    pub fn suspects(&self, known: &[&str]) -> Vec<String> {
+        let unknown =
+            self.members().unwrap_or_default().into_iter().filter(|(name, _)| !known.contains(&name.as_str()));
+        unknown.filter(|(_, value)| may_be_a_key(value)).map(|(name, _)| name).collect()
     }
 
     /// Fixes the value without telling it, under an id that was drawn with it, for one purpose.
@@ -108,15 +108,14 @@ mod tests {
 
     #[test]
     fn what_may_be_a_key_is_seen_under_any_name() {
-        let suspect = |text: &str| SecretValue::new(text).suspect(&["endpoint"]);
+        let suspects = |text: &str| SecretValue::new(text).suspects(&["endpoint"]);
         for free in ["{}", r#"{"owner":"the stack that made it"}"#, r#"{"endpoint":"abcdefghijklmnopqrst"}"#] {
-            assert_eq!(suspect(free), None, "{free}");
+            assert!(suspects(free).is_empty(), "{free}");
         }
-        assert_eq!(suspect(r#"{"base":"https://x.example/a/b","n":12345678901234567890,"e":""}"#), None);
-        assert_eq!(suspect(r#"{"api_key":"abcdefghij0123456789"}"#).as_deref(), Some("api_key"));
-        assert_eq!(suspect(r#"{"secret":"correct-horse-battery-staple"}"#).as_deref(), Some("secret"));
-        assert_eq!(suspect(r#"{"a":{"pem":["-----BEGIN KEY----- x"]}}"#).as_deref(), Some("a"));
-        assert_eq!(suspect("abcdefghij0123456789").as_deref(), Some(""));
+        assert!(suspects(r#"{"base":"https://x.example/a/b","n":12345678901234567890,"e":""}"#).is_empty());
+        assert_eq!(suspects(r#"{"api_key":"abcdefghij0123456789"}"#), ["api_key"]);
+        assert_eq!(suspects(r#"{"secret":"correct-horse-battery-staple"}"#), ["secret"]);
+        assert_eq!(suspects(r#"{"a":{"pem":["-----BEGIN KEY----- x"]},"b":"abcdefghij0123456789"}"#), ["a", "b"]);
     }
 
     #[test]

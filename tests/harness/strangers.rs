@@ -3,7 +3,7 @@
 use aws_config::SdkConfig;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use rotator::jose::{Algorithm, PrivateJwk};
-use rotator::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
+use rotator::kind::{CREDENTIAL_TAG, VERSION_TAG};
 use state::credential::{Credential, Version};
 use state::lifecycle::Phase;
 use state::name::Token;

@@ -161,7 +161,7 @@ async fn a_value_that_has_no_place_for_a_key() {
         ("marked-value, plain", "is not a JSON object: write for instance {\"apiKey\": \"...\"}"),
         ("\"marked-value\"", "is not a JSON object"),
         ("[\"marked-value\"]", "is not a JSON object"),
-        (r#"{"apiKey": {"marked": "value"}}"#, "an apiKey that is not a string"),
+        (r#"{"apiKey": {"marked": "value"}}"#, "no string in the member that holds the key"),
     ] {
         let stage = Stage::new().await;
         let arn = stage.secret(ACME, "{}", &Terms::default().with("usage-plans", &stage.plan)).await;

@@ -87,6 +87,7 @@ resource "aws_secretsmanager_secret" "customer" {
     "rotator:kind"        = "api-gateway-key"
     "rotator:usage-plans" = aws_api_gateway_usage_plan.customer.id
     "rotator:probe"       = var.customer_api.probe_path == null ? "none" : "${var.customer_api.id}/${var.customer_api.stage}/${var.customer_api.probe_path}"
+    # A secret that holds a key in use, under another name than apiKey or as a plain string: "rotator:member" says which, or ".".
     # The customer has a week to read the new key; their client reads it again at least once an hour.
     "rotator:overlap"        = "P7D"
     "rotator:consumer-cache" = "PT1H"

@@ -3,6 +3,7 @@
 //!
 //! Every part converges when it is repeated: tokens are derived from the secret.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -13,11 +14,12 @@ use state::ledger::{Change, Note};
 use state::name::{CredentialName, Token};
 use state::policy::{BadPolicy, Outlook, PREFIX, Policy, Schedule};
 
-use super::Verdict;
+use super::{KIND, Verdict, waiting};
 use crate::aws::secrets::{NewSecret, OWN_KEY};
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::kind::{Case, Facts, Kind, Sight};
+use crate::member::{TAG, WHOLE, fits_a_tag};
 use crate::patience::patiently;
 use crate::secret::SecretValue;
 
@@ -27,7 +29,7 @@ const WITHOUT_KEY: &str = "{}";
 /// On which terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// What `rotator:kind` is to say: the name of a kind other than that of API keys.
+    /// What `rotator:kind` is to say.
     pub kind: String,
     /// The owner's wishes, without `rotator:` and without the kind. They are added to what the secret's tags say
     /// already, and never replace any of it.
@@ -102,7 +104,8 @@ async fn take(
     errand: &Errand<'_>,
     note: Option<&Note>,
 ) -> Result<(), Failure> {
-    let mut found = Found::look(engine, name, terms).await?;
+    let (mut found, terms) = Found::read(engine, name, terms).await?;
+    let terms = &*terms;
     // The world may have moved since the plan was made.
     let mut prospect = judge(engine, name, terms, &found).await??;
     if found.secret.is_none() {
@@ -119,8 +122,8 @@ async fn take(
     }
     let Prospect { policy, key } = prospect;
     if let (Some(Key { carrier, facts, fingerprint }), None) = (key, &found.records) {
-        let change = Change::Adopted { generation: 1, carrier, provider: facts, policy, fingerprint };
         let empty = found.tried.clone().unwrap_or_else(|| Credential::empty(name.clone(), &secret.arn));
+        let change = Change::Adopted { generation: 1, carrier, provider: facts, policy, fingerprint };
         let commit = empty.apply(change, &engine.stamp(errand, note.cloned()));
         engine.store(commit.expect("the first generation of a credential without any")).await?;
     }
@@ -138,7 +141,7 @@ async fn create(engine: &Engine, name: &CredentialName, terms: &Terms) -> Result
         description: &format!("{}, rotated by rotator", terms.kind),
         document: &SecretValue::new(WITHOUT_KEY),
         encrypted_by: terms.encrypted_by.as_deref(),
-        tags: &asked(terms),
+        tags: &asked(terms, None),
     };
     match engine.secrets.create(&new).await {
         Ok(_) => Ok(()),
@@ -149,7 +152,8 @@ async fn create(engine: &Engine, name: &CredentialName, terms: &Terms) -> Result
 }
 
 async fn consider(engine: &Engine, name: &CredentialName, terms: &Terms) -> Result<Item, Failure> {
-    let found = Found::look(engine, name, terms).await?;
+    let (found, terms) = Found::read(engine, name, terms).await?;
+    let terms = &*terms;
     let judged = judge(engine, name, terms, &found).await?;
     let recorded = found.records.as_ref().and_then(Credential::current).map(|version| version.provider.clone());
     let missing = found.missing(terms);
@@ -193,6 +197,19 @@ struct Found {
 }
 
 impl Found {
+    /// What there is, and the terms with the member that holds the key, where nobody named it and it can be told.
+    async fn read<'t>(
+        engine: &Engine,
+        name: &CredentialName,
+        terms: &'t Terms,
+    ) -> Result<(Self, Cow<'t, Terms>), Failure> {
+        let found = Self::look(engine, name, terms).await?;
+        let Some(place) = member(engine, name, terms, &found).await? else { return Ok((found, Cow::Borrowed(terms))) };
+        let mut terms = terms.clone();
+        terms.tags.insert(TAG.to_owned(), place);
+        Ok((Self::look(engine, name, &terms).await?, Cow::Owned(terms)))
+    }
+
     async fn look(engine: &Engine, name: &CredentialName, terms: &Terms) -> Result<Self, Failure> {
         // A try to rotate it may have left a hold, and nothing else.
         let (records, tried) = match engine.records.load(name).await? {
@@ -203,7 +220,7 @@ impl Found {
         let read = |found: &BTreeMap<String, String>| {
             let tags = tags.get_or_init(|| found.clone());
             // What stands there is never replaced.
-            engine.wishes(&asked(terms).into_iter().chain(tags.clone()).collect())
+            engine.wishes(&asked(terms, Some(tags)).into_iter().chain(tags.clone()).collect())
         };
         let secret = match engine.secrets.describe(name.as_str(), read).await {
             Ok(secret) => Some(secret),
@@ -235,27 +252,64 @@ impl Found {
     }
 
     fn missing(&self, terms: &Terms) -> BTreeMap<String, String> {
-        asked(terms).into_iter().filter(|(tag, _)| !self.tags.contains_key(tag)).collect()
+        let present = self.secret.as_ref().map(|_| &self.tags);
+        asked(terms, present).into_iter().filter(|(tag, _)| !self.tags.contains_key(tag)).collect()
     }
 
     fn wishes(&self, engine: &Engine, terms: &Terms) -> Result<Policy, BadPolicy> {
         match &self.secret {
             Some(secret) => secret.wishes.clone(),
-            None => engine.wishes(&asked(terms)),
+            None => engine.wishes(&asked(terms, None)),
         }
     }
 }
 
-/// The tags that are asked for.
-fn asked(terms: &Terms) -> BTreeMap<String, String> {
+/// The tags that are asked for, of a secret with those tags; `None`: there is no secret yet.
+fn asked(terms: &Terms, present: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
     let kind = ("kind".to_owned(), terms.kind.clone());
-    terms
-        .tags
-        .iter()
-        .map(|(tag, value)| (tag.clone(), value.clone()))
-        .chain([kind])
-        .map(|(tag, value)| (format!("{PREFIX}{tag}"), value))
-        .collect()
+    let wishes = terms.tags.iter().map(|(tag, value)| (tag.clone(), value.clone())).chain([kind]);
+    let mut asked: BTreeMap<String, String> = wishes.map(|(tag, value)| (format!("{PREFIX}{tag}"), value)).collect();
+    if let Some(present) = present.filter(|_| terms.kind == KIND) {
+        let all = asked.iter().chain(present).map(|(tag, value)| (tag.clone(), value.clone())).collect();
+        asked.extend(waiting(&all));
+    }
+    asked
+}
+
+/// The member that holds the key of a secret whose tags don't say it: the only one with a key that the provider knows.
+async fn member(
+    engine: &Engine,
+    name: &CredentialName,
+    terms: &Terms,
+    found: &Found,
+) -> Result<Option<String>, Failure> {
+    let (Some(secret), None) = (&found.secret, &found.records) else { return Ok(None) };
+    let (Ok(policy), Some(carrier)) = (&secret.wishes, secret.holder(AWSCURRENT)) else { return Ok(None) };
+    let kind = engine.kind(&policy.kind)?;
+    if kind.places().is_none() || policy.wishes.contains_key(TAG) || mismatch(name, terms, found).is_some() {
+        return Ok(None);
+    }
+    let Some(document) = engine.secrets.value(&secret.arn, carrier).await? else { return Ok(None) };
+    if matches!(kind.key(&document, policy), Ok(Some(_))) {
+        return Ok(None);
+    }
+    let places = match document.members() {
+        Some(_) => document.suspects(kind.members()),
+        None => vec![WHOLE.to_owned()],
+    };
+    let mut known = Vec::new();
+    for place in places.into_iter().filter(|place| fits_a_tag(place)) {
+        let mut policy = policy.clone();
+        policy.wishes.insert(TAG.to_owned(), place.clone());
+        let sight = Sight { name, carrier, policy: &policy, current: None, known: None, is_ordered: false };
+        match kind.recognise(&document, &sight).await {
+            // What holds it is said of it later.
+            Ok(Some(_)) | Err(Failure::Held(_)) => known.push(place),
+            Ok(None) | Err(Failure::Input(_)) => {}
+            Err(failure @ (Failure::Call(_) | Failure::NotYet(_))) => return Err(failure),
+        }
+    }
+    Ok(known.pop().filter(|_| known.is_empty()))
 }
 
 /// What a secret would be under management.
@@ -319,7 +373,7 @@ async fn judge(
     }
     let kind = engine.kind(&policy.kind)?;
     let judged = async {
-        let key = unrecorded_key(engine, name, kind, found).await?;
+        let key = unrecorded_key(engine, name, kind, found, &policy).await?;
         let recorded = credential.current().map(|version| &version.provider);
         let case = Case {
             credential,
@@ -329,23 +383,25 @@ async fn judge(
             now: engine.ports.clock.now(),
         };
         kind.check(&case).await?;
-        Ok(key)
+        let owner = match &key {
+            Some(key) => kind.owner(&key.facts).await?,
+            None => None,
+        };
+        Ok((key, owner))
     };
     let key = match judged.await {
-        Ok(key) => key,
+        Ok((key, None)) => key,
+        Ok((key, Some(owner))) => {
+            let id = key.and_then(|key| key.facts.get("id").cloned()).unwrap_or_default();
+            let why = format!("{owner} owns its key: its next run would undo a rotation");
+            return Ok(Err(Refused::new(why, &owner.way_out(&id))));
+        }
         Err(Failure::Held(hold)) => return Ok(Err(held(&hold))),
         Err(Failure::Input(bad)) => {
             return Ok(Err(Refused::new(chain(&bad), "correct that, then run the same command again")));
         }
         Err(failure @ (Failure::Call(_) | Failure::NotYet(_))) => return Err(failure),
     };
-    if let Some(key) = &key {
-        match engine.see_unshared(name, key.fingerprint.as_ref()).await {
-            Ok(()) => {}
-            Err(Failure::Held(hold)) => return Ok(Err(held(&hold))),
-            Err(failure) => return Err(failure),
-        }
-    }
     Ok(Ok(Prospect { policy, key }))
 }
 
@@ -359,7 +415,7 @@ fn held(hold: &Hold) -> Refused {
 
 /// What of the secret itself, its records and its labels forbids it.
 fn mismatch(name: &CredentialName, terms: &Terms, found: &Found) -> Option<Refused> {
-    let asked = asked(terms);
+    let asked = asked(terms, found.secret.as_ref().map(|_| &found.tags));
     let other = asked.iter().find_map(|(tag, value)| {
         let present = found.tags.get(tag).filter(|present| present.trim() != value.trim())?;
         Some((tag, value, present))
@@ -418,6 +474,7 @@ async fn unrecorded_key(
     name: &CredentialName,
     kind: &dyn Kind,
     found: &Found,
+    policy: &Policy,
 ) -> Result<Option<Key>, Failure> {
     let (Some(secret), None) = (&found.secret, &found.records) else { return Ok(None) };
     let Some(carrier) = secret.holder(AWSCURRENT) else { return Ok(None) };
@@ -425,14 +482,14 @@ async fn unrecorded_key(
     let Some(document) = document else {
         return Err(Failure::NotYet(format!("the value of {} can't be read yet", secret.arn)));
     };
-    if kind.key(&document)?.is_none() {
+    if kind.key(&document, policy)?.is_none() {
         kind.see_free(&document)?;
         return Ok(None);
     }
-    let sight = Sight { name, carrier, current: None, known: None, is_ordered: false };
-    let Some(facts) = kind.recognise(&document, &sight).await? else {
+    let sight = Sight { name, carrier, policy, current: None, known: None, is_ordered: false };
+    let fingerprint = engine.fingerprint(kind, &document, policy).await?;
+    let Some(facts) = engine.recognise(kind, &document, &sight, fingerprint.as_ref()).await? else {
         return Err(Hold::new(HoldReason::KeyVanished, "the key in its value is not among the provider's keys").into());
     };
-    let fingerprint = engine.fingerprint(kind, &document).await?;
     Ok(Some(Key { carrier: carrier.clone(), facts, fingerprint }))
 }

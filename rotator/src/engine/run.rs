@@ -288,22 +288,21 @@ impl Run<'_> {
                 let arn = &credential.head.arn;
                 let current = credential.current();
                 let document = engine.secrets.value(arn, &carrier).await?;
+                // What somebody put by hand is in the form that consumers read until now.
+                let policy = current.map_or(self.wished_policy(credential)?, |version| &version.policy);
                 self.observed.current = Some(match &document {
-                    Some(document) if kind.key(document)?.is_some() => {
+                    Some(document) if kind.key(document, policy)?.is_some() => {
                         let known = match current.and_then(Version::token) {
                             Some(token) => engine.secrets.value(arn, token).await?,
                             None => None,
                         };
                         let is_ordered = credential.head.order.as_ref().is_some_and(|order| !order.promoted);
-                        let sight =
-                            Sight { name: self.name, carrier: &carrier, current, known: known.as_ref(), is_ordered };
-                        match kind.recognise(document, &sight).await? {
+                        let known = known.as_ref();
+                        let sight = Sight { name: self.name, carrier: &carrier, policy, current, known, is_ordered };
+                        let fingerprint = self.fingerprint(kind, document, policy).await?;
+                        match engine.recognise(kind, document, &sight, fingerprint.as_ref()).await? {
                             None => CurrentValue::Unknown,
                             Some(facts) => {
-                                let fingerprint = self.fingerprint(kind, document).await?;
-                                if current.is_none() {
-                                    engine.see_unshared(self.name, fingerprint.as_ref()).await?;
-                                }
                                 CurrentValue::Key(facts, fingerprint)
                             }
                         }
@@ -442,7 +441,7 @@ impl Run<'_> {
                     }
                 };
                 let drafted = kind.christen(&case, document)?;
-                let fingerprint = self.fingerprint(kind, document).await?;
+                let fingerprint = self.fingerprint(kind, document, &version.policy).await?;
                 self.observed.drafted = Some(Drafted { fingerprint, ..drafted });
             }
             Action::Admit(generation) => {
@@ -599,8 +598,13 @@ impl Run<'_> {
     }
 
     /// What does not come after a few tries is not waited for.
-    async fn fingerprint(&self, kind: &dyn Kind, document: &SecretValue) -> Result<Option<Fingerprint>, Failure> {
-        match self.engine.fingerprint(kind, document).await {
+    async fn fingerprint(
+        &self,
+        kind: &dyn Kind,
+        document: &SecretValue,
+        policy: &Policy,
+    ) -> Result<Option<Fingerprint>, Failure> {
+        match self.engine.fingerprint(kind, document, policy).await {
             Err(failure) if self.patience.failures() >= TRIES => {
                 Ok(Some(Fingerprint::Missing { missing: chain(&failure) }))
             }

@@ -14,25 +14,26 @@ use sha2::{Digest, Sha256};
 use state::Time;
 use state::credential::{CREATED, Credential, Proof, Settlements, Version};
 use state::decide::Drafted;
-use state::drift::Availability;
+use state::drift::{Availability, Owner};
 use state::evidence::{Owed, Sighting};
 use state::hold::{Hold, HoldReason};
 use state::name::Token;
-use state::policy::Traces;
+use state::policy::{Policy, Traces};
 use tracing::warn;
 
 use crate::aws::api_keys::{ApiKey, ApiKeys, NewKey, Plan, SECRET_ID};
 use crate::aws::probe::{Probe, Prober, Recognition};
 use crate::failure::{BadInput, Failure, Fault};
-use crate::kind::{Case, Facts, Identity, Kind, ProviderKey, Sight, tag_value};
+use crate::kind::{CREDENTIAL_TAG, Case, Facts, Identity, Kind, ProviderKey, Sight, VERSION_TAG, tag_value};
 use crate::kinds::usage::Witness;
+use crate::member::{self, Member, Places};
 use crate::ports::Ports;
 use crate::secret::SecretValue;
 
-/// The tag on a key that says which version it may be. It authorises nothing: only a record does.
-pub const VERSION_TAG: &str = "rotator:version";
-/// The tag on a key that says which credential it may belong to.
-pub const CREDENTIAL_TAG: &str = "rotator:credential";
+/// Where a value holds its key.
+pub const PLACES: Places = Places { usual: "apiKey", taken: &["provider", "endpoint", "apiKeyId"] };
+const NOT_WHOLE: &str = "is a JSON object with members, and rotator:member = . says that it is the key itself: name the \
+                         member that holds the key";
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const RANDOM: usize = 40;
@@ -127,40 +128,48 @@ impl Kind for ApiGatewayKey {
     }
 
     fn tags(&self) -> &'static [&'static str] {
-        &["usage-plans", "probe"]
+        &["usage-plans", "probe", member::TAG]
     }
 
     fn traces(&self) -> Traces {
         Traces::UseAndAllowance
     }
 
-    fn members(&self) -> &'static [&'static str] {
-        &["provider", "endpoint", "apiKey", "apiKeyId"]
+    fn places(&self) -> Option<Places> {
+        Some(PLACES)
     }
 
-    fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
-        match parse(document)?.get("apiKey") {
+    fn members(&self) -> &'static [&'static str] {
+        PLACES.taken
+    }
+
+    fn key(&self, document: &SecretValue, policy: &Policy) -> Result<Option<SecretValue>, BadInput> {
+        let name = match PLACES.of(policy)? {
+            Member::Named(name) => name,
+            // An object without members is the place for a first key.
+            Member::Whole => match document.members() {
+                None => return Ok(Some(SecretValue::new(document.expose()))),
+                Some(members) if members.is_empty() => return Ok(None),
+                Some(_) => return Err(BadInput::Value(NOT_WHOLE)),
+            },
+        };
+        match parse(document)?.get(&name) {
             None => Ok(None),
             Some(Value::String(key)) if key.is_empty() => Ok(None),
             Some(Value::String(key)) => Ok(Some(SecretValue::new(key.as_str()))),
-            Some(_) => Err(BadInput::Value("has an apiKey that is not a string")),
+            Some(_) => Err(BadInput::Value("has no string in the member that holds the key")),
         }
     }
 
     async fn recognise(&self, document: &SecretValue, sight: &Sight<'_>) -> Result<Option<Facts>, Failure> {
-        let Some(key) = self.key(document)? else { return Ok(None) };
+        let Some(key) = self.key(document, sight.policy)? else { return Ok(None) };
         let Some(key) = self.keys.find("", &key).await? else { return Ok(None) };
         let ApiKey { id, enabled, tags, .. } = &key;
         if id == SECRET_ID {
             let detail = "the key in the value has an id that may be the key itself: make another one for its owner";
             return Err(Hold::new(HoldReason::Rejected, detail).into());
         }
-        let owner =
-            tags.get(CREDENTIAL_TAG).filter(|owner| sight.current.is_none() && **owner != tag_value(sight.name));
-        if let Some(owner) = owner {
-            let detail = format!("key {id} has the tag {CREDENTIAL_TAG} = {}", owner.escape_default());
-            return Err(Hold::new(HoldReason::KeyShared, detail).into());
-        }
+        sight.see_unclaimed(id, tags)?;
         if !enabled && !sight.is_ordered {
             return Err(disabled(id));
         }
@@ -168,7 +177,13 @@ impl Kind for ApiGatewayKey {
         Ok(Some(found(&key, &plans)))
     }
 
+    async fn owner(&self, facts: &Facts) -> Result<Option<Owner>, Failure> {
+        let Some(id) = facts.get("id") else { return Ok(None) };
+        Ok(self.keys.get(id).await?.and_then(|key| Owner::of(&key.tags)))
+    }
+
     async fn check(&self, case: &Case<'_>) -> Result<(), Failure> {
+        PLACES.of(case.policy)?;
         let wishes = Wishes::read(case)?;
         let plans = self.plans(case, &wishes).await?;
         if case.incumbent.is_none() && plans.is_empty() {
@@ -189,15 +204,17 @@ impl Kind for ApiGatewayKey {
     }
 
     async fn draft(&self, case: &Case<'_>, incumbent: Option<&SecretValue>) -> Result<SecretValue, Failure> {
-        let mut document = incumbent.map(parse).transpose()?.unwrap_or_default();
-        document.entry("provider").or_insert_with(|| "api-gateway".into());
-        if let Some(probe) = Wishes::read(case)?.probes.first() {
-            document.entry("endpoint").or_insert_with(|| self.prober.endpoint(probe).into());
-        }
-        // Known only once the key is made, and a value can't be changed: the old key's id must not stay.
-        document.remove("apiKeyId");
-        document.insert("apiKey".into(), draw(&self.prefix, &self.ports).expose().into());
-        Ok(SecretValue::new(Value::Object(document).to_string()))
+        let others = match (incumbent, PLACES.of(case.replaced_form())?) {
+            (None, _) | (Some(_), Member::Whole) => Map::new(),
+            (Some(incumbent), Member::Named(name)) => {
+                let mut others = parse(incumbent)?;
+                // Whoever reads the old member would go on with the old key.
+                others.remove(&name);
+                others
+            }
+        };
+        let endpoint = Wishes::read(case)?.probes.first().map(|probe| self.prober.endpoint(probe));
+        Ok(written(case.policy, &draw(&self.prefix, &self.ports), others, endpoint)?)
     }
 
     fn christen(&self, case: &Case<'_>, _: &SecretValue) -> Result<Drafted, Failure> {
@@ -211,7 +228,8 @@ impl Kind for ApiGatewayKey {
     }
 
     async fn admit(&self, case: &Case<'_>, document: &SecretValue) -> Result<(Facts, Facts), Failure> {
-        let value = self.key(document)?.ok_or(BadInput::Value("has no apiKey, but its rotation had drafted one"))?;
+        let value = self.key(document, case.form())?;
+        let value = value.ok_or(BadInput::Value("has no key, but its rotation had drafted one"))?;
         let wishes = Wishes::read(case)?;
         let plans = self.plans(case, &wishes).await?;
         let id = self.adopt_or_create(case, &value).await?;
@@ -232,7 +250,7 @@ impl Kind for ApiGatewayKey {
     }
 
     async fn prove(&self, case: &Case<'_>, document: &SecretValue) -> Result<Proof, Failure> {
-        let key = self.key(document)?.ok_or(BadInput::Value("has no apiKey"))?;
+        let key = self.key(document, case.form())?.ok_or(BadInput::Value("has no key"))?;
         let wishes = Wishes::read(case)?;
         let id = case.version.map(|version| &version.provider).or(case.incumbent).and_then(|facts| facts.get("id"));
         let plans = match id {
@@ -273,7 +291,7 @@ impl Kind for ApiGatewayKey {
     }
 
     async fn is_blocked(&self, case: &Case<'_>, incumbent: &SecretValue) -> Result<bool, Failure> {
-        let Some(key) = self.key(incumbent)? else { return Ok(false) };
+        let Some(key) = self.key(incumbent, case.replaced_form())? else { return Ok(false) };
         // A key that somebody disabled or deleted is refused wherever it is sent from: that tells nothing of the way.
         let id = case.incumbent.and_then(|incumbent| incumbent.get("id"));
         let Some(id) = id else { return Ok(false) };
@@ -330,8 +348,8 @@ impl Kind for ApiGatewayKey {
                 id.clone()
             }
             None => {
-                let value = document.map(|document| self.key(document)).transpose()?.flatten();
-                let value = value.ok_or(BadInput::Value("has no apiKey, and its key is to be made again"))?;
+                let value = document.map(|document| self.key(document, case.form())).transpose()?.flatten();
+                let value = value.ok_or(BadInput::Value("has no key, and its key is to be made again"))?;
                 self.adopt_or_create(case, &value).await?
             }
         };
@@ -423,8 +441,10 @@ impl Kind for ApiGatewayKey {
         document: Option<&SecretValue>,
         control: Option<&SecretValue>,
     ) -> Result<Option<bool>, Failure> {
-        let key = |document: Option<&SecretValue>| document.map(|document| self.key(document)).transpose();
-        let (Some(old), Some(current)) = (key(document)?.flatten(), key(control)?.flatten()) else { return Ok(None) };
+        let key = |document: Option<&SecretValue>, form| document.map(|document| self.key(document, form)).transpose();
+        let form = case.control().map_or(case.policy, |current| &current.policy);
+        let (old, current) = (key(document, case.form())?.flatten(), key(control, form)?.flatten());
+        let (Some(old), Some(current)) = (old, current) else { return Ok(None) };
         let Some(probe) = self.shared_probe(case).await? else { return Ok(None) };
         match self.prober.send(&probe, &old).await {
             Recognition::Recognised => return Ok(Some(false)),
@@ -705,8 +725,35 @@ impl Wishes {
     }
 }
 
+/// A value with that key and those other members, as the wishes have it.
+pub fn written(
+    policy: &Policy,
+    key: &SecretValue,
+    mut others: Map<String, Value>,
+    endpoint: Option<String>,
+) -> Result<SecretValue, BadInput> {
+    // Known only once the key is made, and a value can't be changed: the old key's id must not stay.
+    others.remove("apiKeyId");
+    let name = match PLACES.of(policy)? {
+        Member::Named(name) => name,
+        Member::Whole if others.keys().all(|member| PLACES.taken.contains(&member.as_str())) => {
+            return Ok(SecretValue::new(key.expose()));
+        }
+        Member::Whole => return Err(BadInput::Value(NOT_WHOLE)),
+    };
+    others.entry("provider").or_insert_with(|| "api-gateway".into());
+    if let Some(endpoint) = endpoint {
+        others.entry("endpoint").or_insert_with(|| endpoint.into());
+    }
+    others.insert(name, key.expose().into());
+    Ok(SecretValue::new(Value::Object(others).to_string()))
+}
+
 fn parse(document: &SecretValue) -> Result<Map<String, Value>, BadInput> {
-    document.members().ok_or(BadInput::Value("is not a JSON object: write for instance {\"apiKey\": \"...\"}"))
+    document.members().ok_or(BadInput::Value(
+        "is not a JSON object: write for instance {\"apiKey\": \"...\"}; for a value that is the key itself, set the tag \
+         rotator:member = . before its first rotation",
+    ))
 }
 
 /// Whether one of the patterns, separated by spaces, matches: a whole name, or the beginning of one up to a `/`; `/`

@@ -13,15 +13,15 @@ use state::credential::Proof;
 use state::decide::Drafted;
 use state::hold::{Hold, HoldReason};
 use state::name::Token;
+use state::policy::Policy;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
 use crate::aws::secrets::{NewSecret, Secrets};
 use crate::failure::{BadInput, Failure, Fault};
 use crate::jose::{PrivateJwk, wished};
 use crate::key_sets::KeySets;
-use crate::kind::{Case, Facts, Kind, Sight, tag_value};
+use crate::kind::{CREDENTIAL_TAG, Case, Facts, Kind, Sight, VERSION_TAG, tag_value};
 use crate::secret::{Purpose, SecretValue};
 
 /// What the names of the secrets begin with in which standbys rest. Not with the credential's own name: a consumer's
@@ -60,10 +60,10 @@ impl Kind for JwtSigningKey {
     }
 
     fn members(&self) -> &'static [&'static str] {
-        &["provider", "signer", "jwksUri"]
+        &["provider", "jwksUri"]
     }
 
-    fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
+    fn key(&self, document: &SecretValue, _policy: &Policy) -> Result<Option<SecretValue>, BadInput> {
         Ok(signer(document)?.map(|key| SecretValue::new(key.secret().expose())))
     }
 
@@ -292,7 +292,7 @@ mod tests {
     use state::credential::{Credential, Stamp};
     use state::ledger::{Actor, Change};
     use state::name::CredentialName;
-    use state::policy::{KindWishes, Policy};
+    use state::policy::KindWishes;
 
     use super::*;
     use crate::jose::Algorithm;
@@ -306,13 +306,17 @@ mod tests {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()
     }
 
-    fn minting(name: &str, wishes: &[(&str, &str)], provider: Facts) -> Credential {
+    fn policy(wishes: &[(&str, &str)]) -> Policy {
         let kind = kind(None);
         let known =
             KindWishes { name: kind.name(), tags: kind.tags(), publishes: kind.publishes(), traces: kind.traces() };
         let tags = wishes.iter().map(|(tag, value)| (format!("rotator:{tag}"), (*value).to_owned()));
         let tags = tags.chain([("rotator:kind".to_owned(), kind.name().to_owned())]).collect();
-        let policy = Policy::from_tags(&tags, &[known]).unwrap();
+        Policy::from_tags(&tags, &[known]).unwrap()
+    }
+
+    fn minting(name: &str, wishes: &[(&str, &str)], provider: Facts) -> Credential {
+        let policy = policy(wishes);
         let stamp = Stamp { at: now(), until: now(), actor: Actor::Retirement, note: None };
         let empty = Credential::empty(CredentialName::parse(name).unwrap(), "arn:1");
         let minting = empty.apply(Change::Minting { generation: 1, policy, drawn: None }, &stamp).unwrap().credential;
@@ -334,10 +338,11 @@ mod tests {
         let made = PrivateJwk::generate(Algorithm::EdDsa, 0).unwrap();
         let mut jwk = made.to_value();
         jwk["kid"] = "2026-a".into();
-        let (kind, value) = (kind(None), document(jwk));
-        assert!(kind.key(&value).unwrap().unwrap().same_as(made.secret()));
+        let (kind, value, policy) = (kind(None), document(jwk), policy(&[]));
+        assert!(kind.key(&value, &policy).unwrap().unwrap().same_as(made.secret()));
         let (name, carrier) = (CredentialName::parse("orders/issuer").unwrap(), Token::derived("carrier"));
-        let sight = Sight { name: &name, carrier: &carrier, current: None, known: None, is_ordered: false };
+        let sight =
+            Sight { name: &name, carrier: &carrier, policy: &policy, current: None, known: None, is_ordered: false };
         let facts = kind.recognise(&value, &sight).await.unwrap().unwrap();
         assert_eq!(facts["id"], made.public().thumbprint());
         assert_eq!((facts["kid"].as_str(), facts["alg"].as_str()), ("2026-a", "EdDSA"));
@@ -347,14 +352,14 @@ mod tests {
     #[test]
     fn a_value_with_a_place_for_a_key_has_none_yet() {
         for empty in ["{}", r#"{"signer":null}"#, r#"{"signer":{}}"#, r#"{"signer":""}"#] {
-            assert!(kind(None).key(&SecretValue::new(empty)).unwrap().is_none(), "{empty}");
+            assert!(kind(None).key(&SecretValue::new(empty), &policy(&[])).unwrap().is_none(), "{empty}");
         }
     }
 
     #[test]
     fn an_unfit_value_is_refused_without_being_quoted() {
         for bad in ["marked", "\"marked\"", r#"{"signer":"marked"}"#, r#"{"signer":{"kty":"EC","d":"marked"}}"#] {
-            let said = kind(None).key(&SecretValue::new(bad)).unwrap_err().to_string();
+            let said = kind(None).key(&SecretValue::new(bad), &policy(&[])).unwrap_err().to_string();
             assert!(!said.contains("marked"), "{said}");
         }
     }

@@ -27,8 +27,7 @@ use crate::config::{Config, is_role};
 use crate::failure::{BadInput, CallFailed, Failure, Fault};
 use crate::jose::{Algorithm, PublicJwk, raw_signature, wished};
 use crate::key_sets::KeySets;
-use crate::kind::{Case, Facts, Identity, Kind, ProviderKey, Sight, tag_value};
-use crate::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
+use crate::kind::{CREDENTIAL_TAG, Case, Facts, Identity, Kind, ProviderKey, Sight, VERSION_TAG, tag_value};
 use crate::secret::{Purpose, SecretValue};
 
 /// The statement of a key policy that is ours to replace.
@@ -119,10 +118,10 @@ impl Kind for KmsSigningKey {
     }
 
     fn members(&self) -> &'static [&'static str] {
-        &["provider", "signer", "jwksUri"]
+        &["provider", "jwksUri"]
     }
 
-    fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
+    fn key(&self, document: &SecretValue, _policy: &Policy) -> Result<Option<SecretValue>, BadInput> {
         match parse(document)?.get("signer") {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Object(signer)) if signer.is_empty() => Ok(None),
@@ -137,7 +136,7 @@ impl Kind for KmsSigningKey {
     /// Only what is recorded already: whoever can write a value must not be able to lend this service a key, which it
     /// would disable and delete one day.
     async fn recognise(&self, document: &SecretValue, sight: &Sight<'_>) -> Result<Option<Facts>, Failure> {
-        let Some(key) = self.key(document)? else { return Ok(None) };
+        let Some(key) = self.key(document, sight.policy)? else { return Ok(None) };
         let known = sight.current.filter(|version| version.provider.get("id").is_some_and(|id| id == key.expose()));
         match (known, sight.current) {
             (Some(version), _) => Ok(Some(version.provider.clone())),
@@ -257,7 +256,7 @@ impl Kind for KmsSigningKey {
     }
 
     fn christen(&self, case: &Case<'_>, document: &SecretValue) -> Result<Drafted, Failure> {
-        let (named, version) = (self.key(document)?, case.version());
+        let (named, version) = (self.key(document, case.form())?, case.version());
         if named.as_ref().map(SecretValue::expose) != version.provider.get("id").map(String::as_str) {
             let detail = format!("the token's value names another key than generation {}", version.generation);
             return Err(Hold::new(HoldReason::KeyNotOurs, detail).into());

@@ -16,11 +16,13 @@ use serde_json::{Map, Value, json};
 use state::Time;
 use state::credential::{Proof, Version};
 use state::decide::Drafted;
+use state::policy::Policy;
 use zeroize::Zeroizing;
 
 use crate::failure::{BadInput, Failure};
 use crate::jose::{compact, signing_input, verify};
 use crate::kind::{Case, Facts, Kind, Sight};
+use crate::member::{self, Places};
 use crate::ports::Ports;
 use crate::secret::SecretValue;
 
@@ -29,6 +31,9 @@ const PREFIX: &str = "whsec_";
 /// How long such a secret is, in bytes, by the specification of Standard Webhooks.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 const DEFAULT_LENGTH: usize = 32;
+
+/// Where a value holds the secret to sign with. The one before stands beside it, so the value is an object.
+const PLACES: Places = Places { usual: "signing", taken: &["provider", "alsoSigning", "until"] };
 
 /// Webhook secrets.
 #[derive(Debug)]
@@ -56,31 +61,37 @@ impl Kind for WebhookSecret {
     }
 
     fn tags(&self) -> &'static [&'static str] {
-        &["bytes", "algorithm"]
+        &["bytes", "algorithm", member::TAG]
+    }
+
+    fn places(&self) -> Option<Places> {
+        Some(PLACES)
     }
 
     fn members(&self) -> &'static [&'static str] {
-        &["provider", "signing", "alsoSigning", "until"]
+        PLACES.taken
     }
 
-    fn key(&self, document: &SecretValue) -> Result<Option<SecretValue>, BadInput> {
-        Ok(Signing::of(&parse(document)?)?.map(|signing| signing.key()))
+    fn key(&self, document: &SecretValue, policy: &Policy) -> Result<Option<SecretValue>, BadInput> {
+        let name = PLACES.named(policy)?;
+        Ok(parse(document)?.get(&name).map_or(Ok(None), Signing::read)?.map(|signing| signing.key()))
     }
 
     /// A secret that no record knows is called by the version of the secret that brought it: nobody else has a name
     /// for it.
     async fn recognise(&self, document: &SecretValue, sight: &Sight<'_>) -> Result<Option<Facts>, Failure> {
-        let Some(key) = self.key(document)? else { return Ok(None) };
+        let Some(key) = self.key(document, sight.policy)? else { return Ok(None) };
         if let (Some(current), Some(known)) = (sight.current, sight.known)
-            && self.key(known)?.is_some_and(|known| known.same_as(&key))
+            && self.key(known, &current.policy)?.is_some_and(|known| known.same_as(&key))
         {
             return Ok(Some(current.provider.clone()));
         }
         let id = ("id".to_owned(), sight.carrier.to_string());
-        Ok(Some(std::iter::once(id).chain(form(document)?).collect()))
+        Ok(Some(std::iter::once(id).chain(form(document, sight.policy)?).collect()))
     }
 
     async fn check(&self, case: &Case<'_>) -> Result<(), Failure> {
+        PLACES.named(case.policy)?;
         Ok(wishes(case).map(drop)?)
     }
 
@@ -90,8 +101,8 @@ impl Kind for WebhookSecret {
         document.entry("provider").or_insert_with(|| "webhook".into());
         document.remove("alsoSigning");
         document.remove("until");
-        let usable = Signing::of(&document).is_ok_and(|signing| signing.is_some());
-        let before = document.remove("signing");
+        let usable = Signing::of(&document, case.replaced_form()).is_ok_and(|signing| signing.is_some());
+        let before = document.remove(&PLACES.named(case.replaced_form())?);
         // A secret that strangers know proves nothing of who sent.
         if let (Some(before), Some(replaced)) = (before.filter(|_| usable), trusted(case)) {
             document.insert("alsoSigning".into(), before);
@@ -101,7 +112,7 @@ impl Kind for WebhookSecret {
             document.insert("until".into(), until.to_rfc3339_opts(SecondsFormat::Secs, true).into());
         }
         let drawn = self.draw(form, length, &case.version().id.to_string());
-        document.insert("signing".into(), drawn.to_value());
+        document.insert(PLACES.named(case.policy)?, drawn.to_value());
         Ok(SecretValue::new(Value::Object(document).to_string()))
     }
 
@@ -110,7 +121,7 @@ impl Kind for WebhookSecret {
         let id = version.token().map(|token| ("id".to_owned(), token.to_string()));
         let also = version.replaces.as_ref().and_then(|replaces| replaces.generation);
         Ok(Drafted {
-            provider: id.into_iter().chain(form(document)?).collect(),
+            provider: id.into_iter().chain(form(document, case.form())?).collect(),
             also: also.filter(|_| parse(document).is_ok_and(|document| document.contains_key("alsoSigning"))),
             ..Drafted::default()
         })
@@ -125,7 +136,8 @@ impl Kind for WebhookSecret {
     /// it, or only the one before; by another library than the one that signed. A made-up secret must not do.
     async fn prove(&self, case: &Case<'_>, document: &SecretValue) -> Result<Proof, Failure> {
         let document = parse(document)?;
-        let signing = Signing::of(&document)?.ok_or(BadInput::Value("has no signing"))?;
+        let signing = Signing::of(&document, case.form())?;
+        let signing = signing.ok_or(BadInput::Value("has no secret to sign with"))?;
         let also = document.get("alsoSigning").map(Signing::read).transpose()?.flatten();
         let id =
             format!("msg_{}", case.version.and_then(Version::token).map_or_else(String::new, |token| token.short()));
@@ -246,8 +258,8 @@ struct Signing {
 
 impl Signing {
     /// The secret to sign with in a document, if there is one already.
-    fn of(document: &Map<String, Value>) -> Result<Option<Self>, BadInput> {
-        document.get("signing").map_or(Ok(None), Self::read)
+    fn of(document: &Map<String, Value>, policy: &Policy) -> Result<Option<Self>, BadInput> {
+        document.get(&PLACES.named(policy)?).map_or(Ok(None), Self::read)
     }
 
     fn read(value: &Value) -> Result<Option<Self>, BadInput> {
@@ -387,8 +399,8 @@ fn wishes(case: &Case<'_>) -> Result<(Form, usize), BadInput> {
 }
 
 /// The algorithm of a JWK, so that its successor is one, too; nothing of the form of Standard Webhooks.
-fn form(document: &SecretValue) -> Result<Option<(String, String)>, BadInput> {
-    let signing = Signing::of(&parse(document)?)?;
+fn form(document: &SecretValue, policy: &Policy) -> Result<Option<(String, String)>, BadInput> {
+    let signing = Signing::of(&parse(document)?, policy)?;
     let form = signing.map(|signing| signing.form).filter(|form| *form != Form::StandardWebhooks);
     Ok(form.map(|form| ("alg".to_owned(), form.word().to_owned())))
 }
@@ -406,7 +418,7 @@ mod tests {
     use state::credential::{Credential, Replaces, Stamp};
     use state::ledger::{Actor, Change};
     use state::name::{CredentialName, Token};
-    use state::policy::{KindWishes, Policy};
+    use state::policy::KindWishes;
 
     use super::*;
     use crate::ports::Entropy;
@@ -539,7 +551,7 @@ mod tests {
             assert_eq!((&signing["alg"], &signing["kty"]), (&json!(word), &json!("oct")));
             assert_eq!(signing["kid"], case.version().id.to_string());
             assert_eq!(URL_SAFE_NO_PAD.decode(signing["k"].as_str().unwrap()).unwrap().len(), length);
-            assert_eq!(kind.key(&drafted).unwrap().unwrap().expose(), signing["k"].as_str().unwrap());
+            assert_eq!(kind.key(&drafted, case.policy).unwrap().unwrap().expose(), signing["k"].as_str().unwrap());
             let proof = kind.prove(&case, &drafted).await.unwrap();
             assert_eq!(proof.proven, [word, "standard-webhooks v1 by alsoSigning"]);
         }
@@ -551,12 +563,12 @@ mod tests {
         let credential = rotating(&wishes, &wishes);
         let (kind, known) = (kind(), document(SECRET.into()));
         let (current, carrier, name) = (Some(&credential.versions[&1]), token('9'), &credential.head.name);
-        let sight = Sight { name, carrier: &carrier, current, known: Some(&known), is_ordered: false };
+        let sight = Sight { name, carrier: &carrier, policy: &wishes, current, known: Some(&known), is_ordered: false };
         let same = SecretValue::new(json!({ "signing": SECRET, "note": "by hand" }).to_string());
         assert_eq!(kind.recognise(&same, &sight).await.unwrap().unwrap()["id"], token('1').as_str());
         let other = document("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".into());
         assert_eq!(kind.recognise(&other, &sight).await.unwrap().unwrap()["id"], token('9').as_str());
-        let alone = Sight { name, carrier: &carrier, current: None, known: None, is_ordered: false };
+        let alone = Sight { current: None, known: None, ..sight };
         assert_eq!(kind.recognise(&same, &alone).await.unwrap().unwrap()["id"], token('9').as_str());
         assert!(kind.recognise(&document("".into()), &alone).await.unwrap().is_none());
     }
@@ -619,11 +631,11 @@ mod tests {
             ),
             (json!({ "signing": { "kty": "oct", "alg": "HS256", "kid": "a", "k": "AAAA" } }).to_string(), "RFC 7518"),
         ] {
-            let said = kind().key(&SecretValue::new(bad.as_str())).unwrap_err().to_string();
+            let said = kind().key(&SecretValue::new(bad.as_str()), &policy(&[])).unwrap_err().to_string();
             assert!(said.contains(named) && !said.contains("marked") && !said.contains(&short), "{said}");
         }
         for empty in ["{}", r#"{"signing":""}"#, r#"{"signing":null}"#, r#"{"signing":{}}"#] {
-            assert!(kind().key(&SecretValue::new(empty)).unwrap().is_none());
+            assert!(kind().key(&SecretValue::new(empty), &policy(&[])).unwrap().is_none());
         }
     }
 }

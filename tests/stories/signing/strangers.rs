@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use local_aws::Settings;
 use rotator::jose::{Algorithm, PrivateJwk};
 use rotator::kind::Case;
-use rotator::kinds::api_gateway_key::{CREDENTIAL_TAG, VERSION_TAG};
+use rotator::kind::{CREDENTIAL_TAG, VERSION_TAG};
 use serde_json::{Value, json};
 use state::credential::Version;
 use state::hold::HoldReason;

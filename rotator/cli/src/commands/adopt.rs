@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rotator::adoption::{Item, Selection, Terms, Verdict, adopt, plan};
 use rotator::failure::{BadInput, Stopped, chain};
 use rotator::kinds::api_gateway_key::way_into_a_stage;
+use rotator::member::TAG;
 use serde::Serialize;
 use state::Time;
 use state::name::CredentialName;
@@ -24,8 +25,9 @@ use crate::trouble::{ErrorBody, Outcome, Trouble};
 /// and a schedule. No key's value changes before its first rotation. A key that is still used after its overlap waits for its
 /// last user (rotator:at-ceiling = hold), unless --tag says at-ceiling or ceiling.
 ///
-/// For the other kinds (--kind with the secrets' names): an existing secret keeps its value and its tags, a missing one
-/// is created without a key, which its first rotation makes.
+/// For secrets (--kind with their names): an existing secret keeps its value and its tags, a missing one is created without
+/// a key, which its first rotation makes. The key of an API or a webhook may stand under any name: --member says which, or it
+/// is found where only one member holds a key that is known.
 ///
 /// Shows the plan; at a terminal it asks whether to do it, and --yes does it without a question. Otherwise nothing is
 /// changed. Doing it twice is harmless.
@@ -58,6 +60,9 @@ pub struct Args {
     /// Try new API keys here before they are used: API/STAGE/PATH, a GET that needs an API key; may be repeated
     #[arg(long = "probe", value_name = "PROBE", conflicts_with = "kind")]
     probes: Vec<String>,
+    /// Read the key of these secrets from this member of their values, or from the whole value: a dot
+    #[arg(long, value_name = "MEMBER", requires = "kind", conflicts_with_all = ["all", "prefix", "id"])]
+    member: Option<String>,
     /// Say why, for the history
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     reason: Option<String>,
@@ -174,7 +179,8 @@ impl OutlookView {
 fn wishes(args: &Args) -> Result<BTreeMap<String, String>, Trouble> {
     let mut tags: BTreeMap<String, String> = BTreeMap::new();
     let probe = (!args.probes.is_empty()).then(|| ("probe".to_owned(), args.probes.join(" ")));
-    for (name, value) in args.tags.iter().cloned().chain(probe) {
+    let member = args.member.clone().map(|member| (TAG.to_owned(), member));
+    for (name, value) in args.tags.iter().cloned().chain(probe).chain(member) {
         if let Some(before) = tags.insert(name.clone(), value) {
             return Err(Trouble::Usage {
                 what: format!("{name} is given twice"),
@@ -212,7 +218,7 @@ fn wish(raw: &str) -> Result<(String, String), String> {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
     match name {
         "" => Err("the name before = is missing".into()),
-        "kind" => Err("an API key is always an api-gateway-key; for the other kinds there is --kind".into()),
+        "kind" => Err("keys are of the kind api-gateway-key; of secrets, --kind says it".into()),
         name => Ok((name.to_owned(), value.trim().to_owned())),
     }
 }
@@ -500,7 +506,7 @@ mod tests {
         for bad in [
             &["--all", "orders/issuer"][..],
             &["--kind", "kms-signing-key"],
-            &["--kind", "api-gateway-key", "x"],
+            &["--all", "--member", "api_key"],
             &["--kind", "webhook-secret", "x", "--probe", "a/b/c"],
             &["--kind", "webhook-secret", "x", "--secret-prefix", "y"],
             &["orders/issuer"],

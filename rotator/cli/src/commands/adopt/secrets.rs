@@ -16,7 +16,7 @@ use crate::output::{Look, Out, View, dash, harmless, listed, short_id, table};
 use crate::trouble::{ErrorBody, Outcome, Trouble};
 
 /// The kinds that are adopted by their secrets' names.
-pub(super) const KINDS: [&str; 3] = ["webhook-secret", "kms-signing-key", "jwt-signing-key"];
+pub(super) const KINDS: [&str; 4] = ["api-gateway-key", "webhook-secret", "kms-signing-key", "jwt-signing-key"];
 
 /// Runs the command.
 pub(super) async fn run(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use rotator::engine::Engine;
 use rotator::failure::Failure;
-use rotator::kinds::api_gateway_key::CREDENTIAL_TAG;
+use rotator::kind::CREDENTIAL_TAG;
 use serde::Serialize;
 use state::Time;
 use state::credential::Credential;
