@@ -147,7 +147,7 @@ impl Engine {
         self.secrets.describe(id, |tags| self.wishes(tags)).await
     }
 
-    /// The fingerprint of the key in a document, if it is worth one. A key for fingerprints that can't be used is no reason
+    /// The fingerprint of the key in a document, if there is one. A key for fingerprints that can't be used is no reason
     /// to stop: then it says why there is none. What another try may change is an error.
     pub async fn fingerprint(
         &self,
@@ -155,7 +155,7 @@ impl Engine {
         document: &SecretValue,
         policy: &Policy,
     ) -> Result<Option<Fingerprint>, Failure> {
-        match kind.key(document, policy)?.filter(|_| kind.is_secret()) {
+        match kind.key(document, policy)? {
             Some(key) => match self.macs.fingerprint(&key).await {
                 Err(failed) if !matches!(failed.fault, Fault::Throttled(_) | Fault::Unknown) => {
                     warn!(reason = chain(&failed), "no fingerprint");

@@ -47,11 +47,6 @@ pub trait Kind: Send + Sync + fmt::Debug {
         false
     }
 
-    /// Whether the key in a value is worth anything to a stranger: then it gets a fingerprint.
-    fn is_secret(&self) -> bool {
-        true
-    }
-
     /// What the provider tells of the use of its keys.
     fn traces(&self) -> Traces {
         Traces::None

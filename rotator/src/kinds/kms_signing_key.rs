@@ -112,11 +112,6 @@ impl Kind for KmsSigningKey {
         true
     }
 
-    /// A key's ARN opens nothing.
-    fn is_secret(&self) -> bool {
-        false
-    }
-
     fn members(&self) -> &'static [&'static str] {
         &["provider", "jwksUri"]
     }
@@ -142,6 +137,7 @@ impl Kind for KmsSigningKey {
             (Some(version), _) => Ok(Some(version.provider.clone())),
             (None, Some(_)) => Ok(Some(BTreeMap::from([("id".into(), key.expose().to_owned())]))),
             (None, None) => {
+                self.see_unclaimed(&key, sight).await?;
                 let detail = format!(
                     "the value's signer is {}, a key that no record knows: empty the signer, and the first rotation makes one",
                     key.expose().escape_default()
@@ -429,6 +425,23 @@ impl Kind for KmsSigningKey {
 }
 
 impl KmsSigningKey {
+    /// Of a key that another credential of ours made, the value's owner is told so: by its tag.
+    async fn see_unclaimed(&self, key: &SecretValue, sight: &Sight<'_>) -> Result<(), Failure> {
+        // Whatever else stands there is told to nobody.
+        let arn = key.expose();
+        if !arn.starts_with("arn:") {
+            return Ok(());
+        }
+        match self.keys.tags(arn).await {
+            Ok(tags) => sight.see_unclaimed(&arn.escape_default().to_string(), &tags),
+            Err(failed) => match failed.fault {
+                // Of another account, or no key at all.
+                Fault::NotFound | Fault::Denied | Fault::Rejected => Ok(()),
+                Fault::Conflict | Fault::Unauthenticated | Fault::Throttled(_) | Fault::Unknown => Err(failed.into()),
+            },
+        }
+    }
+
     /// A key as it is now; `None` when it is gone.
     async fn shown(&self, id: String, tags: BTreeMap<String, String>) -> Result<Option<ProviderKey>, Failure> {
         let availability = match self.keys.availability(&id).await? {

@@ -114,6 +114,39 @@ async fn a_role_of_an_account_that_nobody_named_does_not_sign() {
     stage.assert_rotated();
 }
 
+/// The value of one credential in another's secret: each would retire the other's key.
+#[tokio::test(start_paused = true)]
+async fn a_signing_key_of_one_credential_is_not_taken_by_another() {
+    let stage = first_of(&Terms::kms()).await;
+    let (value, key) = (stage.document(ACME).await.to_string(), key_of(&stage, 1).await);
+    let twin = stage.secret("partner/twin", &value, &Terms::kms()).await;
+    // By its fingerprint, and where the key for that can't be used, by its tag.
+    for said in [format!("under management already, as {ACME}"), format!("{CREDENTIAL_TAG} = {ACME}")] {
+        let before = stage.kms_key(&key);
+        stage.again(&twin).await;
+        let failure = stage.failure();
+        assert_eq!(failure.error_type, "Held.KeyShared", "{}", failure.error_message);
+        let held = stage.load("partner/twin").await.head.held.expect("held").hold;
+        assert!(held.reason == HoldReason::KeyShared && held.detail.contains(ACME), "{held:?}");
+        assert!(held.detail.contains(&said), "{held:?}");
+        let doctor = stage.command(&["doctor", "partner/twin"]).await.stdout;
+        assert!(doctor.contains("KeyShared"), "{doctor}");
+        let other = stage.secret("partner/other", &value, &Terms { schedule: None, ..Terms::kms() }).await;
+        let adopted = stage.command(&["adopt", "--kind", "kms-signing-key", "partner/other"]).await.stdout;
+        assert!(adopted.contains("KeyShared") && adopted.contains("to adopt 0"), "{adopted}");
+        let client = stage.secrets_manager();
+        client.delete_secret().secret_id(&other).force_delete_without_recovery(true).send().await.expect("deleted");
+        assert_eq!(format!("{:?}", stage.kms_key(&key)), format!("{before:?}"), "it is left alone");
+        let fingerprints = stage.settings.fingerprint_key.clone().expect("the stage has one");
+        stage.kms().disable_key().key_id(&fingerprints).send().await.expect("disabled");
+    }
+    stage.put(&twin, r#"{"provider": "kms"}"#).await;
+    stage.again(&twin).await;
+    stage.assert_rotated();
+    let own = &stage.load("partner/twin").await.versions[&1].provider["id"];
+    assert_ne!(own, &key, "it has a key of its own");
+}
+
 /// A key of a stranger's with the tags that a version's key will have. Its ARN.
 pub async fn same_tags(stage: &Stage, id: &str, policy: Option<String>) -> String {
     let tag = |key: &str, value: &str| Tag::builder().tag_key(key).tag_value(value).build().expect("a tag");
