@@ -24,7 +24,7 @@ use crate::aws::probe::Probe;
 use crate::aws::secrets::{NewSecret, OWN_KEY};
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped};
-use crate::kind::{CREDENTIAL_TAG, Case, VERSION_TAG, tag_value};
+use crate::kind::{CREDENTIAL_TAG, Case, VERSION_TAG};
 use crate::kinds::api_gateway_key::{PLACES, found, written};
 use crate::patience::patiently;
 use crate::visible::is_visible;
@@ -356,7 +356,7 @@ async fn take(
     let credential = engine.records.load(&item.secret).await?;
     let credential = credential.unwrap_or_else(|| Credential::empty(item.secret.clone(), &secret.arn));
     if !item.key.tags.contains_key(CREDENTIAL_TAG) {
-        engine.api_keys.mark(&item.key.id, &secret.arn, CREDENTIAL_TAG, &tag_value(&item.secret)).await?;
+        engine.kind(KIND)?.mark(&credential, &found(&item.key, &item.plans)).await?;
     }
     if !secret.rotation_enabled {
         let token = credential.next_token("schedule");

@@ -84,6 +84,11 @@ pub trait Kind: Send + Sync + fmt::Debug {
     /// successor needs to know. `None` when the provider does not know it.
     async fn recognise(&self, document: &SecretValue, sight: &Sight<'_>) -> Result<Option<Facts>, Failure>;
 
+    /// Lets others see whose a key is that was recognised and is to be recorded: another stack has other records.
+    async fn mark(&self, _credential: &Credential, _facts: &Facts) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// What else claims a key that was recognised, such as a stack: its next run would undo a rotation.
     async fn owner(&self, _facts: &Facts) -> Result<Option<Owner>, Failure> {
         Ok(None)

@@ -256,6 +256,10 @@ pub fn operation(request: &HttpRequest) -> String {
     let path: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     let shape = match path.as_slice() {
         ["apikeys", _] => "/apikeys/{key}".into(),
+        ["tags", arn] => {
+            let end = arn.rfind("%2F").map_or(arn.len(), |at| at + "%2F".len());
+            format!("/tags/{}{{key}}", &arn[..end])
+        }
         ["usageplans", _] => "/usageplans/{plan}".into(),
         ["usageplans", _, "keys"] => "/usageplans/{plan}/keys".into(),
         ["usageplans", _, "usage"] => "/usageplans/{plan}/usage".into(),

@@ -14,7 +14,7 @@ use state::drift::{Finding, Scope};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
 
-use crate::harness::{ACME, API, Stage};
+use crate::harness::{ACME, API, Stage, Terms};
 
 /// What a person would say.
 pub fn terms(stage: &Stage) -> adoption::Terms {
@@ -411,6 +411,37 @@ async fn a_key_whose_id_may_be_its_value_is_refused_and_never_shown() {
     assert_eq!(failure.error_type, "Held.Rejected");
     assert!(!failure.error_message.contains(&value), "{}", failure.error_message);
     assert!(!stage.story(ACME).await.contains(&value));
+}
+
+/// Another stack has other records: it knows the key by its tag alone.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_a_rotation_takes_under_management_is_marked() {
+    const MARK: &str = "apigateway:PUT /tags/arn%3Aaws%3Aapigateway%3Aeu-west-1%3A%3A%2Fapikeys%2F{key}";
+    let tagged = |stage: &Stage, id: &str| stage.api_key(id).tags.get("rotator:credential").cloned();
+    let stage = Stage::new().await;
+    let (arn, id, _) = stage.credential(ACME, &Terms::default()).await;
+    assert_eq!(tagged(&stage, &id), None, "a test of the configuration leaves no trace");
+    // Its first try dies before the record is written.
+    stage.faults.deny("DynamoDB:TransactWriteItems");
+    stage.rotate(&arn).await;
+    assert_eq!((tagged(&stage, &id).as_deref(), stage.recorded(ACME).await), (Some(ACME), None));
+    stage.faults.allow("DynamoDB:TransactWriteItems");
+    stage.again(&arn).await;
+    stage.assert_rotated();
+    stage.faults.disarm();
+    stage.rotate(&arn).await;
+    assert!(!stage.faults.calls().contains(&MARK.to_owned()), "once");
+
+    // It helps others: where it is denied, nothing waits for it.
+    let stage = Stage::new().await;
+    let (arn, id, old) = stage.credential(ACME, &Terms::default()).await;
+    stage.faults.deny(MARK);
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    assert!(stage.faults.calls().contains(&MARK.to_owned()));
+    assert_eq!(tagged(&stage, &id), None);
+    assert_ne!(stage.current_value(&arn).await, old);
+    stage.assert_sound(ACME, "rotated").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -269,6 +269,7 @@ async fn adoption_finds_the_member_shows_it_and_writes_the_tag() {
         stage.aws.settle().await;
         assert_eq!(stage.tag(ACME, "member").await.as_deref(), Some(member));
         assert_eq!(stage.tag(ACME, "at-ceiling").await.as_deref(), Some("hold"), "its users are there already");
+        assert_eq!(stage.api_key(&id).tags["rotator:credential"], ACME);
         assert_eq!(text(&stage).await, value.replace("KEY", &old), "an existing value is kept");
         let again = command(&stage, &line).await;
         assert!(again.contains("already managed 1"), "{again}");

@@ -123,6 +123,8 @@ async fn take(
     let Prospect { policy, key } = prospect;
     if let (Some(Key { carrier, facts, fingerprint }), None) = (key, &found.records) {
         let empty = found.tried.clone().unwrap_or_else(|| Credential::empty(name.clone(), &secret.arn));
+        // Before it is recorded: what is recorded is not looked at again.
+        engine.kind(&policy.kind)?.mark(&empty, &facts).await?;
         let change = Change::Adopted { generation: 1, carrier, provider: facts, policy, fingerprint };
         let commit = empty.apply(change, &engine.stamp(errand, note.cloned()));
         engine.store(commit.expect("the first generation of a credential without any")).await?;

@@ -127,7 +127,8 @@ pub fn for_credential(function: Function, scope: &Scope, subject: &Subject) -> V
         "api-gateway-key" => {
             let at = |path: &str| format!("arn:{partition}:apigateway:{region}::{path}");
             each(&["apigateway:GET", "apigateway:POST"], &at("/apikeys"));
-            // What creating a key with tags asks for as well: the tags of a key whose id nobody knows yet.
+            // What creating a key with tags asks for as well: the tags of a key whose id nobody knows yet. And the mark on a
+            // key that a rotation finds.
             let keys = at("/apikeys/").replace(':', "%3A").replace('/', "%2F");
             each(&["apigateway:PUT"], &at(&format!("/tags/{keys}*")));
             each(&["apigateway:GET"], &at("/apikeys/*"));

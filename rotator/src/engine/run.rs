@@ -303,6 +303,9 @@ impl Run<'_> {
                         match engine.recognise(kind, document, &sight, fingerprint.as_ref()).await? {
                             None => CurrentValue::Unknown,
                             Some(facts) => {
+                                if current.is_none() {
+                                    self.mark(kind, credential, &facts).await?;
+                                }
                                 CurrentValue::Key(facts, fingerprint)
                             }
                         }
@@ -669,6 +672,17 @@ impl Run<'_> {
             Failure::NotYet(_) => self.patience.failures() < TRIES,
             Failure::Held(_) | Failure::Input(_) => false,
         }
+    }
+
+    /// Marks a key that is about to be recorded. What another try may change is an error for a few tries; nothing else
+    /// depends on the mark, so nothing waits for it.
+    async fn mark(&self, kind: &dyn Kind, credential: &Credential, facts: &Facts) -> Result<(), Failure> {
+        let Err(failure) = kind.mark(credential, facts).await else { return Ok(()) };
+        if self.may_pass(&failure) {
+            return Err(failure);
+        }
+        warn!(credential = %self.name, reason = chain(&failure), "the key was not marked: another stack can't tell whose it is");
+        Ok(())
     }
 
     async fn restore(&self, credential: &Credential, generation: u32) -> Result<Facts, Failure> {

@@ -177,6 +177,12 @@ impl Kind for ApiGatewayKey {
         Ok(Some(found(&key, &plans)))
     }
 
+    async fn mark(&self, credential: &Credential, facts: &Facts) -> Result<(), Failure> {
+        let Some(id) = facts.get("id") else { return Ok(()) };
+        let name = tag_value(&credential.head.name);
+        Ok(self.keys.mark(id, &credential.head.arn, CREDENTIAL_TAG, &name).await?)
+    }
+
     async fn owner(&self, facts: &Facts) -> Result<Option<Owner>, Failure> {
         let Some(id) = facts.get("id") else { return Ok(None) };
         Ok(self.keys.get(id).await?.and_then(|key| Owner::of(&key.tags)))
