@@ -60,7 +60,10 @@ impl ScratchFile {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(std::env::temp_dir().join(format!("local-aws-{}-{number}.sqlite", std::process::id())))
+        let path = std::env::temp_dir().join(format!("local-aws-{}-{number}.sqlite", std::process::id()));
+        // A process of the same number may have been killed before it could remove its own.
+        let _ = std::fs::remove_file(&path);
+        Self(path)
     }
 
     /// Where it is.
