@@ -17,6 +17,7 @@ async fn create_api_key_takes_a_value_that_the_caller_chose() {
     assert_eq!(created.created_date().unwrap().secs(), gateway.aws.now().timestamp());
 }
 
+/// Source: serverless-add-api-key: <https://github.com/rrahul963/serverless-add-api-key/issues/27>, 2020-04-05.
 #[tokio::test]
 async fn a_second_key_with_the_same_value_is_a_conflict() {
     let gateway = gateway();
@@ -71,6 +72,9 @@ async fn a_value_that_is_not_20_to_128_letters_digits_and_hyphens_is_refused() {
     }
 }
 
+/// How long the value is that AWS draws is assumed.
+///
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_create_api_key_with_invalid_name, 2025-09-26.
 #[tokio::test]
 async fn a_key_without_a_chosen_value_gets_one_and_without_enabled_is_disabled() {
     let gateway = gateway();
@@ -92,6 +96,7 @@ async fn the_value_is_told_only_when_asked_for() {
     assert_eq!(list().include_values(true).send().await.unwrap().items()[0].value(), Some(VALUE));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_GetApiKey.html>.
 #[tokio::test]
 async fn an_unknown_key_is_not_found() {
     let gateway = gateway();
@@ -226,6 +231,9 @@ async fn update_api_key_changes_name_description_customer_and_enabled() {
     assert!(!patched.enabled());
 }
 
+/// That a patch is applied whole is assumed.
+///
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_update_api_key_immutable_field, 2025-09-26.
 #[tokio::test]
 async fn a_keys_value_can_not_be_changed() {
     let gateway = gateway();
@@ -237,15 +245,20 @@ async fn a_keys_value_can_not_be_changed() {
     assert_eq!(unchanged.name(), Some("acme"), "a patch is applied whole or not at all");
 }
 
+/// The words are those of UpdateUsage's refusal to add.
+///
+/// Source: boto3: <https://github.com/boto/boto3/issues/2504>, 2020-07-09.
 #[tokio::test]
 async fn only_replace_patches_are_taken() {
     let gateway = gateway();
     let key = gateway.key("acme", VALUE).await;
     let remove = PatchOperation::builder().op(Op::Remove).path("/description").build();
     let patch = gateway.client.update_api_key().api_key(&key).patch_operations(remove);
-    assert_eq!(refusal(patch.send().await), "BadRequestException");
+    let said = "Invalid patch path  '/description' specified for op 'remove'. Must be one of: []";
+    assert_eq!(refused(patch.send().await), ("BadRequestException".into(), said.into()));
 }
 
+/// Assumed: nothing public says that a value is kept back.
 #[tokio::test]
 async fn the_value_of_a_deleted_key_is_free_again_and_makes_another_key() {
     let gateway = gateway();

@@ -45,6 +45,20 @@ async fn create_api_key_and_delete_api_key_take_5_a_second_each() {
 
 /// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>.
 #[tokio::test]
+async fn update_usage_plan_takes_one_call_in_20_seconds() {
+    let gateway = gateway();
+    let plan = gateway.plan().await;
+    gateway.aws.settings(|settings| settings.control_plane_limits = true);
+    let update = || gateway.client.update_usage_plan().usage_plan_id(&plan).patch_operations(replace("/name", "x"));
+    update().send().await.unwrap();
+    gateway.clock.advance(Duration::from_secs(19));
+    assert_eq!(refusal(update().send().await), "TooManyRequestsException");
+    gateway.clock.advance(Duration::from_secs(1));
+    update().send().await.unwrap();
+}
+
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>.
+#[tokio::test]
 async fn an_account_has_room_for_10_000_keys() {
     let gateway = gateway();
     gateway.aws.must_be_empty();
@@ -89,9 +103,8 @@ async fn keys_plans_and_usage_are_the_same_after_a_restart() {
 #[tokio::test]
 async fn operations_and_parameters_that_are_not_modelled_are_refused() {
     let gateway = gateway();
-    let plan = gateway.plan().await;
-    let update = gateway.client.update_usage_plan().usage_plan_id(plan).patch_operations(replace("/name", "x"));
-    assert_eq!(refusal(update.send().await), "UnknownOperationException");
+    let created = gateway.client.create_deployment().rest_api_id(&*gateway.api).send().await;
+    assert_eq!(refusal(created), "UnknownOperationException");
     let stage = aws_sdk_apigateway::types::StageKey::builder().rest_api_id(&*gateway.api).stage_name("prod").build();
     let staged = gateway.client.create_api_key().stage_keys(stage).send().await.unwrap_err();
     assert_eq!(staged.code(), Some("ValidationException"));

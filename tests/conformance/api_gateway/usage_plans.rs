@@ -21,12 +21,156 @@ async fn a_usage_plan_keeps_its_stages_quota_throttle_and_tags() {
     assert_eq!(got.tags().unwrap()["rotator:allow"], "acme-x");
 }
 
+/// Source: serverless: <https://github.com/serverless/serverless/issues/2831>, 2016-11-30.
 #[tokio::test]
 async fn a_usage_plan_for_a_stage_that_does_not_exist_is_refused() {
     let gateway = gateway();
-    let open = ApiStage::builder().api_id(&*gateway.api).stage("nosuch").build();
+    let open = ApiStage::builder().api_id("nosuchapi").stage("demo").build();
     let plan = gateway.client.create_usage_plan().name("gold").api_stages(open).send().await;
-    assert!(plan.unwrap_err().into_service_error().is_not_found_exception());
+    assert_eq!(refused(plan), ("NotFoundException".into(), "API Stage not found: nosuchapi:demo".into()));
+}
+
+/// Quota and throttle come one member at a time, and the answer has tags although nobody asked for them.
+///
+/// Source: LocalStack: TestUsagePlans::test_usage_plan_crud, 2024-03-20.
+#[tokio::test]
+async fn update_usage_plan_sets_a_quota_and_a_throttle_where_there_was_none() {
+    let gateway = gateway();
+    let plan = id(gateway.client.create_usage_plan().name("gold").send().await.unwrap().id());
+    let update = gateway.client.update_usage_plan().usage_plan_id(&plan);
+    let update = update.patch_operations(replace("/throttle/burstLimit", 100));
+    let update = update.patch_operations(replace("/throttle/rateLimit", 200));
+    let update = update.patch_operations(replace("/quota/period", "MONTH"));
+    let updated = update.patch_operations(replace("/quota/limit", 5000)).send().await.unwrap();
+    let (quota, throttle) = (updated.quota().unwrap(), updated.throttle().unwrap());
+    assert_eq!((quota.limit(), quota.offset(), quota.period()), (5000, 0, Some(&QuotaPeriodType::Month)));
+    assert_eq!((throttle.burst_limit(), throttle.rate_limit()), (100, 200.0));
+    assert_eq!(updated.tags(), Some(&std::collections::HashMap::new()));
+    let got = gateway.client.get_usage_plan().usage_plan_id(&plan).send().await.unwrap();
+    assert_eq!((got.quota(), got.throttle()), (updated.quota(), updated.throttle()));
+}
+
+/// Source: LocalStack: TestUsagePlans::test_usage_plan_crud, 2024-03-20.
+#[tokio::test]
+async fn update_usage_plan_of_an_unknown_plan_or_to_remove_a_stage_that_it_has_not_is_refused_in_aws_s_words() {
+    let gateway = gateway();
+    let plan = id(gateway.client.create_usage_plan().name("gold").send().await.unwrap().id());
+    let unknown = gateway.client.update_usage_plan().usage_plan_id("nosuch").patch_operations(replace("/name", "x"));
+    assert_eq!(refused(unknown.send().await), ("NotFoundException".into(), "Invalid Usage Plan ID specified".into()));
+    let remove = async |value: Option<&str>| {
+        let patch = PatchOperation::builder().op(Op::Remove).path("/apiStages").set_value(value.map(str::to_owned));
+        refused(gateway.client.update_usage_plan().usage_plan_id(&plan).patch_operations(patch.build()).send().await)
+    };
+    for no_stage in [None, Some("fakevalue")] {
+        assert_eq!(remove(no_stage).await, ("BadRequestException".into(), "Invalid API Stage specified".into()));
+    }
+    let said = format!("Invalid API Stage {{api: nosuchapi, stage: dev}} specified for usageplan {plan}");
+    assert_eq!(remove(Some("nosuchapi:dev")).await, ("NotFoundException".into(), said));
+}
+
+/// Source: boto3: <https://github.com/boto/boto3/issues/825>, 2016-09-28.
+#[tokio::test]
+async fn update_usage_plan_adds_no_stage_that_does_not_exist() {
+    let gateway = gateway();
+    let plan = id(gateway.client.create_usage_plan().name("gold").send().await.unwrap().id());
+    let add = PatchOperation::builder().op(Op::Add).path("/apiStages").value("nosuchapi:dev").build();
+    let added = gateway.client.update_usage_plan().usage_plan_id(&plan).patch_operations(add).send().await;
+    assert_eq!(refused(added), ("NotFoundException".into(), "API Stage not found: nosuchapi:dev".into()));
+}
+
+/// Source: moto: <https://github.com/getmoto/moto/issues/7360>, 2024-02-18.
+#[tokio::test]
+async fn update_usage_plan_adds_and_removes_stages_and_renames() {
+    let gateway = gateway();
+    let (plan, key) = (gateway.plan().await, gateway.key("acme", VALUE).await);
+    gateway.attach(&key, &plan).await;
+    let patch = |op, stage: &str| {
+        PatchOperation::builder().op(op).path("/apiStages").value(format!("{}:{stage}", *gateway.api)).build()
+    };
+    let update = || gateway.client.update_usage_plan().usage_plan_id(&plan);
+    let moved = update().patch_operations(patch(Op::Add, "test")).patch_operations(patch(Op::Remove, "prod"));
+    let moved = moved.patch_operations(replace("/name", "silver")).patch_operations(replace("/description", "second"));
+    let moved = moved.send().await.unwrap();
+    assert_eq!((moved.name(), moved.description()), (Some("silver"), Some("second")));
+    let stages: Vec<_> = moved.api_stages().iter().map(|open| open.stage()).collect();
+    assert_eq!(stages, [Some("test")]);
+    assert_eq!(gateway.get("/prod/ping", Some(VALUE)).await.0, 403);
+    assert_eq!(gateway.get("/test/ping", Some(VALUE)).await.0, 200);
+    update().patch_operations(patch(Op::Remove, "test")).send().await.unwrap();
+    gateway.client.delete_usage_plan().usage_plan_id(&plan).send().await.unwrap();
+}
+
+/// Assumed: CreateUsagePlanKey refuses the same from the other side, in these words.
+#[tokio::test]
+async fn update_usage_plan_adds_no_stage_that_another_plan_opens_to_one_of_its_keys() {
+    let gateway = gateway();
+    let (prod, test) = (gateway.plan().await, gateway.plan_with("test", None, None).await);
+    let key = gateway.key("acme", VALUE).await;
+    gateway.attach(&key, &prod).await;
+    gateway.attach(&key, &test).await;
+    let add = PatchOperation::builder().op(Op::Add).path("/apiStages").value(format!("{}:prod", *gateway.api)).build();
+    let added = gateway.client.update_usage_plan().usage_plan_id(&test).patch_operations(add).send().await;
+    assert_eq!(refused(added).0, "ConflictException");
+}
+
+/// What AWS removes is recorded; of the other operations only UpdateApiKey's and UpdateUsage's words are.
+///
+/// Source: boto3: <https://github.com/boto/boto3/issues/2629>, 2020-10-09.
+#[tokio::test]
+async fn update_usage_plan_refuses_other_paths_and_operations_and_then_changes_nothing() {
+    let gateway = gateway();
+    let plan = gateway.plan().await;
+    let update = |patch| {
+        let update = gateway.client.update_usage_plan().usage_plan_id(&plan).patch_operations(replace("/name", "x"));
+        update.patch_operations(patch).send()
+    };
+    let (_, said) = refused(update(PatchOperation::builder().op(Op::Remove).path("/apiStages/a1:dev").build()).await);
+    assert_eq!(
+        said,
+        "Invalid patch path  '/apiStages/a1:dev' specified for op 'remove'. Must be one of: [/apiStages, /quota, \
+         /throttle, /productCode, /apiStages/<apidId:stageName>/throttle/<resourcePath>/<httpMethod>, \
+         /apiStages/<apidId:stageName>/throttle]"
+    );
+    let (code, said) = refused(update(replace("/productCode", "p")).await);
+    assert_eq!(code, "BadRequestException");
+    assert!(
+        said.starts_with("Invalid patch path  '/productCode' specified for op 'replace'. Must be one of: ["),
+        "{said}"
+    );
+    let (_, said) = refused(update(PatchOperation::builder().op(Op::Copy).path("/name").build()).await);
+    assert_eq!(said, "Invalid patch path  '/name' specified for op 'copy'. Must be one of: []");
+    for (path, value) in
+        [("/quota/period", "YEAR"), ("/quota/limit", "many"), ("/quota/limit", "1"), ("/throttle/rateLimit", "1")]
+    {
+        assert_eq!(refused(update(replace(path, value)).await).0, "BadRequestException", "{path} {value}");
+    }
+    let got = gateway.client.get_usage_plan().usage_plan_id(&plan).send().await.unwrap();
+    assert_eq!((got.name(), got.quota(), got.throttle()), (Some("gold"), None, None));
+}
+
+/// Assumed: AWS says nothing of what was used before; a limit that is raised must let the next call through.
+#[tokio::test]
+async fn another_quota_and_another_throttle_hold_from_then_on_for_what_was_used_before() {
+    let gateway = gateway();
+    let plan = gateway.plan_with("prod", quota(2, 0, QuotaPeriodType::Day), None).await;
+    let key = gateway.key("acme", VALUE).await;
+    gateway.attach(&key, &plan).await;
+    assert_eq!((gateway.ping(VALUE).await, gateway.ping(VALUE).await, gateway.ping(VALUE).await), (200, 200, 429));
+    let update = || gateway.client.update_usage_plan().usage_plan_id(&plan);
+    update().patch_operations(replace("/quota/limit", 3)).send().await.unwrap();
+    assert_eq!(gateway.usage(&plan, &key).await, Some(vec![2, 1]));
+    assert_eq!((gateway.ping(VALUE).await, gateway.ping(VALUE).await), (200, 429));
+    let throttled = update().patch_operations(replace("/throttle/rateLimit", 1));
+    let throttled = throttled.patch_operations(replace("/throttle/burstLimit", 1));
+    throttled.patch_operations(replace("/quota/limit", 100)).send().await.unwrap();
+    let (status, error, _) = gateway.get("/prod/ping", Some(VALUE)).await;
+    assert_eq!((status, error), (200, None));
+    let (status, error, _) = gateway.get("/prod/ping", Some(VALUE)).await;
+    assert_eq!((status, error.as_deref()), (429, Some("TooManyRequestsException")));
+    let remove = |path| PatchOperation::builder().op(Op::Remove).path(path).build();
+    let free = update().patch_operations(remove("/throttle")).patch_operations(remove("/quota")).send().await.unwrap();
+    assert_eq!((free.throttle(), free.quota()), (None, None));
+    assert_eq!(gateway.ping(VALUE).await, 200);
 }
 
 /// Source: LocalStack: TestUsagePlans::test_usage_plan_crud, 2024-03-20.
@@ -81,6 +225,7 @@ async fn get_usage_plans_pages_and_filters_by_key() {
     assert_eq!(rest.position(), None);
 }
 
+/// Source: aws-sdk-js: <https://github.com/aws/aws-sdk-js/issues/3841>, 2021-07-19.
 #[tokio::test]
 async fn a_usage_plan_with_stages_can_not_be_deleted() {
     let gateway = gateway();
@@ -94,6 +239,7 @@ async fn a_usage_plan_with_stages_can_not_be_deleted() {
     assert!(gateway.aws.inspect_api_keys()[0].plans.is_empty());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_CreateUsagePlanKey.html>.
 #[tokio::test]
 async fn attaching_a_key_twice_is_a_conflict() {
     let gateway = gateway();
@@ -103,6 +249,7 @@ async fn attaching_a_key_twice_is_a_conflict() {
     assert!(again.send().await.unwrap_err().into_service_error().is_conflict_exception());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-api-usage-plans.html>.
 #[tokio::test]
 async fn a_key_can_be_in_only_one_plan_of_a_stage() {
     let gateway = gateway();
@@ -129,6 +276,7 @@ async fn a_key_can_be_in_ten_plans_at_most() {
     assert_eq!(refusal(eleventh.key_type("API_KEY").send().await), "LimitExceededException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_CreateUsagePlanKey.html>.
 #[tokio::test]
 async fn attaching_an_unknown_key_or_to_an_unknown_plan_is_not_found() {
     let gateway = gateway();
@@ -139,6 +287,7 @@ async fn attaching_an_unknown_key_or_to_an_unknown_plan_is_not_found() {
     }
 }
 
+/// Source: LocalStack: TestApigatewayApiKeysCrud::test_get_usage_plan_api_keys, 2025-09-26.
 #[tokio::test]
 async fn the_keys_of_a_plan_are_listed_found_and_detached() {
     let gateway = gateway();
@@ -158,6 +307,7 @@ async fn the_keys_of_a_plan_are_listed_found_and_detached() {
     assert_eq!(list().send().await.unwrap().items().len(), 1);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_GetUsagePlanKeys.html>.
 #[tokio::test]
 async fn the_keys_of_a_plan_are_listed_by_pages() {
     let gateway = gateway();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::ApiGateway;
-use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found, wrong_path};
+use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found};
 use super::key_file::{KeyFile, KeyFileRow, is_key_value};
 use crate::core::{Context, Response, ServiceError};
 
@@ -95,13 +95,15 @@ impl ApiGateway {
     pub(super) fn update_api_key(&mut self, cx: &mut Context<'_>, call: &Call<'_>) -> Result<Response, ServiceError> {
         let id = call.path[1];
         let mut key = self.keys.get(id).ok_or_else(no_such_key)?.clone();
-        for (path, value) in call.replacements()? {
-            match path.as_str() {
-                "/name" => key.name = Some(value),
-                "/description" => key.description = Some(value),
-                "/customerId" => key.customer_id = Some(value),
-                "/enabled" => key.enabled = value.eq_ignore_ascii_case("true"),
-                other => return Err(wrong_path(other, "/description, /enabled, /name, /customerId")),
+        for patch in call.patches()? {
+            let text = || patch.value().map(str::to_owned);
+            match (patch.op.as_str(), patch.path.as_str()) {
+                ("replace", "/name") => key.name = Some(text()?),
+                ("replace", "/description") => key.description = Some(text()?),
+                ("replace", "/customerId") => key.customer_id = Some(text()?),
+                ("replace", "/enabled") => key.enabled = patch.value()?.eq_ignore_ascii_case("true"),
+                ("replace", _) => return Err(patch.wrong_path("/description, /enabled, /name, /customerId")),
+                _ => return Err(patch.wrong_path("")),
             }
         }
         check_texts(key.name.as_deref(), key.description.as_deref())?;

@@ -23,6 +23,27 @@ pub(super) struct Call<'a> {
     pub(super) path: &'a [&'a str],
 }
 
+/// One operation of a patch.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Patch {
+    pub(super) op: String,
+    pub(super) path: String,
+    pub(super) value: Option<String>,
+}
+
+impl Patch {
+    pub(super) fn value(&self) -> Result<&str, ServiceError> {
+        self.value.as_deref().ok_or_else(|| bad_request(format!("no value to {} {} with", self.op, self.path)))
+    }
+
+    /// With two blanks, as AWS writes it.
+    pub(super) fn wrong_path(&self, allowed: &str) -> ServiceError {
+        let Self { op, path, .. } = self;
+        bad_request(format!("Invalid patch path  '{path}' specified for op '{op}'. Must be one of: [{allowed}]"))
+    }
+}
+
 /// A part of a collection.
 pub(super) struct Page<K> {
     /// Each by what it is ordered by.
@@ -43,33 +64,14 @@ impl Call<'_> {
         })
     }
 
-    /// The replacements of a patch, `(path, value)`; every other operation is refused.
-    pub(super) fn replacements(&self) -> Result<Vec<(String, String)>, ServiceError> {
+    /// The operations of a patch, in their order.
+    pub(super) fn patches(&self) -> Result<Vec<Patch>, ServiceError> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "camelCase")]
-        struct Patch {
-            patch_operations: Vec<PatchOperation>,
+        struct Patches {
+            patch_operations: Vec<Patch>,
         }
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct PatchOperation {
-            op: String,
-            path: String,
-            value: Option<String>,
-        }
-
-        let patch: Patch = self.body()?;
-        patch
-            .patch_operations
-            .into_iter()
-            .map(|operation| match (operation.op.as_str(), operation.value) {
-                ("replace", Some(value)) => Ok((operation.path, value)),
-                ("replace", None) => Err(bad_request(format!("no value to replace {} with", operation.path))),
-                (op, _) => {
-                    Err(bad_request(format!("patch operation {op} is refused: the embedded AWS models only replace")))
-                }
-            })
-            .collect()
+        Ok(self.body::<Patches>()?.patch_operations)
     }
 
     /// A boolean query parameter, `false` when it is missing.
@@ -136,11 +138,6 @@ pub(super) fn conflict(message: impl Into<String>) -> ServiceError {
 
 pub(super) fn limit_exceeded(message: impl Into<String>) -> ServiceError {
     ServiceError::new(429, "LimitExceededException", message)
-}
-
-/// Of a patch; with two blanks, as AWS writes it.
-pub(super) fn wrong_path(path: &str, allowed: &str) -> ServiceError {
-    bad_request(format!("Invalid patch path  '{path}' specified for op 'replace'. Must be one of: [{allowed}]"))
 }
 
 pub(super) fn too_many_tags() -> ServiceError {

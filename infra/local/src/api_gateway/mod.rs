@@ -46,6 +46,8 @@ pub(crate) struct ApiGateway {
     plans: BTreeMap<String, UsagePlan>,
     apis: BTreeMap<String, Api>,
     edge: Edge,
+    /// A restart fills the buckets.
+    #[serde(skip)]
     limits: Option<Limits>,
 }
 
@@ -140,6 +142,7 @@ fn route(request: &Request, path: &[&str]) -> Option<Operation> {
         ("POST", ["usageplans"]) => of("CreateUsagePlan", &[], ApiGateway::create_usage_plan),
         ("GET", ["usageplans"]) => of("GetUsagePlans", &["position", "limit", "keyId"], ApiGateway::get_usage_plans),
         ("GET", ["usageplans", _]) => of("GetUsagePlan", &[], ApiGateway::get_usage_plan),
+        ("PATCH", ["usageplans", _]) => of("UpdateUsagePlan", &[], ApiGateway::update_usage_plan),
         ("DELETE", ["usageplans", _]) => of("DeleteUsagePlan", &[], ApiGateway::delete_usage_plan),
 
         ("POST", ["usageplans", _, "keys"]) => of("CreateUsagePlanKey", &[], ApiGateway::create_usage_plan_key),
@@ -165,12 +168,13 @@ fn route(request: &Request, path: &[&str]) -> Option<Operation> {
 }
 
 /// The control plane's quotas, per account and Region: 10 requests a second together with a burst
-/// of 40, `CreateApiKey` and `DeleteApiKey` 5 a second each.
-#[derive(Clone, Serialize, Deserialize)]
+/// of 40, `CreateApiKey` and `DeleteApiKey` 5 a second each, `UpdateUsagePlan` one in 20 seconds.
+#[derive(Clone)]
 struct Limits {
     all: TokenBucket,
     create: TokenBucket,
     delete: TokenBucket,
+    update_plan: TokenBucket,
 }
 
 impl Limits {
@@ -179,6 +183,7 @@ impl Limits {
             all: TokenBucket::full(10.0, 40.0, now),
             create: TokenBucket::full(5.0, 5.0, now),
             delete: TokenBucket::full(5.0, 5.0, now),
+            update_plan: TokenBucket::full(0.05, 1.0, now),
         }
     }
 
@@ -187,6 +192,7 @@ impl Limits {
         let own = match operation {
             "CreateApiKey" => Some(&mut self.create),
             "DeleteApiKey" => Some(&mut self.delete),
+            "UpdateUsagePlan" => Some(&mut self.update_plan),
             _ => None,
         };
         let mut buckets: Vec<&mut TokenBucket> = own.into_iter().chain([&mut self.all]).collect();

@@ -101,6 +101,20 @@ impl KeyUsage {
         self.advance(measure, now);
     }
 
+    /// The quota is another one now: left is its allowance, without what was used in its present period.
+    pub(super) fn measure_anew(&mut self, measure: Measure<'_>, now: DateTime<Utc>) {
+        let Some(quota) = measure.quota else { return };
+        self.advance(measure, now);
+        let today = now.date_naive();
+        let days = self.counted.range(quota.period.start(today)..=today);
+        let used: i64 = days.map(|(_, day)| day.used).sum();
+        if used > 0 {
+            let remaining = quota.allowance(today, measure.began) - used;
+            let used = self.counted.get(&today).map_or(0, |day| day.used);
+            self.count(today, Day { used, remaining }, now + measure.lag);
+        }
+    }
+
     /// What is told of each day from `start` to `end`, or nothing if there is nothing to tell.
     pub(super) fn tell(
         &mut self,

@@ -1,6 +1,7 @@
 //! Usage plans, the keys in them, and what those keys have used.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ApiGateway;
 use super::api_keys::{ApiKey, newest_first, no_such_key};
-use super::call::{Call, bad_request, check_tags, conflict, empty, limit_exceeded, not_found, wrong_path};
+use super::call::{Call, Patch, bad_request, check_tags, conflict, empty, limit_exceeded, not_found};
 use super::token_bucket::TokenBucket;
 use super::usage::{Day, KeyUsage, Measure, Period, Quota};
 use crate::core::{Context, Response, ServiceError};
@@ -19,6 +20,16 @@ const MOST_PLANS: usize = 300;
 const MOST_PLANS_OF_A_KEY: usize = 10;
 /// How many days one `GetUsage` may ask for. AWS does not publish its own figure.
 const MOST_DAYS: i64 = 366;
+/// What AWS removes from a plan, in its words. Of a product code and of a method's throttle nothing is modelled.
+const REMOVED: &str = "/apiStages, /quota, /throttle, /productCode, \
+                       /apiStages/<apidId:stageName>/throttle/<resourcePath>/<httpMethod>, \
+                       /apiStages/<apidId:stageName>/throttle";
+/// What of a plan can be replaced here.
+const REPLACED: &str = "/name, /description, /throttle/rateLimit, /throttle/burstLimit, /quota/limit, /quota/offset, \
+                        /quota/period";
+/// AWS does not say what it makes of these.
+const HALF_A_THROTTLE: &str = "the embedded AWS models a throttle with both its rateLimit and its burstLimit only";
+const HALF_A_QUOTA: &str = "the embedded AWS models a quota with both its limit and its period only";
 
 /// One usage plan.
 #[derive(Clone, Serialize, Deserialize)]
@@ -46,7 +57,7 @@ pub(super) struct ApiStage {
 }
 
 /// A plan's limit on the rate of each of its keys.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Throttle {
     burst_limit: u32,
@@ -107,6 +118,36 @@ impl UsagePlan {
         (self.usage.entry(key.to_owned()).or_default(), measure)
     }
 
+    /// With those limits from now on. AWS does not say what becomes of what was used: here it counts against the new
+    /// quota, and a new throttle begins with a full bucket.
+    fn limit(&mut self, cx: &Context<'_>, limits: Limits) -> Result<(), ServiceError> {
+        let Limits { rate, burst, quota, offset, period } = limits;
+        let throttle = match (rate, burst) {
+            (Some(rate_limit), Some(burst_limit)) => Some(Throttle { burst_limit, rate_limit }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return Err(bad_request(HALF_A_THROTTLE)),
+        };
+        let quota = match (quota, period) {
+            (Some(limit), Some(period)) => Some(Quota { limit, offset: offset.unwrap_or(0), period }),
+            (None, None) if offset.is_none() => None,
+            (None | Some(_), None) | (None, Some(_)) => return Err(bad_request(HALF_A_QUOTA)),
+        };
+        quota.as_ref().map_or(Ok(()), check_quota)?;
+        if self.throttle != throttle {
+            self.throttle = throttle;
+            self.buckets.clear();
+        }
+        if self.quota != quota {
+            self.quota = quota;
+            let keys: Vec<String> = self.usage.keys().cloned().collect();
+            for key in keys {
+                let (usage, measure) = self.usage_of(cx, &key);
+                usage.measure_anew(measure, cx.now);
+            }
+        }
+        Ok(())
+    }
+
     fn json(&self) -> Value {
         let mut body = json!({ "id": self.id, "name": self.name, "apiStages": self.stages });
         if let Some(description) = &self.description {
@@ -136,12 +177,7 @@ impl ApiGateway {
         if let Some(quota) = &input.quota {
             check_quota(quota)?;
         }
-        for open in &input.api_stages {
-            let api = self.apis.get(&open.api_id);
-            if !api.is_some_and(|api| api.stages.contains(&open.stage)) {
-                return Err(not_found(format!("API Stage not found: {}:{}", open.api_id, open.stage)));
-            }
-        }
+        input.api_stages.iter().try_for_each(|open| self.check_stage(open))?;
         if self.plans.len() >= MOST_PLANS {
             return Err(limit_exceeded(format!("an account can have {MOST_PLANS} usage plans in a Region")));
         }
@@ -178,8 +214,58 @@ impl ApiGateway {
         call.collection(matching.map(|plan| (plan.id.as_str(), plan.json())))
     }
 
-    /// Refused while the plan has stages; as `UpdateUsagePlan`, which takes them off, is not
-    /// modelled, only a plan that never had one can go.
+    /// All of the patch or nothing. Modelled are `/apiStages` to add and to remove, with `API:STAGE` as the value,
+    /// `/quota` and `/throttle` to remove, and what [`REPLACED`] names.
+    pub(super) fn update_usage_plan(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &Call<'_>,
+    ) -> Result<Response, ServiceError> {
+        let mut plan = self.plan(call.path[1])?.clone();
+        let mut limits = Limits::of(&plan);
+        for patch in call.patches()? {
+            match (patch.op.as_str(), patch.path.as_str()) {
+                ("add", "/apiStages") => {
+                    let open = api_stage(&patch)?;
+                    self.check_stage(&open)?;
+                    self.check_members(&plan, &open)?;
+                    if !plan.stages.contains(&open) {
+                        plan.stages.push(open);
+                    }
+                }
+                ("remove", "/apiStages") => {
+                    let closed = api_stage(&patch)?;
+                    let place = plan.stages.iter().position(|open| *open == closed);
+                    let ApiStage { api_id, stage } = &closed;
+                    let gone = format!(
+                        "Invalid API Stage {{api: {api_id}, stage: {stage}}} specified for usageplan {}",
+                        plan.id
+                    );
+                    plan.stages.remove(place.ok_or_else(|| not_found(gone))?);
+                }
+                ("replace", "/name") => plan.name = patch.value()?.to_owned(),
+                ("replace", "/description") => plan.description = Some(patch.value()?.to_owned()),
+                ("replace", "/throttle/rateLimit") => limits.rate = Some(number(&patch)?),
+                ("replace", "/throttle/burstLimit") => limits.burst = Some(number(&patch)?),
+                ("replace", "/quota/limit") => limits.quota = Some(number(&patch)?),
+                ("replace", "/quota/offset") => limits.offset = Some(number(&patch)?),
+                ("replace", "/quota/period") => limits.period = Some(period(&patch)?),
+                ("remove", "/throttle") => (limits.rate, limits.burst) = (None, None),
+                ("remove", "/quota") => (limits.quota, limits.offset, limits.period) = (None, None, None),
+                ("add", _) => return Err(patch.wrong_path("/apiStages")),
+                ("remove", _) => return Err(patch.wrong_path(REMOVED)),
+                ("replace", _) => return Err(patch.wrong_path(REPLACED)),
+                _ => return Err(patch.wrong_path("")),
+            }
+        }
+        plan.limit(cx, limits)?;
+        let mut answer = plan.json();
+        answer["tags"] = json!(plan.tags);
+        self.plans.insert(plan.id.clone(), plan);
+        Ok(Response::json(200, &answer))
+    }
+
+    /// Refused while the plan has stages: `UpdateUsagePlan` takes them off.
     pub(super) fn delete_usage_plan(
         &mut self,
         cx: &mut Context<'_>,
@@ -288,13 +374,15 @@ impl ApiGateway {
         if plan.quota.is_none() {
             return Err(bad_request(format!("Usage Plan {} has no quota", plan.id)));
         }
-        let replacements = call.replacements()?;
-        let [(path, remaining)] = replacements.as_slice() else {
+        let patches = call.patches()?;
+        let [patch] = patches.as_slice() else {
             return Err(bad_request("exactly one patch operation is needed: replace /remaining"));
         };
-        if path != "/remaining" {
-            return Err(wrong_path(path, "/remaining"));
-        }
+        let remaining = match (patch.op.as_str(), patch.path.as_str()) {
+            ("replace", "/remaining") => patch.value()?,
+            ("replace", _) => return Err(patch.wrong_path("/remaining")),
+            _ => return Err(patch.wrong_path("")),
+        };
         let remaining: u32 = remaining
             .parse()
             .map_err(|_| bad_request(format!("/remaining must be a whole number, not {remaining}")))?;
@@ -307,6 +395,24 @@ impl ApiGateway {
         let named = if cx.settings.usage_by_value { &self.keys[&key].value } else { &key };
         let items = vec![(named.as_str(), json_of_days(&[day]))];
         Ok(Response::json(200, &usage_json(&plan.id, today, today, items)))
+    }
+
+    fn check_stage(&self, open: &ApiStage) -> Result<(), ServiceError> {
+        let api = self.apis.get(&open.api_id);
+        let is_there = api.is_some_and(|api| api.stages.contains(&open.stage));
+        let gone = || not_found(format!("API Stage not found: {}:{}", open.api_id, open.stage));
+        if is_there { Ok(()) } else { Err(gone()) }
+    }
+
+    /// No key of the plan may be in another one that opens the same stage.
+    fn check_members(&self, plan: &UsagePlan, open: &ApiStage) -> Result<(), ServiceError> {
+        for key in self.members(&plan.id) {
+            let mut others = key.plans.iter().filter(|id| **id != plan.id).filter_map(|id| self.plans.get(id));
+            if others.any(|other| other.stages.contains(open)) {
+                return Err(same_stage(plan, key, open));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn plan(&self, id: &str) -> Result<&UsagePlan, ServiceError> {
@@ -322,12 +428,8 @@ impl ApiGateway {
         }
         let others = key.plans.iter().filter_map(|id| self.plans.get(id));
         for open in others.flat_map(|other| &other.stages) {
-            if plan.opens(&open.api_id, &open.stage) {
-                return Err(conflict(format!(
-                    "Usage Plan {} cannot be added because API Key {} cannot reference multiple Usage \
-                     Plans with the same API stage: {}:{}",
-                    plan.id, key.id, open.api_id, open.stage
-                )));
+            if plan.stages.contains(open) {
+                return Err(same_stage(plan, key, open));
             }
         }
         if key.plans.len() >= MOST_PLANS_OF_A_KEY {
@@ -355,6 +457,56 @@ impl ApiGateway {
         let key = self.keys.get(call.path[3]).filter(|key| key.plans.contains(plan));
         key.ok_or_else(|| not_found("Invalid Usage Plan Key identifier specified"))
     }
+}
+
+/// What a patch makes of a plan's throttle and quota. Each has members that AWS's patches set one by one.
+struct Limits {
+    rate: Option<f64>,
+    burst: Option<u32>,
+    quota: Option<u32>,
+    offset: Option<u32>,
+    period: Option<Period>,
+}
+
+impl Limits {
+    fn of(plan: &UsagePlan) -> Self {
+        let (throttle, quota) = (plan.throttle.as_ref(), plan.quota.as_ref());
+        Self {
+            rate: throttle.map(|throttle| throttle.rate_limit),
+            burst: throttle.map(|throttle| throttle.burst_limit),
+            quota: quota.map(|quota| quota.limit),
+            offset: quota.map(|quota| quota.offset),
+            period: quota.map(|quota| quota.period),
+        }
+    }
+}
+
+fn same_stage(plan: &UsagePlan, key: &ApiKey, open: &ApiStage) -> ServiceError {
+    conflict(format!(
+        "Usage Plan {} cannot be added because API Key {} cannot reference multiple Usage Plans with the same API stage: \
+         {}:{}",
+        plan.id, key.id, open.api_id, open.stage
+    ))
+}
+
+/// The value of a patch of `/apiStages`.
+fn api_stage(patch: &Patch) -> Result<ApiStage, ServiceError> {
+    let (api_id, stage) = patch
+        .value
+        .as_deref()
+        .and_then(|value| value.split_once(':'))
+        .ok_or_else(|| bad_request("Invalid API Stage specified"))?;
+    Ok(ApiStage { api_id: api_id.to_owned(), stage: stage.to_owned() })
+}
+
+fn number<T: FromStr>(patch: &Patch) -> Result<T, ServiceError> {
+    let value = patch.value()?;
+    value.parse().map_err(|_| bad_request(format!("{} can't be {value}", patch.path)))
+}
+
+fn period(patch: &Patch) -> Result<Period, ServiceError> {
+    let value = patch.value()?;
+    serde_json::from_value(json!(value)).map_err(|_| bad_request(format!("{} can't be {value}", patch.path)))
 }
 
 fn no_such_plan() -> ServiceError {
