@@ -79,6 +79,9 @@ fn header<'r>(response: &'r http::Response<String>, name: &str) -> Option<&'r st
     response.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
+/// AWS passes the names of headers on as they came; here they are in lower case.
+///
+/// Source: LocalStack: test_lambda_aws_proxy_integration, 2024-08-02.
 #[tokio::test]
 async fn a_function_gets_the_event_of_a_rest_api_in_payload_format_1_0() {
     let (aws, site) = site(ok());
@@ -125,6 +128,7 @@ async fn a_function_gets_the_event_of_a_rest_api_in_payload_format_1_0() {
     assert!(event["pathParameters"].is_null() && event["queryStringParameters"].is_null(), "{event}");
 }
 
+/// Source: LocalStack: test_lambda_aws_proxy_integration, 2024-08-02.
 #[tokio::test]
 async fn the_path_and_its_parameters_reach_a_function_percent_encoded_as_they_came() {
     let (aws, site) = site(ok());
@@ -135,11 +139,17 @@ async fn the_path_and_its_parameters_reach_a_function_percent_encoded_as_they_ca
     assert_eq!(event["pathParameters"]["proxy"], "team%2Forders/%C3%A4%20b");
 }
 
+/// A slash at the end reaches the function in the path alone.
+///
+/// Source: LocalStack: test_lambda_aws_proxy_integration, 2024-08-02.
 #[tokio::test]
 async fn a_greedy_variable_stands_for_something_and_an_exact_path_goes_before_it() {
     let (aws, site) = site(Ok(json!({ "statusCode": 201 })));
     assert_eq!(get(&aws, "/v1/jwks/a/b/c").await.status(), 201);
     assert_eq!(site.event()["pathParameters"]["proxy"], "a/b/c");
+    assert_eq!(get(&aws, "/v1/jwks/a//b/").await.status(), 201);
+    let event = site.event();
+    assert_eq!((&event["path"], &event["pathParameters"]["proxy"]), (&json!("/jwks/a//b/"), &json!("a//b")));
     for path in ["/v1/jwks", "/v1/jwks/", "/v1/jwksx/a", "/v1/about/a"] {
         let answer = get(&aws, path).await;
         assert_eq!(header(&answer, "x-amzn-errortype"), Some("MissingAuthenticationTokenException"), "{path}");
@@ -149,6 +159,7 @@ async fn a_greedy_variable_stands_for_something_and_an_exact_path_goes_before_it
     assert!(site.events.lock().unwrap().is_empty());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html>.
 #[tokio::test]
 async fn a_functions_answer_becomes_the_http_answer() {
     let (aws, _) = site(Ok(json!({
@@ -170,6 +181,31 @@ async fn a_functions_answer_becomes_the_http_answer() {
     assert_eq!((call.service, &*call.operation, call.status), ("execute-api", "GET /v1/jwks/orders", 200));
 }
 
+/// Of a value that is told in both members the list's stands first.
+///
+/// Source: LocalStack: test_aws_proxy_response_payload_format_validation, 2024-11-15.
+#[tokio::test]
+async fn a_status_may_be_digits_or_missing_a_header_true_and_of_both_kinds_of_headers_the_lists_come_first() {
+    for (given, status) in [
+        (json!({ "statusCode": "201" }), 201),
+        (json!({ "headers": { "x": "y" } }), 200),
+        (json!({ "statusCode": 200, "headers": null }), 200),
+    ] {
+        let (aws, _) = site(Ok(given.clone()));
+        let answer = get(&aws, "/v1/about").await;
+        assert_eq!((answer.status().as_u16(), answer.body().as_str()), (status, ""), "{given}");
+    }
+    let (aws, _) = site(Ok(json!({
+        "statusCode": 200,
+        "headers": { "test-multi": "solo", "header-bool": true },
+        "multiValueHeaders": { "tesT-Multi": ["multi"] },
+    })));
+    let answer = get(&aws, "/v1/about").await;
+    assert_eq!(header(&answer, "header-bool"), Some("true"));
+    assert_eq!(answer.headers().get_all("test-multi").iter().collect::<Vec<_>>(), ["multi", "solo"]);
+}
+
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-known-issues.html>.
 #[tokio::test]
 async fn the_content_type_is_json_unless_a_function_says_otherwise_and_some_headers_are_remapped_or_dropped() {
     let headers = json!({ "Date": "yesterday", "WWW-Authenticate": "Bearer", "Content-Length": "99", "Via": "x" });
@@ -185,14 +221,17 @@ async fn the_content_type_is_json_unless_a_function_says_otherwise_and_some_head
     }
 }
 
+/// Source: LocalStack: test_aws_proxy_response_payload_format_validation, 2024-11-15.
 #[tokio::test]
 async fn a_failed_function_and_a_malformed_answer_are_an_internal_server_error_502() {
     for answer in [
         Err(failure()),
         Ok(json!(null)),
         Ok(json!("hello")),
-        Ok(json!({ "body": "no status" })),
+        Ok(json!({})),
         Ok(json!({ "statusCode": 99 })),
+        Ok(json!({ "statusCode": "test" })),
+        Ok(json!({ "statusCode": 200, "multiValueHeaders": { "x": "y" } })),
         Ok(json!({ "statusCode": 200, "body": { "not": "text" } })),
         Ok(json!({ "statusCode": 200, "headers": { "x": ["y"] } })),
         Ok(json!({ "statusCode": 200, "headers": { "a b": "c" } })),
@@ -214,12 +253,14 @@ async fn a_failed_function_and_a_malformed_answer_are_an_internal_server_error_5
     assert_eq!(get(&aws, "/v1/about").await.status(), 502, "there is no such function");
 }
 
+/// Source: LocalStack: test_aws_proxy_response_payload_format_validation, 2024-11-15.
 #[tokio::test]
 async fn without_binary_media_types_a_base64_body_reaches_the_client_as_it_is() {
     let (aws, _) = site(Ok(json!({ "statusCode": 200, "body": "aGVsbG8=", "isBase64Encoded": true })));
     assert_eq!(get(&aws, "/v1/about").await.body(), "aGVsbG8=");
 }
 
+/// Assumed: HTTP gives such an answer no content, whatever a function says.
 #[tokio::test]
 async fn a_304_has_no_content_in_process_and_over_a_port() {
     for body in [json!(null), json!(""), json!("left over")] {
@@ -238,6 +279,7 @@ async fn a_304_has_no_content_in_process_and_over_a_port() {
     }
 }
 
+/// Embedded: the path is its own.
 #[tokio::test]
 async fn over_a_port_a_function_answers_by_host_and_by_path() {
     let (aws, site) = site(ok());
@@ -260,6 +302,7 @@ async fn over_a_port_a_function_answers_by_host_and_by_path() {
     }
 }
 
+/// Embedded: its functions can be elsewhere.
 #[tokio::test]
 async fn a_function_behind_an_endpoint_answers_too() {
     let (aws, site) = site(Err(failure()));

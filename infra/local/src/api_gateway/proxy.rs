@@ -40,17 +40,25 @@ pub(super) struct Target<'r> {
     pub(super) variable: Option<(String, &'r str)>,
 }
 
-/// A function's answer. Other members make it malformed.
+/// A function's answer. Other members make it malformed, and so does having none at all.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Answer {
-    status_code: u16,
+    status_code: Option<Status>,
     headers: Option<BTreeMap<String, Value>>,
     multi_value_headers: Option<BTreeMap<String, Vec<Value>>>,
     body: Option<String>,
     /// Of effect only for an API with binary media types, which is not modelled.
     #[serde(rename = "isBase64Encoded")]
     _is_base64_encoded: Option<bool>,
+}
+
+/// A number, or its digits.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Status {
+    Number(u16),
+    Digits(String),
 }
 
 /// The event for a REST API's function, payload format 1.0. Of what has several values, the members
@@ -69,7 +77,7 @@ pub(super) fn event(cx: &mut Context<'_>, target: &Target<'_>, request: &Request
     for (name, value) in &request.query {
         query.entry(name).or_default().push(value.clone());
     }
-    let path_parameters = target.variable.as_ref().map(|(name, value)| json!({ name: value }));
+    let path_parameters = target.variable.as_ref().map(|(name, value)| json!({ name: value.trim_end_matches('/') }));
     let body = (!request.body.is_empty()).then(|| String::from_utf8_lossy(&request.body));
 
     json!({
@@ -119,17 +127,25 @@ pub(crate) fn response(function: &str, answer: Result<Value, FunctionError>) -> 
 
 /// `None` if it is malformed.
 fn read(answer: &Value) -> Option<Response> {
+    if answer.as_object()?.is_empty() {
+        return None;
+    }
     let Answer { status_code, headers, multi_value_headers, body, .. } = Answer::deserialize(answer).ok()?;
-    let status = http::StatusCode::from_u16(status_code).ok()?;
+    let status = match status_code {
+        None => http::StatusCode::OK,
+        Some(Status::Number(number)) => http::StatusCode::from_u16(number).ok()?,
+        Some(Status::Digits(digits)) => digits.parse().ok()?,
+    };
 
     let mut merged = Vec::new();
-    for (name, value) in headers.into_iter().flatten() {
-        merged.push(header(&name, &value)?);
-    }
     for (name, values) in multi_value_headers.into_iter().flatten() {
         for value in values {
-            let pair = header(&name, &value)?;
-            merged.retain(|known| *known != pair);
+            merged.push(header(&name, &value)?);
+        }
+    }
+    for (name, value) in headers.into_iter().flatten() {
+        let pair = header(&name, &value)?;
+        if !merged.contains(&pair) {
             merged.push(pair);
         }
     }
@@ -141,7 +157,7 @@ fn read(answer: &Value) -> Option<Response> {
     }
     let empty = status == http::StatusCode::NOT_MODIFIED || status == http::StatusCode::NO_CONTENT;
     let body = body.filter(|_| !empty).unwrap_or_default();
-    Some(Response { status: status_code, headers: merged, body: Bytes::from(body) })
+    Some(Response { status: status.as_u16(), headers: merged, body: Bytes::from(body) })
 }
 
 fn header(name: &str, value: &Value) -> Option<(HeaderName, String)> {
