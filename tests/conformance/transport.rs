@@ -3,8 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
-use local_aws::{CallRecord, LocalAws, Method, RestApi};
+use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_types::body::SdkBody;
+use local_aws::{AccessKey, CallRecord, LocalAws, Method, RestApi};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,6 +17,8 @@ use tokio::task::JoinSet;
 
 use super::{Scripted, failure, refused, sdk_config, world};
 
+const KEY: &str = "LOCALKEY";
+const SECRET: &str = "of the one who may ask";
 const TOKEN: &str = "11111111-1111-1111-1111-111111111111";
 
 /// The AWS over a port, for as long as the answer's second half lives.
@@ -19,8 +26,16 @@ pub(super) async fn listen(aws: &LocalAws) -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let mut serving = JoinSet::new();
-    serving.spawn(aws.serve(listener));
+    serving.spawn(aws.serve(listener, AccessKey { id: KEY.into(), secret: SECRET.into() }));
     (address, serving)
+}
+
+/// A client over that port, who signs with that key.
+fn over(address: SocketAddr, aws: &LocalAws, id: &str, secret: &str) -> SdkConfig {
+    let credentials = SharedCredentialsProvider::new(Credentials::new(id, secret, None, None, "tests"));
+    let client = aws_smithy_http_client::Builder::new().build_http();
+    let config = sdk_config(aws).into_builder().credentials_provider(credentials).http_client(client);
+    config.endpoint_url(format!("http://{address}")).build()
 }
 
 /// One request as bytes, one answer as text.
@@ -38,54 +53,124 @@ fn target(target: &str) -> String {
     format!("POST / HTTP/1.1\r\nX-Amz-Target: {target}")
 }
 
+/// Embedded: its port.
 #[tokio::test]
-async fn over_a_port_it_is_the_same_aws() {
+async fn over_a_port_it_is_the_same_aws_for_whoever_has_its_key() {
     let (aws, _) = world();
     let (address, _serving) = listen(&aws).await;
-    let head = target("secretsmanager.CreateSecret");
-    let body = json!({"Name": "s", "SecretString": "one", "ClientRequestToken": TOKEN}).to_string();
+    let config = over(address, &aws, KEY, SECRET);
 
-    let answer = exchange(address, &address.to_string(), &head, &body).await;
+    let create = Client::new(&config).create_secret().name("a/b@c").client_request_token(TOKEN).secret_string("one");
+    create.send().await.expect("created");
+    let gateway = aws_sdk_apigateway::Client::new(&config);
+    let key = gateway.create_api_key().name("k").tags("team", "x").send().await.expect("created");
+    let arn = format!("arn:aws:apigateway:eu-west-1::/apikeys/{}", key.id().expect("an id"));
+    let tags = gateway.get_tags().resource_arn(arn).send().await.expect("a path with an ARN in it is signed, too");
+    gateway.get_api_keys().name_query("a b+c&d=ä").limit(5).send().await.expect("and so is a query");
+    let who = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await.expect("a form, too");
 
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("x-amzn-requestid"), "{answer}");
-    let read = Client::new(&sdk_config(&aws)).get_secret_value().secret_id("s").send().await.expect("read");
+    let read = Client::new(&sdk_config(&aws)).get_secret_value().secret_id("a/b@c").send().await.expect("read");
     assert_eq!(read.secret_string(), Some("one"));
+    assert_eq!((tags.tags().map(|tags| tags["team"].as_str()), who.account()), (Some("x"), Some("123456789012")));
 }
 
+/// Secrets Manager's answers are public; that the other services say the same in their protocols is assumed.
+///
+/// Source: Stack Overflow: <https://stackoverflow.com/questions/70367617>.
 #[tokio::test]
-async fn over_a_port_only_loopback_hosts_are_answered() {
+async fn over_a_port_nobody_else_is_let_in_and_nothing_is_changed() {
     let (aws, _) = world();
     let (address, _serving) = listen(&aws).await;
-    let head = target("secretsmanager.ListSecrets");
+    let signed_otherwise =
+        [("AKIDOTHER", SECRET, "UnrecognizedClientException"), (KEY, "another", "InvalidSignatureException")];
+    for (id, secret, code) in signed_otherwise {
+        let config = over(address, &aws, id, secret);
+        let create = Client::new(&config).create_secret().name("s").secret_string("one").client_request_token(TOKEN);
+        assert_eq!(refused(create.send().await).0, code);
+        let keys = aws_sdk_kms::Client::new(&config).create_key().send().await;
+        assert_eq!(refused(keys).0, code);
+        assert_eq!(refused(aws_sdk_dynamodb::Client::new(&config).list_tables().send().await).0, code);
+        let made = aws_sdk_apigateway::Client::new(&config).create_api_key().name("k").send().await;
+        let status = made.as_ref().expect_err("refused").raw_response().map(|answer| answer.status().as_u16());
+        assert_eq!((status, refused(made).0.as_str()), (Some(403), code));
+        let in_query =
+            if code == "UnrecognizedClientException" { "InvalidClientTokenId" } else { "SignatureDoesNotMatch" };
+        let who = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
+        assert_eq!(refused(who).0, in_query);
+    }
+    let unsigned = exchange(address, "localhost", &target("secretsmanager.ListSecrets"), "{}").await;
+    assert!(unsigned.starts_with("HTTP/1.1 400") && unsigned.contains("MissingAuthenticationToken"), "{unsigned}");
+    let unsigned = exchange(address, "localhost", "GET /apikeys?includeValues=true HTTP/1.1", "").await;
+    assert!(unsigned.starts_with("HTTP/1.1 403") && unsigned.contains("MissingAuthenticationToken"), "{unsigned}");
+
+    assert!(aws.inspect_api_keys().is_empty() && aws.inspect_kms_keys().is_empty());
+    let listed = Client::new(&sdk_config(&aws)).list_secrets().send().await.expect("listed");
+    assert!(listed.secret_list().is_empty());
+}
+
+/// A page whose name was made to lead to this machine (DNS rebinding) is told nothing, nor is one of another site.
+///
+/// Embedded: its port.
+#[tokio::test]
+async fn over_a_port_only_own_names_are_answered_and_no_page_of_another_site_but_by_the_data_plane() {
+    let (aws, _) = world();
+    let methods = vec![Method::open("/ping")];
+    aws.create_rest_api(RestApi { id: Some("a1".into()), name: "a".into(), stages: vec!["v1".into()], methods });
+    let (address, _serving) = listen(&aws).await;
+    let control = target("secretsmanager.ListSecrets");
+    let ping = "GET /_aws/execute-api/a1/v1/ping HTTP/1.1";
+    let from = |head: &str, origin: &str| format!("{head}\r\nOrigin: {origin}");
 
     for host in ["localhost", "localhost:1234", "127.0.0.1", "[::1]:1234"] {
-        let answer = exchange(address, host, &head, "{}").await;
-        assert!(answer.starts_with("HTTP/1.1 200"), "{host}: {answer}");
+        let answer = exchange(address, host, &control, "{}").await;
+        assert!(answer.contains("MissingAuthenticationToken"), "{host}: {answer}");
+        assert!(exchange(address, host, ping, "").await.starts_with("HTTP/1.1 200"), "{host}");
     }
-    for host in ["example.com", "127.0.0.1.example.com", "localhost.example.com:80", ""] {
-        let answer = exchange(address, host, &head, "{}").await;
-        assert!(answer.starts_with("HTTP/1.1 421"), "{host}: {answer}");
+    let own = "a1.execute-api.eu-west-1.amazonaws.com";
+    assert!(exchange(address, own, "GET /v1/ping HTTP/1.1", "").await.starts_with("HTTP/1.1 200"));
+    for host in ["example.com", "127.0.0.1.example.com", "a1.execute-api.example.com:80", ""] {
+        for head in [control.as_str(), ping] {
+            let answer = exchange(address, host, head, "{}").await;
+            assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("Host"), "{host}: {answer}");
+        }
     }
-    assert_eq!(aws.requests().len(), 4);
+    let absolute = exchange(address, "localhost", "GET http://example.com/ HTTP/1.1", "").await;
+    assert!(absolute.starts_with("HTTP/1.1 403") && absolute.contains("Host"), "{absolute}");
+
+    let answer = exchange(address, "localhost", &from(&control, "http://localhost:3000"), "{}").await;
+    assert!(answer.contains("MissingAuthenticationToken"), "{answer}");
+    for origin in ["http://example.com", "null", "http://localhost.example.com"] {
+        let answer = exchange(address, "localhost", &from(&control, origin), "{}").await;
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("Origin"), "{origin}: {answer}");
+        assert!(exchange(address, "localhost", &from(ping, origin), "").await.starts_with("HTTP/1.1 200"), "{origin}");
+    }
 }
 
+/// Embedded: what it does not model.
 #[tokio::test]
 async fn an_unknown_operation_parameter_or_service_is_refused_by_name() {
     let (aws, _) = world();
-    let (address, _serving) = listen(&aws).await;
-    let host = address.to_string();
+    let ask = async |target: &str, body: &str| {
+        let mut request = HttpRequest::new(SdkBody::from(body));
+        request.set_method("POST").expect("a method");
+        request.set_uri("http://localhost/").expect("a URL");
+        request.headers_mut().insert("x-amz-target", target.to_owned());
+        let answer = aws.connector().call(request).await.expect("answered");
+        let body = answer.body().bytes().expect("a body in memory");
+        (answer.status().as_u16(), String::from_utf8_lossy(body).into_owned())
+    };
 
-    let unknown = exchange(address, &host, &target("secretsmanager.GetRandomPassword"), "{}").await;
+    let (_, unknown) = ask("secretsmanager.GetRandomPassword", "{}").await;
     assert!(unknown.contains("UnknownOperationException") && unknown.contains("GetRandomPassword"), "{unknown}");
-    let unknown = exchange(address, &host, &target("secretsmanager.ListSecrets"), r#"{"Colour": 1}"#).await;
+    let (_, unknown) = ask("secretsmanager.ListSecrets", r#"{"Colour": 1}"#).await;
     assert!(unknown.contains("ValidationException") && unknown.contains("unknown parameter `Colour`"), "{unknown}");
-    let unknown = exchange(address, &host, &target("AmazonSSM.GetParameter"), "{}").await;
-    assert!(unknown.starts_with("HTTP/1.1 404") && unknown.contains("UnknownOperationException"), "{unknown}");
-    let malformed = exchange(address, &host, &target("secretsmanager.ListSecrets"), "{").await;
+    let (status, unknown) = ask("AmazonSSM.GetParameter", "{}").await;
+    assert!(status == 404 && unknown.contains("does not model POST /"), "{unknown}");
+    let (_, malformed) = ask("secretsmanager.ListSecrets", "{").await;
     assert!(malformed.contains("SerializationException"), "{malformed}");
 }
 
+/// Embedded: it is one Region.
 #[tokio::test]
 async fn a_client_of_another_region_is_told_so() {
     let (aws, _) = world();
@@ -97,20 +182,18 @@ async fn a_client_of_another_region_is_told_so() {
     assert!(message.contains("eu-west-1"), "{message}");
 }
 
+/// Embedded: its account and its caller.
 #[tokio::test]
 async fn get_caller_identity_tells_the_account() {
     let (aws, _) = world();
-    let (address, _serving) = listen(&aws).await;
-    let head = "POST / HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-                Authorization: AWS4-HMAC-SHA256 Credential=AKIDLOCAL/20260302/us-east-1/sts/aws4_request, Signature=0";
-
-    let answer = exchange(address, "localhost", head, "Action=GetCallerIdentity&Version=2011-06-15").await;
-
-    assert!(answer.contains("<Account>123456789012</Account>"), "{answer}");
-    let refused = exchange(address, "localhost", head, "Action=AssumeRole").await;
-    assert!(refused.contains("InvalidAction"), "{refused}");
+    let client = aws_sdk_sts::Client::new(&sdk_config(&aws));
+    let who = client.get_caller_identity().send().await.expect("told");
+    assert_eq!((who.account(), who.arn()), (Some("123456789012"), Some("arn:aws:iam::123456789012:user/local")));
+    let assume = client.assume_role().role_arn("arn:aws:iam::123456789012:role/r").role_session_name("s").send().await;
+    assert_eq!(refused(assume).0, "InvalidAction");
 }
 
+/// Embedded: what it remembers.
 #[tokio::test]
 async fn calls_are_recorded_by_service_operation_and_status() {
     let (aws, _) = world();
@@ -126,6 +209,7 @@ async fn calls_are_recorded_by_service_operation_and_status() {
     assert!(aws.requests().is_empty());
 }
 
+/// Embedded: its timers.
 #[tokio::test]
 async fn timers_invoke_their_function_every_period_and_catch_up_once() {
     let (aws, clock) = world();
@@ -142,6 +226,7 @@ async fn timers_invoke_their_function_every_period_and_catch_up_once() {
     assert_eq!(function.calls(), vec![json!({"detail-type": "Scheduled Event"}); 2]);
 }
 
+/// Embedded: its timers.
 #[tokio::test]
 async fn run_does_what_is_due_when_it_is_due() {
     let (aws, clock) = world();
@@ -169,6 +254,7 @@ async fn run_does_what_is_due_when_it_is_due() {
     }
 }
 
+/// Embedded: its functions can be elsewhere.
 #[tokio::test]
 async fn functions_behind_an_endpoint_are_invoked_through_lambdas_api() {
     let (aws, _) = world();

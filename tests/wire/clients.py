@@ -4,7 +4,10 @@ Its clock runs 600 times as fast as real time: an overlap of two hours is over i
 """
 
 import datetime
+import urllib.error
+import urllib.request
 
+import botocore.exceptions
 from world import Local, wait_until
 
 SPEED = 600
@@ -48,6 +51,34 @@ def the_command_line_shows_what_there_is():
         local.rotator("rotate", secret, "--emergency", status=2)
 
 
+def nobody_without_its_key_is_let_in_and_no_page_of_another_site():
+    with Local() as local, Local() as other:
+        assert local.environment["AWS_ACCESS_KEY_ID"] != other.environment["AWS_ACCESS_KEY_ID"]
+        endpoint, secret = local.environment["AWS_ENDPOINT_URL"], local.environment["AWS_SECRET_ACCESS_KEY"]
+        names = [name for name in local.environment if name.startswith("AWS_") and name != "AWS_ENDPOINT_URL"]
+        local.environment |= {name: other.environment[name] for name in names}
+        assert refusal(local) == "UnrecognizedClientException", "another run's key"
+        local.environment["AWS_ACCESS_KEY_ID"] = "LOCAL"
+        local.environment["AWS_SECRET_ACCESS_KEY"] = secret
+        assert refusal(local) == "UnrecognizedClientException"
+        for name, value in {"Origin": "http://example.com", "Host": "example.com"}.items():
+            request = urllib.request.Request(f"{endpoint}/apikeys", headers={name: value})
+            try:
+                urllib.request.urlopen(request, timeout=10)
+                raise AssertionError(f"a request with that {name} was answered")
+            except urllib.error.HTTPError as refused:
+                said = refused.read().decode()
+                assert refused.code == 403 and said.startswith(f"the {name} of this request"), said
+
+
+def refusal(local):
+    try:
+        local.boto3("secretsmanager").list_secrets()
+    except botocore.exceptions.ClientError as refused:
+        return refused.response["Error"]["Code"]
+    raise AssertionError("answered")
+
+
 def rotates(key, rotate):
     """One rotation from end to end, as a consumer of the secret and of the API sees it."""
     with Local("--speed", str(SPEED)) as local:
@@ -87,6 +118,7 @@ def overlap_of(events):
 
 
 TESTS = [
+    nobody_without_its_key_is_let_in_and_no_page_of_another_site,
     the_command_line_shows_what_there_is,
     the_aws_command_line_rotates_a_key,
     boto3_rotates_a_key,

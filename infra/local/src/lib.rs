@@ -21,9 +21,9 @@
 //!
 //! It is written once, at the level of operations. In process it is an HTTP client for the SDK
 //! ([`LocalAws::http_client`]: no port, no network); over a port ([`LocalAws::serve`]) the same
-//! thing. Time is injected ([`Clock`]). Only what is modelled is answered, but that by the AWS
-//! documentation: an unknown operation or parameter is refused by name. Where AWS leaves room, a
-//! switch ([`Settings`]) chooses.
+//! thing, for whoever signs with its [`AccessKey`]. Time is injected ([`Clock`]). Only what is
+//! modelled is answered, but that by the AWS documentation: an unknown operation or parameter is
+//! refused by name. Where AWS leaves room, a switch ([`Settings`]) chooses.
 //!
 //! Nothing happens by itself. Whoever hosts this AWS runs what is due: a test step by step
 //! ([`LocalAws::tick`]), a program for as long as it lives ([`LocalAws::run`]).
@@ -55,6 +55,7 @@ pub use kms::{KmsGrantView, KmsKeyView};
 pub use lambda::{FunctionPolicy, FunctionShape};
 pub use settings::{Decision, LabelEvent, PreflightValue, RetryToken, Settings, Simulated};
 pub use snapshot::Snapshot;
+pub use transport::AccessKey;
 
 use crate::core::{Context, Response};
 use dynamodb::DynamoDb;

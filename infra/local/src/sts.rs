@@ -5,7 +5,7 @@ use http::header::AUTHORIZATION;
 use crate::core::{Context, Request, Response, ServiceError};
 use crate::query;
 
-const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+pub(crate) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 /// Answers one call. Only `GetCallerIdentity` is modelled.
 pub(crate) fn handle(cx: &mut Context<'_>, request: &Request, form: &[(String, String)]) -> (String, Response) {

@@ -25,10 +25,6 @@ use serde_json::{Value, json};
 
 /// The Region of the embedded AWS.
 pub const REGION: &str = "eu-west-1";
-/// What its clients sign with. Nobody checks it.
-pub const ACCESS_KEY_ID: &str = "local";
-/// The same.
-pub const SECRET_ACCESS_KEY: &str = "local";
 /// The name of the rotation function.
 pub const ROTATION: &str = "rotation";
 /// The name of the retirement function.
@@ -235,9 +231,10 @@ impl fmt::Debug for Setup {
     }
 }
 
-/// The SDK's configuration, from nothing but this: what the machine is configured for is another AWS.
+/// The SDK's configuration, from nothing but this: what the machine is configured for is another AWS. Nobody checks what
+/// is signed with in this process; over a port, an [`AccessKey`](local_aws::AccessKey) is.
 fn sdk_config(wire: &Wire) -> SdkConfig {
-    let credentials = Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "embedded");
+    let credentials = Credentials::new("local", "local", None, None, "embedded");
     plain(
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())

@@ -12,9 +12,14 @@ use crate::world::Services;
 use crate::{CallRecord, LocalAws, iam, lambda, query, secrets_manager, sts};
 
 mod connector;
+mod door;
 mod server;
 
+pub use door::AccessKey;
+
 pub(crate) use connector::LocalConnector;
+
+use door::Stranger;
 
 const DYNAMODB: &str = "DynamoDB_20120810.";
 const KMS: &str = "TrentService.";
@@ -23,8 +28,6 @@ const SECRETS_MANAGER: &str = "secretsmanager.";
 /// `/_aws/execute-api/API/STAGE/..`: a data plane that needs no host name of its own.
 const EXECUTE_API_PATH: &str = "/_aws/execute-api/";
 const EXECUTE_API_HOST: &str = ".execute-api.";
-/// What API Gateway's control plane begins with, here and in the models.
-const API_GATEWAY_PATHS: [&str; 6] = ["/account", "/apikeys", "/domainnames", "/restapis", "/tags", "/usageplans"];
 
 /// Who a request is for.
 pub(crate) enum Route {
@@ -45,8 +48,8 @@ pub(crate) enum Route {
 type Answered = (CallRecord, Response, Vec<u64>);
 
 impl LocalAws {
-    /// Any request to any service.
-    pub(crate) async fn answer(&self, request: http::Request<Bytes>) -> http::Response<Bytes> {
+    /// Any request to any service, of whoever is no stranger.
+    async fn answer(&self, request: http::Request<Bytes>, stranger: Option<Stranger>) -> http::Response<Bytes> {
         let (parts, body) = request.into_parts();
         let host = host_of(&parts.uri, &parts.headers);
         let mut request = Request {
@@ -59,7 +62,12 @@ impl LocalAws {
         };
         let route = route(&host, &mut request);
         let (caller, asked, denied) = self.authorized(&route, &request);
-        let (mut call, mut response, early) = match self.wrong_region(&route, &request).or(denied) {
+        let stranger = stranger.map(|stranger| {
+            let error = ServiceError::new(403, stranger.code, stranger.message);
+            route.refused(error, stranger.query_code, &request)
+        });
+        let (mut call, mut response, early) = match stranger.or_else(|| self.wrong_region(&route, &request)).or(denied)
+        {
             Some(refused) => refused,
             None => self.dispatch(route, &request).await,
         };
@@ -175,10 +183,7 @@ impl LocalAws {
             }),
             Err(error) => Some(senseless(error.clone())),
         };
-        let answer = refused.map(|error| {
-            let (service, response) = route.refused(error);
-            (CallRecord::new(service, format!("{} {}", request.method, request.path), &response), response, Vec::new())
-        });
+        let answer = refused.map(|error| route.refused(error, "AccessDenied", request));
         (Some(role.arn().to_owned()), asked.unwrap_or_default(), answer)
     }
 
@@ -205,33 +210,35 @@ impl LocalAws {
 }
 
 impl Route {
-    /// A refusal in the protocol of whoever it was for, whose name comes first.
-    fn refused(&self, error: ServiceError) -> (&'static str, Response) {
-        let as_json = |service| (service, json_protocol(Err(ServiceError { status: 400, ..error.clone() })));
-        match self {
-            Self::DynamoDb(_) => as_json("dynamodb"),
-            Self::Kms(_) => as_json("kms"),
-            Self::Logs(_) => as_json("logs"),
-            Self::SecretsManager(_) => as_json("secretsmanager"),
-            Self::Iam(form) => {
-                let refused = Err(ServiceError::new(403, "AccessDenied", error.message));
-                ("iam", query::response(iam::NAMESPACE, query::action(form), uuid::Uuid::nil(), refused))
-            }
-            Self::Lambda => ("lambda", typed(rest_error(&error), "application/json")),
-            Self::ApiGateway => ("apigateway", typed(rest_error(&error), "application/json")),
-            Self::Sts(_) | Self::ExecuteApi(_) | Self::Unknown => ("unknown", rest_error(&error)),
-        }
+    /// A refusal in the protocol of whoever it was for. The query protocol has codes of its own.
+    fn refused(&self, error: ServiceError, query_code: &'static str, request: &Request) -> Answered {
+        let in_json = |error: ServiceError| json_protocol(Err(ServiceError { status: 400, ..error }));
+        let in_rest = |error: ServiceError| typed(rest_error(&error), "application/json");
+        let in_query = |namespace, form, error: ServiceError| {
+            let refused = Err(ServiceError::new(403, query_code, error.message));
+            query::response(namespace, query::action(form), uuid::Uuid::nil(), refused)
+        };
+        let (service, response) = match self {
+            Self::DynamoDb(_) => ("dynamodb", in_json(error)),
+            Self::Kms(_) => ("kms", in_json(error)),
+            Self::Logs(_) => ("logs", in_json(error)),
+            Self::SecretsManager(_) => ("secretsmanager", in_json(error)),
+            Self::Iam(form) => ("iam", in_query(iam::NAMESPACE, form, error)),
+            Self::Sts(form) => ("sts", in_query(sts::NAMESPACE, form, error)),
+            Self::Lambda => ("lambda", in_rest(error)),
+            Self::ApiGateway => ("apigateway", in_rest(error)),
+            Self::ExecuteApi(_) | Self::Unknown => ("unknown", in_rest(error)),
+        };
+        (CallRecord::new(service, format!("{} {}", request.method, request.path), &response), response, Vec::new())
     }
 }
 
 fn route(host: &str, request: &mut Request) -> Route {
-    if let Some((api, _)) = host.split_once(EXECUTE_API_HOST) {
-        return Route::ExecuteApi(api.to_owned());
-    }
-    if let Some(rest) = request.path.strip_prefix(EXECUTE_API_PATH) {
-        let api = rest.split('/').next().unwrap_or_default().to_owned();
-        request.path = after_api(&request.path);
-        request.raw_path = after_api(&request.raw_path);
+    if let Some(api) = api_of(host, &request.path).map(str::to_owned) {
+        if request.path.starts_with(EXECUTE_API_PATH) {
+            request.path = after_api(&request.path);
+            request.raw_path = after_api(&request.raw_path);
+        }
         return Route::ExecuteApi(api);
     }
     if let Some(target) = text(&request.headers, "x-amz-target") {
@@ -248,10 +255,14 @@ fn route(host: &str, request: &mut Request) -> Route {
         Some("lambda") => Route::Lambda,
         Some("sts") => Route::Sts(form(&String::from_utf8_lossy(&request.body))),
         Some("apigateway") => Route::ApiGateway,
-        Some(_) => Route::Unknown,
-        None if API_GATEWAY_PATHS.iter().any(|known| under(&request.path, known)) => Route::ApiGateway,
-        None => Route::Unknown,
+        Some(_) | None => Route::Unknown,
     }
+}
+
+/// The API whose data plane is asked, by its host name or by its path (percent-decoded).
+fn api_of<'r>(host: &'r str, path: &'r str) -> Option<&'r str> {
+    let by_host = host.split_once(EXECUTE_API_HOST).map(|(api, _)| api);
+    by_host.or_else(|| path.strip_prefix(EXECUTE_API_PATH)?.split('/').next())
 }
 
 /// What is left of `/_aws/execute-api/API/..` after the API.
@@ -260,16 +271,15 @@ fn after_api(path: &str) -> String {
     format!("/{}", rest.split_once('/').map_or("", |(_, path)| path))
 }
 
-fn under(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// A member of a signed request's `Authorization`: `Credential`, `SignedHeaders` or `Signature`.
+fn signed<'a>(headers: &'a HeaderMap, member: &str) -> Option<&'a str> {
+    let members = text(headers, AUTHORIZATION.as_str())?.split([',', ' ']);
+    members.filter_map(|said| said.split_once('=')).find(|(name, _)| *name == member).map(|(_, value)| value)
 }
 
 /// A part of `Credential=AKID/DATE/REGION/SERVICE/aws4_request`.
 fn credential_scope(headers: &HeaderMap, part: usize) -> Option<String> {
-    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (_, scope) = authorization.split_once("Credential=")?;
-    let scope = scope.split([',', ' ']).next()?;
-    scope.split('/').nth(part).map(str::to_owned)
+    signed(headers, "Credential")?.split('/').nth(part).map(str::to_owned)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::HOST;
-use http::{Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -15,7 +15,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::{text, without_port};
+use super::door::{self, AccessKey};
+use super::{api_of, host_of, percent_decoded};
 use crate::LocalAws;
 
 /// DynamoDB's limit is the largest of all.
@@ -24,10 +25,12 @@ const MAX_BODY: usize = 16 * 1024 * 1024;
 impl LocalAws {
     /// Answers over a port until the future is dropped, which closes every connection.
     ///
-    /// Only requests whose `Host` is a loopback name or address are answered: a web page whose name
-    /// was made to resolve to this machine gets nothing.
-    pub fn serve(&self, listener: TcpListener) -> impl Future<Output = ()> + Send + use<> {
-        let aws = self.clone();
+    /// Every service asks for a signature with that key, as AWS does, and refuses a browser's request that comes from
+    /// another origin than this machine. The data plane asks for neither, on AWS as here: it has its API keys, and key
+    /// sets are public. Nobody is answered under a name that is not this AWS's own: a loopback name or address, or
+    /// `API.execute-api.REGION.amazonaws.com`.
+    pub fn serve(&self, listener: TcpListener, key: AccessKey) -> impl Future<Output = ()> + Send + use<> {
+        let (aws, key) = (self.clone(), Arc::new(key));
         async move {
             let mut connections = JoinSet::new();
             loop {
@@ -41,9 +44,9 @@ impl LocalAws {
                     }
                 };
                 while connections.try_join_next().is_some() {}
-                let aws = aws.clone();
+                let (aws, key) = (aws.clone(), Arc::clone(&key));
                 connections.spawn(async move {
-                    let service = service_fn(|request| answer(&aws, request));
+                    let service = service_fn(|request| answer(&aws, &key, request));
                     let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                     if let Err(error) = served {
                         tracing::debug!(%error, "a connection ended early");
@@ -54,28 +57,36 @@ impl LocalAws {
     }
 }
 
-async fn answer(aws: &LocalAws, request: http::Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    aws: &LocalAws,
+    key: &AccessKey,
+    request: http::Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
-    let host = text(&parts.headers, HOST.as_str()).unwrap_or_default();
-    if !is_loopback(without_port(host)) {
-        return Ok(refusal(StatusCode::MISDIRECTED_REQUEST, "only loopback hosts are answered"));
+    let host = host_of(&parts.uri, &parts.headers);
+    if !door::is_own_name(&host, aws.region()) {
+        return Ok(refusal(StatusCode::FORBIDDEN, OTHER_NAME));
+    }
+    let is_data_plane = api_of(&host, &percent_decoded(parts.uri.path(), false)).is_some();
+    if !is_data_plane && door::is_foreign(&parts.headers) {
+        return Ok(refusal(StatusCode::FORBIDDEN, OTHER_ORIGIN));
     }
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE, "no body, or more than 16 MiB of it"));
     };
-    let request = http::Request::from_parts(parts, body.to_bytes());
-    Ok(aws.answer(request).await.map(Full::new))
-}
-
-fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.to_ascii_lowercase().ends_with(".localhost")
-        || host == "[::1]"
-        || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+    let body = body.to_bytes();
+    let stranger = if is_data_plane { None } else { key.check(&parts, &body).err() };
+    Ok(aws.answer(http::Request::from_parts(parts, body), stranger).await.map(Full::new))
 }
 
 fn refusal(status: StatusCode, message: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(message.as_bytes())));
     *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
+
+const OTHER_NAME: &str = "the Host of this request is no name of the embedded AWS: ask 127.0.0.1, localhost or an API's \
+                          own host name\n";
+const OTHER_ORIGIN: &str = "the Origin of this request is another site: the embedded AWS answers pages of this machine \
+                            only\n";

@@ -4,12 +4,13 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use local_aws::{Clock, ScaledClock};
+use local_aws::{AccessKey, Clock, ScaledClock};
+use rotator::ports::Entropy;
 use serde::Serialize;
 use state::Time;
 use tokio::net::TcpListener;
 
-use crate::embedded::{ACCESS_KEY_ID, Embedded, REGION, SECRET_ACCESS_KEY, Setup};
+use crate::embedded::{Embedded, REGION, Setup};
 use crate::output::{Look, Out, View, harmless};
 use crate::sample;
 use crate::trouble::{Outcome, Trouble};
@@ -17,7 +18,8 @@ use crate::trouble::{Outcome, Trouble};
 /// Keep an AWS running on this machine, with this service deployed in it
 ///
 /// Prints what to export; then the `aws` command line, boto3 and `rotator` itself work against it. Scheduled rotations
-/// fire, and retirement runs every minute. Only this machine can reach it.
+/// fire, and retirement runs every minute. Only this machine can reach it, and only whoever has the access key that it
+/// draws anew each time.
 ///
 /// Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
@@ -52,7 +54,7 @@ pub struct Args {
 /// ```
 ///
 /// `environment` holds every variable that a client, or `rotator` itself, needs.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct LocalView {
     /// What a client of it needs.
@@ -67,12 +69,13 @@ struct LocalView {
     notes: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// No `Debug`: it holds a secret, to be printed once.
+#[derive(Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 struct Environment {
     aws_endpoint_url: String,
-    aws_access_key_id: &'static str,
-    aws_secret_access_key: &'static str,
+    aws_access_key_id: String,
+    aws_secret_access_key: String,
     aws_region: &'static str,
     aws_default_region: &'static str,
     rotator_table: String,
@@ -121,11 +124,12 @@ pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     } else if args.keys.is_some() {
         notes.push("the key file was not loaded: the state has keys or plans already".into());
     }
-    out.show(&LocalView::new(&embedded, format!("http://{address}"), notes))?;
+    let key = access_key(&*embedded.ports.entropy);
+    out.show(&LocalView::new(&embedded, format!("http://{address}"), &key, notes))?;
 
     let stopped = tokio::select! {
         stopped = told_to_stop() => stopped,
-        () = aws.serve(listener) => Ok(()),
+        () = aws.serve(listener, key) => Ok(()),
         () = aws.run() => Ok(()),
     };
     stopped?;
@@ -136,13 +140,13 @@ pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
 }
 
 impl LocalView {
-    fn new(embedded: &Embedded, url: String, notes: Vec<String>) -> Self {
+    fn new(embedded: &Embedded, url: String, key: &AccessKey, notes: Vec<String>) -> Self {
         let settings = &embedded.settings;
         Self {
             environment: Environment {
                 aws_endpoint_url: url,
-                aws_access_key_id: ACCESS_KEY_ID,
-                aws_secret_access_key: SECRET_ACCESS_KEY,
+                aws_access_key_id: key.id.clone(),
+                aws_secret_access_key: key.secret.clone(),
                 aws_region: REGION,
                 aws_default_region: REGION,
                 rotator_table: settings.table.clone(),
@@ -228,6 +232,16 @@ async fn listen(port: u16) -> Result<TcpListener, Trouble> {
     })
 }
 
+/// A key for whoever may ask over the port. Its id says where it belongs, so that nobody takes it for one of AWS's.
+pub(super) fn access_key(entropy: &dyn Entropy) -> AccessKey {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let drawn = |bytes: &mut [u8]| -> String {
+        entropy.fill(bytes);
+        bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
+    };
+    AccessKey { id: format!("LOCAL{}", drawn(&mut [0; 15])), secret: drawn(&mut [0; 40]) }
+}
+
 /// What to do when the embedded AWS does not start.
 pub(super) fn not_started(error: crate::embedded::StartError) -> Trouble {
     Trouble::Other {
@@ -257,6 +271,7 @@ const CLOCK: &str = "clock";
 mod tests {
     use chrono::TimeDelta;
     use clap::Parser;
+    use rotator::ports::OsEntropy;
 
     use super::*;
     use crate::commands::Cli;
@@ -282,7 +297,8 @@ mod tests {
     #[tokio::test]
     async fn every_variable_is_printed() {
         let embedded = Setup::default().start().await.unwrap();
-        let view = LocalView::new(&embedded, "http://127.0.0.1:1".into(), vec!["a\u{1b}note".into()]);
+        let key = access_key(&*embedded.ports.entropy);
+        let view = LocalView::new(&embedded, "http://127.0.0.1:1".into(), &key, vec!["a\u{1b}note".into()]);
         let page = view.page(&Look::PLAIN);
         let serde_json::Value::Object(variables) = serde_json::to_value(&view.environment).unwrap() else {
             panic!("the environment is an object")
@@ -292,6 +308,15 @@ mod tests {
             assert!(page.contains(&line), "{line} is missing in {page}");
         }
         assert!(!page.contains('\u{1b}'), "{page}");
+    }
+
+    #[test]
+    fn each_run_has_an_access_key_of_its_own_that_looks_like_one() {
+        let (one, other) = (access_key(&OsEntropy), access_key(&OsEntropy));
+        assert_ne!(one.id, other.id);
+        assert_ne!(one.secret, other.secret);
+        assert_eq!((one.id.len(), one.secret.len()), (20, 40));
+        assert!((one.id + &one.secret).chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()));
     }
 
     #[tokio::test]

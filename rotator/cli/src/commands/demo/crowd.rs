@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_kms::Client as Kms;
+use aws_sdk_kms::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_secretsmanager::Client as SecretsManager;
 use aws_smithy_runtime_api::client::http::{HttpConnector, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::byte_stream::ByteStream;
 use chrono::TimeDelta;
 use futures::future::join_all;
+use local_aws::AccessKey;
 use rotator::ports::Wire;
 use serde_json::Value;
 use state::Time;
@@ -96,10 +98,16 @@ pub struct Answer {
 }
 
 impl Crowd {
-    /// A crowd that finds the AWS at that endpoint. Nobody is there yet.
-    pub fn new(config: &SdkConfig, endpoint: &str) -> Self {
+    /// A crowd that finds the AWS at that endpoint, and is let in with that key. Nobody is there yet.
+    pub fn new(config: &SdkConfig, endpoint: &str, key: &AccessKey) -> Self {
         let wire = Wire::tls();
-        let config = config.to_builder().endpoint_url(endpoint).http_client(wire.http_client()).build();
+        let credentials = Credentials::new(&key.id, &key.secret, None, None, "demo");
+        let config = config
+            .to_builder()
+            .endpoint_url(endpoint)
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(wire.http_client())
+            .build();
         let connection = SharedHttpConnector::new(wire.fresh());
         Self {
             users: Vec::new(),

@@ -31,7 +31,7 @@ use self::newcomers::NEWCOMERS;
 use self::report::Report;
 use self::stage::{Ear, Stage, line, published_before};
 use self::stories::Story;
-use super::local::not_started;
+use super::local::{access_key, not_started};
 use crate::embedded::{Embedded, Setup};
 use crate::output::{Out, span};
 use crate::sample;
@@ -96,14 +96,15 @@ async fn on_stage<T>(
     .await
     .map_err(not_started)?;
 
+    let key = access_key(&*embedded.ports.entropy);
     let stage = {
-        let crowd = Crowd::new(&embedded.config, &format!("http://{address}"));
+        let crowd = Crowd::new(&embedded.config, &format!("http://{address}"), &key);
         Stage::new(&embedded, &clock, ear.clone(), crowd, out)
     };
     tokio::select! {
         played = play(stage, &ear) => played,
         // Both end only when they are dropped.
-        () = embedded.aws.serve(listener) => unreachable!("the server runs until it is dropped"),
+        () = embedded.aws.serve(listener, key) => unreachable!("the server runs until it is dropped"),
         () = embedded.aws.run() => unreachable!("the AWS runs until it is dropped"),
     }
 }
