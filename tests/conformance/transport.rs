@@ -1,7 +1,10 @@
 //! What is the same for all services, and the same AWS over a port.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
@@ -9,7 +12,7 @@ use aws_sdk_secretsmanager::config::{Credentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_types::body::SdkBody;
-use local_aws::{AccessKey, CallRecord, LocalAws, Method, RestApi};
+use local_aws::{AccessKey, CallRecord, LocalAws, Method, RestApi, StateDir, StateError};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -291,10 +294,11 @@ async fn functions_behind_an_endpoint_are_invoked_through_lambdas_api() {
     }
 }
 
+/// Embedded: its state directory.
 #[tokio::test]
 async fn with_a_state_directory_everything_survives_a_restart() {
     let dir = scratch("state");
-    let build = || LocalAws::builder().state_dir(&dir).build().expect("built");
+    let build = || LocalAws::builder().state_dir(opened(&dir)).build().expect("built");
     {
         let aws = build();
         let client = Client::new(&sdk_config(&aws));
@@ -313,10 +317,11 @@ async fn with_a_state_directory_everything_survives_a_restart() {
     std::fs::remove_dir_all(&dir).expect("removed");
 }
 
+/// Embedded: its state directory.
 #[tokio::test]
 async fn a_state_file_from_before_functions_and_grants_is_still_read() {
     let dir = scratch("earlier");
-    let build = || LocalAws::builder().state_dir(&dir).build();
+    let build = || LocalAws::builder().state_dir(opened(&dir)).build();
     {
         let aws = build().expect("built");
         let methods = vec![Method::open("/health")];
@@ -343,17 +348,64 @@ async fn a_state_file_from_before_functions_and_grants_is_still_read() {
     assert_eq!(read.expect("read").inspect_kms_keys().len(), 1);
 }
 
+/// Embedded: its state directory.
 #[tokio::test]
 async fn a_state_file_that_is_none_is_refused_and_kept() {
     let dir = scratch("broken");
-    std::fs::create_dir_all(&dir).expect("created");
+    let state = opened(&dir);
     std::fs::write(dir.join("aws.json"), "not this").expect("written");
 
-    let built = LocalAws::builder().state_dir(&dir).build();
+    let built = LocalAws::builder().state_dir(state).build();
 
     assert!(built.is_err());
     assert_eq!(std::fs::read_to_string(dir.join("aws.json")).expect("still there"), "not this");
     std::fs::remove_dir_all(&dir).expect("removed");
+}
+
+/// Embedded: its state directory.
+#[tokio::test]
+async fn a_state_directory_and_all_in_it_is_its_owners_alone() {
+    let dir = scratch("modes").join("nested");
+    let state = opened(&dir);
+    state.write("clock", "now").expect("written");
+    std::fs::write(dir.join("dynamodb.sqlite"), "").expect("written");
+    std::fs::set_permissions(dir.join("dynamodb.sqlite"), Permissions::from_mode(0o644))
+        .expect("as of an earlier version");
+    let aws = LocalAws::builder().state_dir(state).build().expect("built");
+    let client = Client::new(&sdk_config(&aws));
+    client.create_secret().name("s").client_request_token(TOKEN).secret_string("one").send().await.expect("created");
+    create_table(&aws_sdk_dynamodb::Client::new(&sdk_config(&aws))).await;
+
+    let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&dir), 0o700);
+    let files: Vec<_> = std::fs::read_dir(&dir).expect("read").map(|file| file.expect("a file").path()).collect();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+
+    drop((client, aws));
+    std::fs::set_permissions(&dir, Permissions::from_mode(0o755)).expect("opened to others");
+    let refused = StateDir::open(&dir).expect_err("others may look in");
+    assert!(matches!(refused, StateError::OpenToOthers(_, 0o755)), "{refused}");
+    assert_eq!(mode(&dir), 0o755, "it may be a directory that others need");
+    std::fs::remove_dir_all(scratch("modes")).expect("removed");
+}
+
+/// Embedded: its state directory.
+#[tokio::test]
+async fn a_state_directory_is_one_process_s_at_a_time() {
+    let dir = scratch("shared");
+    let first = LocalAws::builder().state_dir(opened(&dir)).build().expect("built");
+    let second = StateDir::open(&dir).expect_err("taken");
+    assert!(matches!(&second, StateError::InUse(path) if *path == dir), "{second}");
+    drop(first);
+    StateDir::open(&dir).expect("free again");
+    std::fs::remove_dir_all(&dir).expect("removed");
+}
+
+pub(super) fn opened(dir: &Path) -> Arc<StateDir> {
+    Arc::new(StateDir::open(dir).expect("a directory of one's own"))
 }
 
 async fn create_table(tables: &aws_sdk_dynamodb::Client) {

@@ -4,11 +4,13 @@ Its clock runs 600 times as fast as real time: an overlap of two hours is over i
 """
 
 import datetime
+import pathlib
+import tempfile
 import urllib.error
 import urllib.request
 
 import botocore.exceptions
-from world import Local, wait_until
+from world import Local, ended, wait_until
 
 SPEED = 600
 # Nobody waits for evidence of disuse: it comes by the day.
@@ -79,6 +81,22 @@ def refusal(local):
     raise AssertionError("answered")
 
 
+def a_state_directory_is_kept_and_one_process_s_at_a_time():
+    with tempfile.TemporaryDirectory() as folder:
+        state = pathlib.Path(folder) / "state"
+        with Local("--state", str(state)) as local:
+            secret = local.adopt("acme-shop")
+            value = local.value(secret)
+            assert all(path.stat().st_mode & 0o077 == 0 for path in [state, *state.iterdir()]), list(state.iterdir())
+            status, said = ended("local", "--port", "0", "--state", str(state))
+            assert status == 1 and f"another process keeps its state in {state}" in said, said
+        with Local("--state", str(state)) as local:
+            assert local.value(secret) == value
+        state.chmod(0o755)
+        status, said = ended("local", "--port", "0", "--state", str(state))
+        assert status == 1 and f"chmod 700 {state}" in said, said
+
+
 def rotates(key, rotate):
     """One rotation from end to end, as a consumer of the secret and of the API sees it."""
     with Local("--speed", str(SPEED)) as local:
@@ -119,6 +137,7 @@ def overlap_of(events):
 
 TESTS = [
     nobody_without_its_key_is_let_in_and_no_page_of_another_site,
+    a_state_directory_is_kept_and_one_process_s_at_a_time,
     the_command_line_shows_what_there_is,
     the_aws_command_line_rotates_a_key,
     boto3_rotates_a_key,

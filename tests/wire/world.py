@@ -147,6 +147,13 @@ class Local:
         return json.loads(done.stdout) if done.stdout.strip() else None
 
 
+def ended(*arguments):
+    """A command that ends by itself: its status, and what it said on standard error."""
+    command = [BINARIES / "rotator", *arguments]
+    done = subprocess.run(command, env=bare_environment(), capture_output=True, text=True, timeout=PATIENCE)
+    return done.returncode, done.stderr
+
+
 def bare_environment():
     """What a program needs to start, and nothing that says where AWS is."""
     nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}

@@ -38,7 +38,6 @@
 //! ```
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,13 +52,13 @@ pub use clock::{Clock, ManualClock, ScaledClock};
 pub use functions::{Function, FunctionError};
 pub use kms::{KmsGrantView, KmsKeyView};
 pub use lambda::{FunctionPolicy, FunctionShape};
+pub use persist::{StateDir, StateError};
 pub use settings::{Decision, LabelEvent, PreflightValue, RetryToken, Settings, Simulated};
 pub use snapshot::Snapshot;
 pub use transport::AccessKey;
 
 use crate::core::{Context, Response};
 use dynamodb::DynamoDb;
-use persist::StateFile;
 use secrets_manager::Invocable;
 use transport::LocalConnector;
 use world::{Entropy, Place, Services, Stored, World};
@@ -95,7 +94,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     place: Place,
     dynamodb: DynamoDb,
-    file: Option<StateFile>,
+    state_dir: Option<Arc<StateDir>>,
     /// Never held while a function runs: functions call back in.
     world: Mutex<World>,
     /// Something became due that `run` may not know of.
@@ -139,10 +138,9 @@ pub struct RotationOutcome {
 /// Why an AWS could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The state directory can't be created or read, or what is in it was not written by this
-    /// version.
-    #[error("could not use the state directory {0}")]
-    State(PathBuf, #[source] std::io::Error),
+    /// What is in the state directory can't be read, or was not written by this version.
+    #[error("could not go on with the saved state")]
+    State(#[from] StateError),
     /// The file with DynamoDB's tables can't be opened.
     #[error("could not open DynamoDB's tables")]
     Tables(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -154,7 +152,7 @@ pub struct Builder {
     place: Place,
     settings: Settings,
     seed: Option<u64>,
-    state_dir: Option<PathBuf>,
+    state_dir: Option<Arc<StateDir>>,
 }
 
 impl Builder {
@@ -194,11 +192,11 @@ impl Builder {
         self
     }
 
-    /// Keeps all state in this directory, which is created if it is not there; otherwise it is
-    /// gone with the last clone. Functions, rules and timers are not state: register them again.
+    /// Keeps all state in this directory; otherwise it is gone with the last clone. Functions, rules and
+    /// timers are not state: register them again.
     #[must_use]
-    pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.state_dir = Some(dir.into());
+    pub fn state_dir(mut self, dir: Arc<StateDir>) -> Self {
+        self.state_dir = Some(dir);
         self
     }
 
@@ -208,26 +206,23 @@ impl Builder {
     ///
     /// If the state directory can't be used.
     pub fn build(self) -> Result<LocalAws, BuildError> {
-        let in_state = |error| BuildError::State(self.state_dir.clone().unwrap_or_default(), error);
         let mut stored = Stored::default();
-        let mut file = None;
+        let mut tables = None;
         if let Some(dir) = &self.state_dir {
-            std::fs::create_dir_all(dir).map_err(in_state)?;
-            let found = file.insert(StateFile::new(dir));
-            stored = found.load().map_err(in_state)?.unwrap_or_default();
+            stored = dir.load()?.unwrap_or_default();
+            tables = Some(dir.tables()?);
         }
         if let Some(seed) = self.seed
-            && file.is_none()
+            && self.state_dir.is_none()
         {
             stored.entropy = Entropy::seeded(seed);
         }
-        let tables = self.state_dir.as_ref().map(|dir| dir.join("dynamodb.sqlite"));
         let dynamodb = DynamoDb::open(tables.as_deref()).map_err(|error| BuildError::Tables(Box::new(error)))?;
         Ok(LocalAws(Arc::new(Inner {
             clock: self.clock,
             place: self.place,
             dynamodb,
-            file,
+            state_dir: self.state_dir,
             world: Mutex::new(World::new(stored, self.settings)),
             woken: Notify::new(),
         })))
@@ -462,8 +457,8 @@ impl LocalAws {
     }
 
     fn save(&self, world: &World) {
-        if let Some(file) = &self.0.file
-            && let Err(error) = file.save(&world.stored)
+        if let Some(dir) = &self.0.state_dir
+            && let Err(error) = dir.save(&world.stored)
         {
             tracing::error!(%error, "the state could not be saved");
         }

@@ -45,7 +45,7 @@ impl Snapshot {
             clock,
             place: self.place.clone(),
             dynamodb,
-            file: None,
+            state_dir: None,
             world: Mutex::new(self.world.copy()),
             woken: Notify::new(),
         })))

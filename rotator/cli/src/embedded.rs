@@ -3,7 +3,6 @@
 //! `rotator local`, `rotator demo` and the tests all stand on it.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use aws_sdk_kms::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use chrono::{DateTime, TimeDelta, Utc};
-use local_aws::{FunctionError, LocalAws, Method, RestApi};
+use local_aws::{FunctionError, LocalAws, Method, RestApi, StateDir};
 use rotator::aws::plain;
 use rotator::config::Config;
 use rotator::engine::Engine;
@@ -46,7 +45,6 @@ pub type Wrap = Arc<dyn Fn(SharedHttpConnector) -> SharedHttpConnector + Send + 
 pub type Watch = Arc<dyn Fn(&str, &Value, Option<&Result<Value, FunctionError>>) + Send + Sync>;
 
 /// What may differ from one embedded AWS to another. Everything has a default.
-#[derive(Clone)]
 pub struct Setup {
     /// The one clock of everybody. Real time by default.
     pub clock: Arc<dyn local_aws::Clock>,
@@ -57,7 +55,7 @@ pub struct Setup {
     /// Where AWS's own ids and random values come from; the operating system's random source by default.
     pub seed: Option<u64>,
     /// Where state is kept; it is gone with the process by default.
-    pub state: Option<PathBuf>,
+    pub state: Option<Arc<StateDir>>,
     /// Where an API answers, with `{api}` in it; by default as on AWS, which works in this process only.
     pub execute_api: Option<String>,
     /// What stands between the engine and this AWS.

@@ -394,7 +394,7 @@ impl Kind for ApiGatewayKey {
             self.keys.set_enabled(id, false).await?;
             return Ok(Facts::new());
         }
-        let Some(value) = document.map(|document| self.key(document)).transpose()?.flatten() else {
+        let Some(value) = document.map(|document| self.key(document, case.policy)).transpose()?.flatten() else {
             return Ok(Facts::new());
         };
         match self.find_made(case, &value).await? {

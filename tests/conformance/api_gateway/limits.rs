@@ -2,6 +2,7 @@
 
 use aws_sdk_apigateway::operation::get_api_keys::GetApiKeysError;
 
+use super::super::transport::opened;
 use super::*;
 
 /// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html>.
@@ -73,7 +74,7 @@ async fn keys_plans_and_usage_are_the_same_after_a_restart() {
     let dir = std::env::temp_dir().join(format!("local-aws-api-gateway-{}", std::process::id()));
     let open = |api: &str| {
         let clock = Arc::new(ManualClock::new(at("2026-03-02T10:30:00Z")));
-        let aws = LocalAws::builder().clock(clock.clone()).state_dir(&dir).build().unwrap();
+        let aws = LocalAws::builder().clock(clock.clone()).state_dir(opened(&dir)).build().unwrap();
         let client = Client::new(&sdk_config(&aws));
         Gateway { aws: aws.into(), clock: clock.into(), client, api: api.to_owned().into() }
     };
@@ -93,8 +94,10 @@ async fn keys_plans_and_usage_are_the_same_after_a_restart() {
     // Calls of the data plane alone are not saved each time.
     before.enable(&key, true).await;
 
+    let keys = before.aws.inspect_api_keys();
+    drop(before);
     let after = open("orders");
-    assert_eq!(after.aws.inspect_api_keys(), before.aws.inspect_api_keys());
+    assert_eq!(after.aws.inspect_api_keys(), keys);
     assert_eq!(after.usage(&plan, &key).await, Some(vec![1, 1]));
     assert_eq!((after.ping(VALUE).await, after.ping(VALUE).await), (200, 429));
     std::fs::remove_dir_all(&dir).unwrap();

@@ -225,13 +225,14 @@ async fn a_grant_permits_only_what_its_key_can_do_to_a_principal_by_its_arn() {
 async fn policies_and_grants_survive_a_restart() {
     let dir = std::env::temp_dir().join(format!("local-aws-kms-access-{}", std::process::id()));
     let open = || {
-        let aws = LocalAws::builder().state_dir(&dir).build().unwrap();
+        let aws = LocalAws::builder().state_dir(opened(&dir)).build().unwrap();
         Client::new(&sdk_config(&aws))
     };
     let before = open();
     let key = key(&before, KeySpec::EccNistP256).await;
     before.put_key_policy().key_id(&key).policy(policy(SIGNER)).send().await.unwrap();
     let id = grant_id(grant(&before, &key, SIGNER).send().await.unwrap());
+    drop(before);
     let after = open();
     let (policy_after, grants_after) = (policy_of(&after, &key).await, grants(&after, &key).await);
     std::fs::remove_dir_all(&dir).unwrap();

@@ -13,6 +13,7 @@ use aws_sdk_kms::types::{
 };
 use local_aws::{KmsKeyView, LocalAws, ManualClock};
 
+use super::transport::opened;
 use super::{Aws, Embedded, refused, sdk_config, world};
 
 mod access;
@@ -672,12 +673,13 @@ async fn nothing_is_told_of_uses_before_tracking_began() {
 async fn keys_sign_and_authenticate_the_same_after_a_restart() {
     let dir = std::env::temp_dir().join(format!("local-aws-kms-{}", std::process::id()));
     let open = || {
-        let aws = LocalAws::builder().state_dir(&dir).build().unwrap();
+        let aws = LocalAws::builder().state_dir(opened(&dir)).build().unwrap();
         Client::new(&sdk_config(&aws))
     };
     let before = open();
     let signer = key(&before, KeySpec::EccNistP256).await;
     let signed = sign(&before, &signer, SigningAlgorithmSpec::EcdsaSha256, b"hello").await;
+    drop(before);
     let after = open();
     let verify = after.verify().key_id(signer).signing_algorithm(SigningAlgorithmSpec::EcdsaSha256);
     let verified = verify.message(Blob::new("hello")).signature(signed).send().await;

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use local_aws::{AccessKey, Clock, ScaledClock};
+use local_aws::{AccessKey, Clock, ScaledClock, StateDir, StateError};
 use rotator::ports::Entropy;
 use serde::Serialize;
 use state::Time;
@@ -34,7 +34,8 @@ pub struct Args {
     /// built-in ones
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     lambda_endpoint: Option<http::Uri>,
-    /// Keep its state in this directory; without it, everything is gone at the end
+    /// Keep its state in this directory, which only its owner may look into and one process at a time may use; without it,
+    /// everything is gone at the end
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Start with the API keys of this CSV file, in API Gateway's key-file format, instead of the sample's 25
@@ -99,6 +100,7 @@ pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
         });
     }
     let file = sample::read(args.keys.as_deref())?;
+    let state = args.state.as_deref().map(state_dir).transpose()?;
     let listener = listen(args.port).await?;
     let address = listener.local_addr()?;
     let mut notes = Vec::new();
@@ -109,8 +111,8 @@ pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
         notes.push(format!("its clock runs {} times as fast as real time", args.speed));
     }
     let embedded = Setup {
-        clock: Arc::new(clock(args.speed, args.state.as_deref())),
-        state: args.state.clone(),
+        clock: Arc::new(clock(args.speed, state.as_deref())),
+        state: state.clone(),
         execute_api: Some(format!("http://{address}/_aws/execute-api/{{api}}")),
         lambda_endpoint: args.lambda_endpoint,
         ..Setup::default()
@@ -133,8 +135,8 @@ pub async fn run(args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
         () = aws.run() => Ok(()),
     };
     stopped?;
-    if let Some(dir) = &args.state {
-        std::fs::write(dir.join(CLOCK), aws.now().to_rfc3339())?;
+    if let Some(dir) = &state {
+        dir.write(CLOCK, &aws.now().to_rfc3339())?;
     }
     Ok(Outcome::Done)
 }
@@ -217,9 +219,9 @@ async fn told_to_stop() -> std::io::Result<()> {
 }
 
 /// Goes on where it stopped, if that is later than now: a fast clock runs ahead, and time must not run back.
-fn clock(speed: f64, state: Option<&Path>) -> ScaledClock {
+fn clock(speed: f64, state: Option<&StateDir>) -> ScaledClock {
     let now = ScaledClock::new(1.0).now();
-    let stopped = state.and_then(|dir| std::fs::read_to_string(dir.join(CLOCK)).ok());
+    let stopped = state.and_then(|dir| dir.read(CLOCK).ok()?);
     let stopped = stopped.and_then(|text| text.trim().parse::<Time>().ok());
     ScaledClock::starting_at(stopped.map_or(now, |stopped| stopped.max(now)), speed)
 }
@@ -240,6 +242,21 @@ pub(super) fn access_key(entropy: &dyn Entropy) -> AccessKey {
         bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect()
     };
     AccessKey { id: format!("LOCAL{}", drawn(&mut [0; 15])), secret: drawn(&mut [0; 40]) }
+}
+
+fn state_dir(path: &Path) -> Result<Arc<StateDir>, Trouble> {
+    StateDir::open(path).map(Arc::new).map_err(|error| Trouble::Other {
+        what: "could not start the embedded AWS".into(),
+        next: match &error {
+            StateError::InUse(_) => "end that process, or name another directory with --state".into(),
+            StateError::OpenToOthers(dir, _) => format!(
+                "if nobody else needs it, `chmod 700 {}`; otherwise name a directory that is not there yet with --state",
+                dir.display()
+            ),
+            StateError::Unusable(..) => "name a directory that you may write to with --state".into(),
+        },
+        source: Some(error.into()),
+    })
 }
 
 /// What to do when the embedded AWS does not start.
@@ -269,6 +286,9 @@ const CLOCK: &str = "clock";
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use chrono::TimeDelta;
     use clap::Parser;
     use rotator::ports::OsEntropy;
@@ -321,16 +341,42 @@ mod tests {
 
     #[tokio::test]
     async fn time_goes_on_where_it_stopped_and_never_runs_back() {
-        let dir = std::env::temp_dir().join(format!("rotator-local-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let now = clock(1.0, Some(&dir)).now();
+        let dir = scratch("clock");
+        let state = state_dir(&dir).unwrap();
+        let now = clock(1.0, Some(&state)).now();
         for (stopped, expected) in
             [(now + TimeDelta::days(9), now + TimeDelta::days(9)), (now - TimeDelta::days(9), now)]
         {
-            std::fs::write(dir.join(CLOCK), stopped.to_rfc3339()).unwrap();
-            let shown = clock(1.0, Some(&dir)).now();
+            state.write(CLOCK, &stopped.to_rfc3339()).unwrap();
+            let shown = clock(1.0, Some(&state)).now();
             assert!(shown >= expected && shown < expected + TimeDelta::hours(1), "{shown}");
         }
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_state_directory_that_can_not_be_had_is_named_with_what_to_do() {
+        let dir = scratch("taken");
+        let _first = state_dir(&dir).unwrap();
+        let told = |dir: &Path| {
+            let trouble = state_dir(dir).unwrap_err();
+            (rotator::failure::chain(&trouble), trouble.next().unwrap())
+        };
+        let (taken, next) = told(&dir);
+        assert!(taken.contains(&format!("another process keeps its state in {}", dir.display())), "{taken}");
+        assert!(next.contains("end that process"), "{next}");
+
+        std::fs::set_permissions(&dir, Permissions::from_mode(0o750)).unwrap();
+        let (open, next) = told(&dir);
+        assert!(open.contains(&format!("may look into {} (its mode is 750)", dir.display())), "{open}");
+        assert!(next.contains(&format!("chmod 700 {}", dir.display())), "{next}");
+
+        let (unusable, _) = told(Path::new("/dev/null/state"));
+        assert!(unusable.contains("/dev/null/state"), "{unusable}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    fn scratch(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("rotator-local-{}-{name}", std::process::id()))
     }
 }
