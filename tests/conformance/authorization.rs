@@ -41,6 +41,7 @@ fn last_context(aws: &LocalAws) -> BTreeMap<String, Vec<String>> {
     aws.requests().pop().expect("a call").asked.remove(0).context
 }
 
+/// Embedded: its callers are known by their access keys.
 #[tokio::test]
 async fn whoever_has_no_role_here_may_do_everything() {
     let (aws, _) = world();
@@ -50,6 +51,7 @@ async fn whoever_has_no_role_here_may_do_everything() {
     assert_eq!((call.caller, call.asked), (None, Vec::new()));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>.
 #[tokio::test]
 async fn what_no_policy_allows_is_denied_by_every_service_and_changes_nothing() {
     let (aws, _) = world();
@@ -68,6 +70,7 @@ async fn what_no_policy_allows_is_denied_by_every_service_and_changes_nothing() 
     assert!(aws.inspect_api_keys().is_empty());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecretsmanager.html>.
 #[tokio::test]
 async fn a_secret_is_known_by_its_arn_its_tags_and_the_stage_that_is_read() {
     let (aws, _) = world();
@@ -93,6 +96,7 @@ async fn a_secret_is_known_by_its_arn_its_tags_and_the_stage_that_is_read() {
     assert_eq!(refused(client.get_secret_value().secret_id(&arn).send().await).0, "AccessDeniedException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>.
 #[tokio::test]
 async fn a_secret_that_is_made_with_tags_needs_the_right_to_tag_it() {
     let (aws, _) = world();
@@ -107,6 +111,7 @@ async fn a_secret_that_is_made_with_tags_needs_the_right_to_tag_it() {
     assert_eq!(refused(client.create_secret().name("b/b").send().await).0, "AccessDeniedException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html>.
 #[tokio::test]
 async fn a_value_under_an_owners_key_needs_that_key_through_secrets_manager() {
     let (aws, _) = world();
@@ -133,7 +138,7 @@ async fn a_value_under_an_owners_key_needs_that_key_through_secrets_manager() {
 
 /// Both when a secret is made with a key and when it is given another: "In these validation requests, the value of the
 /// SecretARN is the actual ARN of the secret".
-/// Source: Secrets Manager User Guide, "Secret encryption and decryption in AWS Secrets Manager".
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html>.
 #[tokio::test]
 async fn whoever_gives_a_secret_a_key_must_be_allowed_to_use_it_for_that_secret() {
     let (aws, _) = world();
@@ -164,6 +169,7 @@ async fn whoever_gives_a_secret_a_key_must_be_allowed_to_use_it_for_that_secret(
     uses(&both, "b/*").update_secret().secret_id("b/b").kms_key_id(&key).send().await.expect("given");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html>.
 #[tokio::test]
 async fn whoever_rotates_must_be_allowed_to_invoke_the_function() {
     let (aws, _) = world();
@@ -180,6 +186,7 @@ async fn whoever_rotates_must_be_allowed_to_invoke_the_function() {
     begin(of_role(&aws, &[rotates, allow("lambda:InvokeFunction", &function)])).await.expect("begun");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecretsmanager.html>.
 #[tokio::test]
 async fn a_condition_knows_with_which_function_a_secret_is_rotated_if_the_request_names_one() {
     let (aws, _) = world();
@@ -208,6 +215,7 @@ async fn a_condition_knows_with_which_function_a_secret_is_rotated_if_the_reques
     assert!(told.contains("secretsmanager:RotateSecret"), "{told}");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html>.
 #[tokio::test]
 async fn a_condition_knows_whether_the_check_for_lockouts_is_bypassed_and_that_it_is_not_by_default() {
     let (aws, _) = world();
@@ -223,6 +231,7 @@ async fn a_condition_knows_whether_the_check_for_lockouts_is_bypassed_and_that_i
     put().send().await.expect("put");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/customer-managed-policies.html>.
 #[tokio::test]
 async fn a_key_of_kms_is_known_by_its_arn_and_its_tags_and_a_new_one_by_what_is_asked_for() {
     let (aws, _) = world();
@@ -246,6 +255,7 @@ async fn a_key_of_kms_is_known_by_its_arn_and_its_tags_and_a_new_one_by_what_is_
     assert_eq!(refused(client.get_public_key().key_id(others.key_id()).send().await).0, "AccessDeniedException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-tagging-iam-policy.html>.
 #[tokio::test]
 async fn api_gateways_actions_are_methods_on_paths_and_tags_need_put() {
     let (aws, _) = world();
@@ -262,6 +272,7 @@ async fn api_gateways_actions_are_methods_on_paths_and_tags_need_put() {
     client.get_api_key().api_key(&key).include_value(true).send().await.expect("nothing limits that to the rest of it");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html>.
 #[tokio::test]
 async fn a_table_its_indexes_and_what_a_transaction_does_are_asked_for_each_by_itself() {
     let (aws, _) = world();

@@ -299,6 +299,7 @@ async fn delete(made: &[(Kind, String)]) {
     }
 }
 
+/// Embedded: this suite's own guard.
 #[test]
 fn aws_itself_is_known_by_its_host() {
     for url in ["aws", "https://kms.eu-west-1.amazonaws.com", "https://vpce-1.kms.eu-west-1.vpce.AMAZONAWS.com:443/"] {

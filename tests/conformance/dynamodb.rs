@@ -62,6 +62,9 @@ async fn due(client: &Client) -> usize {
     found.items().len()
 }
 
+/// AWS takes a while to make a table; here it is there at once.
+///
+/// Source: AWS: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CreateTable.html>.
 #[tokio::test]
 async fn a_table_is_active_at_once_and_exists_once() {
     let (aws, _) = world();
@@ -202,6 +205,7 @@ async fn a_table_is_named_by_its_arn_as_well() {
     client.delete_table().table_name(ARN).send().await.expect("deleted");
 }
 
+/// Embedded: the words of the library under it.
 #[tokio::test]
 async fn requests_that_make_no_sense_raise_validation_exceptions_without_markers() {
     let (aws, _) = world();
@@ -216,6 +220,7 @@ async fn requests_that_make_no_sense_raise_validation_exceptions_without_markers
     }
 }
 
+/// Embedded: what it does not model.
 #[tokio::test]
 async fn an_operation_that_is_not_modelled_is_refused() {
     let (aws, _) = world();
@@ -227,6 +232,7 @@ async fn an_operation_that_is_not_modelled_is_refused() {
     assert!(message.contains("ListBackups"), "{message}");
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn by_a_switch_an_index_is_behind_its_table() {
     let (aws, clock) = world();
@@ -250,6 +256,7 @@ async fn by_a_switch_an_index_is_behind_its_table() {
     assert_eq!(due(&client).await, 0);
 }
 
+/// Assumed: AWS lets a table that is being deleted answer for a while; whoever relies on that is not served here.
 #[tokio::test]
 async fn what_is_being_made_or_deleted_answers_no_reads_and_writes() {
     let (aws, _) = world();

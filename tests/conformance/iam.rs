@@ -38,6 +38,7 @@ async fn simulated(client: &Client, page: Option<i32>) -> Vec<EvaluationResult> 
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html>.
 #[tokio::test]
 async fn every_action_is_allowed_on_every_resource_unless_a_switch_denies_it() {
     let (aws, client) = world();
@@ -59,6 +60,7 @@ async fn every_action_is_allowed_on_every_resource_unless_a_switch_denies_it() {
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html>.
 #[tokio::test]
 async fn results_are_told_by_pages() {
     let (aws, client) = world();
@@ -66,6 +68,7 @@ async fn results_are_told_by_pages() {
     assert_eq!(aws.requests().len(), 3);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/IAM/latest/APIReference/API_EvaluationResult.html>.
 #[tokio::test]
 async fn a_context_key_that_nobody_gave_is_told_beside_a_resource_that_was_named() {
     let (aws, client) = world();
@@ -91,6 +94,7 @@ async fn a_context_key_that_nobody_gave_is_told_beside_a_resource_that_was_named
     assert!(given.resource_specific_results()[0].missing_context_values().is_empty());
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn by_a_switch_the_caller_may_not_simulate() {
     let (aws, client) = world();
@@ -101,6 +105,7 @@ async fn by_a_switch_the_caller_may_not_simulate() {
     assert!(message.contains("iam:SimulatePrincipalPolicy"), "{message}");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html>.
 #[tokio::test]
 async fn a_session_is_no_principal_and_another_operation_is_refused_by_name() {
     let (_, client) = world();
@@ -115,6 +120,7 @@ async fn a_session_is_no_principal_and_another_operation_is_refused_by_name() {
     assert_eq!(refused(client.list_roles().send().await).0, "InvalidAction");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRole.html>.
 #[tokio::test]
 async fn a_role_is_found_by_its_name_and_simulated_by_its_whole_arn() {
     const WITH_PATH: &str = "arn:aws:iam::123456789012:role/service/retirement";

@@ -15,6 +15,7 @@ fn function() -> (Aws, Client, String) {
     (aws, client, arn)
 }
 
+/// Embedded: how it sets functions up.
 #[tokio::test]
 async fn a_registered_function_is_set_up_for_rotation() {
     let (_, client, arn) = function();
@@ -37,6 +38,7 @@ async fn a_registered_function_is_set_up_for_rotation() {
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/lambda/latest/api/API_GetPolicy.html>.
 #[tokio::test]
 async fn a_function_is_told_as_it_was_configured() {
     let (aws, client, _) = function();
@@ -62,6 +64,7 @@ async fn a_function_is_told_as_it_was_configured() {
     assert_eq!(refused(policy).0, "ResourceNotFoundException");
 }
 
+/// Source: LocalStack: TestLambdaFunction::test_ops_on_nonexisting_fn, 2025-11-25.
 #[tokio::test]
 async fn a_function_that_is_not_there_is_not_found_and_what_is_not_modelled_is_refused() {
     let (_, client, arn) = function();
@@ -75,6 +78,7 @@ async fn a_function_that_is_not_there_is_not_found_and_what_is_not_modelled_is_r
     assert_eq!(refused(client.list_functions().send().await).0, "UnknownOperationException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>.
 #[tokio::test]
 async fn a_dry_run_runs_nothing_and_tells_who_may_not() {
     let (aws, client, arn) = function();

@@ -80,6 +80,7 @@ impl World {
     }
 }
 
+/// Embedded: an access log has the format that its owner gave it.
 #[tokio::test]
 async fn each_request_to_a_stage_is_one_line_without_the_key_s_value() {
     let world = logged().await;
@@ -112,6 +113,7 @@ async fn each_request_to_a_stage_is_one_line_without_the_key_s_value() {
     assert!(!format!("{lines:?}").contains(VALUE));
 }
 
+/// Assumed: AWS tells of the id only that it is that of a request which requires a key.
 #[tokio::test]
 async fn a_disabled_key_is_still_named() {
     let world = logged().await;
@@ -124,6 +126,7 @@ async fn a_disabled_key_is_still_named() {
     assert_eq!(world.rows("fields apiKeyId, status").await, [[format!("apiKeyId={}", world.key), "status=403".into()]]);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html>.
 #[tokio::test]
 async fn a_query_names_who_uses_a_key_how_often_and_when_last() {
     let world = logged().await;
@@ -161,6 +164,7 @@ async fn a_query_names_who_uses_a_key_how_often_and_when_last() {
     assert_eq!(world.rows(&LAGGARDS.replace("KEY", "nosuchkey0")).await, [[""; 0]; 0]);
 }
 
+/// Assumed: AWS's pages have no example that compares a number with its digits as text.
 #[tokio::test]
 async fn conditions_compare_text_numbers_and_lists() {
     let world = logged().await;
@@ -184,6 +188,7 @@ async fn conditions_compare_text_numbers_and_lists() {
     assert_eq!(rows, [["status=200"]]);
 }
 
+/// Embedded: what it does not model.
 #[tokio::test]
 async fn what_is_not_modelled_of_the_language_is_a_malformed_query() {
     let world = logged().await;
@@ -204,6 +209,7 @@ async fn what_is_not_modelled_of_the_language_is_a_malformed_query() {
     }
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn by_a_switch_a_query_is_running_at_first_and_lines_come_late() {
     let world = logged().await;
@@ -224,6 +230,7 @@ async fn by_a_switch_a_query_is_running_at_first_and_lines_come_late() {
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_StartQuery.html>.
 #[tokio::test]
 async fn a_query_covers_its_groups_and_both_ends_of_its_time() {
     let world = logged().await;
@@ -238,6 +245,7 @@ async fn a_query_covers_its_groups_and_both_ends_of_its_time() {
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_StartQuery.html>.
 #[tokio::test]
 async fn unknown_groups_queries_and_operations_are_refused() {
     let world = logged().await;

@@ -1,9 +1,9 @@
 //! The contract with AWS, line by line, as the embedded AWS models it: every test's name says its
 //! line, and every call goes through the real SDK client.
 //!
-//! A test that follows a recording of live AWS or a page of AWS's says so at the end of its comment, in one form,
-//! `Source: WHOSE: WHAT[, DATE].`; `sources.py` lists those that name none. `against.py` asks another AWS the same
-//! ([`aws`]).
+//! The last line of a test's comment says what it stands on, in one of three forms: `Source: WHOSE: WHAT[, DATE].` for a
+//! recording of live AWS or a page of AWS's, `Assumed: WHY.` where nothing public states it, `Embedded: WHAT.` for what
+//! only the embedded AWS has. `sources.py` counts them. `against.py` asks another AWS the same ([`aws`]).
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// That a key of another stage is refused is in the guide: a plan opens its own stages.
+///
+/// Source: LocalStack: TestUsagePlans::test_api_key_required_for_methods, 2023-07-27.
 #[tokio::test]
 async fn a_protected_method_lets_in_an_enabled_key_of_a_plan_of_its_stage_and_nobody_else() {
     let gateway = gateway();
@@ -21,6 +24,9 @@ async fn a_protected_method_lets_in_an_enabled_key_of_a_plan_of_its_stage_and_no
     }
 }
 
+/// Of a detached and of a deleted key it is assumed.
+///
+/// Source: LocalStack: TestUsagePlans::test_api_key_required_for_methods, 2023-07-27.
 #[tokio::test]
 async fn a_disabled_a_detached_and_a_deleted_key_are_forbidden() {
     let gateway = gateway();
@@ -38,6 +44,7 @@ async fn a_disabled_a_detached_and_a_deleted_key_are_forbidden() {
     assert_eq!(gateway.ping(VALUE).await, 403);
 }
 
+/// Assumed: a method that requires no key has no use for one.
 #[tokio::test]
 async fn a_method_that_asks_for_no_key_answers_anybody() {
     let gateway = gateway();
@@ -45,6 +52,9 @@ async fn a_method_that_asks_for_no_key_answers_anybody() {
     assert_eq!(gateway.get("/prod/health", Some("madeup0123456789012345")).await.0, 200);
 }
 
+/// Of the unknown stage it is assumed.
+///
+/// Source: LocalStack: TestApigatewayRouting::test_routing_not_found, 2024-07-23.
 #[tokio::test]
 async fn an_unknown_method_is_a_missing_authentication_token_and_an_unknown_stage_is_forbidden() {
     let gateway = gateway();
@@ -55,6 +65,7 @@ async fn an_unknown_method_is_a_missing_authentication_token_and_an_unknown_stag
     assert_eq!((status, error.as_deref()), FORBIDDEN);
 }
 
+/// Embedded: its APIs are set up without AWS's operations.
 #[tokio::test]
 async fn a_method_may_redirect_whom_it_lets_in() {
     let gateway = gateway();
@@ -64,6 +75,7 @@ async fn a_method_may_redirect_whom_it_lets_in() {
     assert_eq!(gateway.get("/prod/moved", None).await.0, 403);
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn a_change_reaches_the_data_plane_after_the_propagation_delay() {
     let gateway = gateway();
@@ -88,6 +100,7 @@ async fn a_change_reaches_the_data_plane_after_the_propagation_delay() {
     assert_eq!(gateway.ping(VALUE).await, 403);
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn disabling_enabling_and_deleting_may_take_longer_or_shorter_than_attaching() {
     let gateway = gateway();
@@ -119,6 +132,7 @@ async fn disabling_enabling_and_deleting_may_take_longer_or_shorter_than_attachi
     assert_eq!(gateway.ping(VALUE).await, 403);
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn of_changes_on_their_way_the_last_one_wins_even_if_it_arrives_first() {
     let gateway = gateway();
@@ -142,6 +156,7 @@ async fn of_changes_on_their_way_the_last_one_wins_even_if_it_arrives_first() {
     assert_eq!(gateway.ping(VALUE).await, 403, "the same order again delays nothing");
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn a_change_of_plans_does_not_carry_a_change_of_state_along() {
     let gateway = gateway();
@@ -156,6 +171,7 @@ async fn a_change_of_plans_does_not_carry_a_change_of_state_along() {
     assert_eq!(gateway.ping(VALUE).await, 403);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-api-usage-plans.html>.
 #[tokio::test]
 async fn a_plan_throttles_each_key_by_its_own_bucket() {
     let gateway = gateway();

@@ -48,6 +48,7 @@ async fn import_with_failonwarnings_imports_all_or_nothing_and_says_where() {
     assert_eq!((ids.len(), warnings.len()), (1, 1));
 }
 
+/// Assumed: AWS's page of the format limits a value's length and not its characters.
 #[tokio::test]
 async fn a_value_with_hyphens_is_taken_by_import_and_by_create() {
     let gateway = gateway();
@@ -57,6 +58,9 @@ async fn a_value_with_hyphens_is_taken_by_import_and_by_create() {
     assert_eq!(gateway.aws.inspect_api_keys().len(), 2);
 }
 
+/// How AWS words its refusals is assumed.
+///
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-key-file-format.html>.
 #[tokio::test]
 async fn import_refuses_a_file_without_its_header() {
     let gateway = gateway();
@@ -68,6 +72,7 @@ async fn import_refuses_a_file_without_its_header() {
     assert!(gateway.import(&no_plan, true).await.is_err());
 }
 
+/// Embedded: its reader of key files.
 #[test]
 fn a_key_file_tells_its_duplicates_by_line_and_never_a_value() {
     let file = format!("name,key\nfirst,{VALUE}\nother,{OTHER}\nagain,{VALUE}\n");

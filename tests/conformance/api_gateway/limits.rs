@@ -69,6 +69,7 @@ async fn an_account_has_room_for_10_000_keys() {
     assert_eq!(refusal(one_more), "LimitExceededException");
 }
 
+/// Embedded: its state directory.
 #[tokio::test]
 async fn keys_plans_and_usage_are_the_same_after_a_restart() {
     let dir = std::env::temp_dir().join(format!("local-aws-api-gateway-{}", std::process::id()));
@@ -103,6 +104,7 @@ async fn keys_plans_and_usage_are_the_same_after_a_restart() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
+/// Embedded: what it does not model.
 #[tokio::test]
 async fn operations_and_parameters_that_are_not_modelled_are_refused() {
     let gateway = gateway();
@@ -116,6 +118,7 @@ async fn operations_and_parameters_that_are_not_modelled_are_refused() {
     assert_eq!(refusal(tags.send().await), "ValidationException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_GetStages.html>.
 #[tokio::test]
 async fn rest_apis_and_their_stages_are_listed() {
     let gateway = gateway();

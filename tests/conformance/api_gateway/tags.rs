@@ -22,6 +22,7 @@ async fn tags_are_written_read_and_removed_by_arn() {
     assert!(unknown.send().await.unwrap_err().into_service_error().is_not_found_exception());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-tagging-supported-resources.html>.
 #[tokio::test]
 async fn tags_that_begin_with_aws_are_aws_s_own() {
     let gateway = gateway();

@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-api-usage-plans.html>.
 #[tokio::test]
 async fn a_quota_counts_per_key_id_so_a_new_key_starts_full() {
     let gateway = gateway();
@@ -16,6 +17,7 @@ async fn a_quota_counts_per_key_id_so_a_new_key_starts_full() {
     assert_eq!(gateway.ping(OTHER).await, 200);
 }
 
+/// Assumed: AWS names the periods and not the moment at which one begins.
 #[tokio::test]
 async fn a_quota_begins_anew_each_day_week_or_month() {
     for (period, before, after) in [
@@ -52,6 +54,7 @@ async fn get_usage_tells_used_and_remaining_per_day_by_key_id() {
     assert_eq!(days, [vec![0, 10], vec![3, 7], vec![1, 6], vec![0, 10]]);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_QuotaSettings.html>.
 #[tokio::test]
 async fn the_offset_is_subtracted_in_the_plans_first_period_only() {
     let gateway = gateway();
@@ -85,6 +88,9 @@ async fn update_usage_replaces_what_remains_up_or_down_within_the_period() {
     assert_eq!(gateway.usage(&plan, &key).await, Some(vec![1, 1]), "a new day, a full quota");
 }
 
+/// Of a plan without a quota it is assumed.
+///
+/// Source: boto3: <https://github.com/boto/boto3/issues/2504>, 2020-07-09.
 #[tokio::test]
 async fn update_usage_refuses_other_paths_and_plans_without_a_quota() {
     let gateway = gateway();
@@ -96,6 +102,7 @@ async fn update_usage_refuses_other_paths_and_plans_without_a_quota() {
     assert_eq!(refusal(update("/used").send().await), "BadRequestException");
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn usage_lags_behind_the_data_plane_in_both_directions() {
     let gateway = gateway();
@@ -118,6 +125,7 @@ async fn usage_lags_behind_the_data_plane_in_both_directions() {
     assert_eq!(gateway.usage(&plan, &key).await, Some(vec![2, 0]));
 }
 
+/// Assumed: AWS counts by plan and key, and says nothing of leaving the plan in between.
 #[tokio::test]
 async fn detaching_and_attaching_does_not_refill_a_quota() {
     let gateway = gateway();
@@ -130,6 +138,9 @@ async fn detaching_and_attaching_does_not_refill_a_quota() {
     assert_eq!(gateway.ping(VALUE).await, 429);
 }
 
+/// That an unused key is left out is assumed: AWS's own example has a day of zeros.
+///
+/// Source: AWS: <https://docs.aws.amazon.com/apigateway/latest/api/API_GetUsage.html>.
 #[tokio::test]
 async fn without_a_key_id_the_used_keys_of_the_plan_are_told_by_pages() {
     let gateway = gateway();
@@ -159,6 +170,7 @@ async fn without_a_key_id_the_used_keys_of_the_plan_are_told_by_pages() {
     assert_eq!(told, used);
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn a_plan_without_a_quota_tells_nothing_unless_a_switch_says_so() {
     let gateway = gateway();
@@ -170,6 +182,7 @@ async fn a_plan_without_a_quota_tells_nothing_unless_a_switch_says_so() {
     assert_eq!(gateway.usage(&plan, &key).await, Some(vec![1, 0]));
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn by_a_switch_usage_is_told_by_value() {
     let gateway = gateway();

@@ -46,6 +46,7 @@ async fn resting_keys(client: &Client) -> [String; 2] {
     keys
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html>.
 #[tokio::test]
 async fn a_key_created_without_a_policy_has_the_default_one_that_lets_the_account_do_all() {
     let (_, client) = kms();
@@ -69,6 +70,7 @@ async fn a_policy_is_told_as_it_was_created_or_put() {
     assert_eq!(world.aws.inspect_kms_keys()[0].policy, Some(policy(OTHER)));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_PutKeyPolicy.html>.
 #[tokio::test]
 async fn a_malformed_policy_is_refused_where_it_is_created_and_where_it_is_put() {
     let (_, client) = kms();
@@ -99,6 +101,7 @@ async fn default_is_the_only_policy_name() {
     assert_eq!(refusal(put), "NotFoundException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>.
 #[tokio::test]
 async fn policies_are_read_and_put_in_every_state_of_a_key() {
     let (_, client) = kms();
@@ -109,6 +112,7 @@ async fn policies_are_read_and_put_in_every_state_of_a_key() {
     assert_eq!(refusal(client.get_key_policy().key_id("nosuch").send().await), "NotFoundException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_ListGrants.html>.
 #[tokio::test]
 async fn a_grant_is_listed_as_it_was_created() {
     let (world, client) = kms();
@@ -190,6 +194,7 @@ async fn a_revoked_grant_is_gone() {
     assert_eq!(refusal(revoke().await), "NotFoundException");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html>.
 #[tokio::test]
 async fn grants_are_made_only_on_an_enabled_key_and_listed_and_revoked_in_every_state() {
     let (_, client) = kms();
@@ -201,6 +206,7 @@ async fn grants_are_made_only_on_an_enabled_key_and_listed_and_revoked_in_every_
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateGrant.html>.
 #[tokio::test]
 async fn a_grant_permits_only_what_its_key_can_do_to_a_principal_by_its_arn() {
     let (_, client) = kms();
@@ -221,6 +227,7 @@ async fn a_grant_permits_only_what_its_key_can_do_to_a_principal_by_its_arn() {
     assert_eq!(refusal(grant(&client, "nosuch", SIGNER).send().await), "NotFoundException");
 }
 
+/// Embedded: its state directory.
 #[tokio::test]
 async fn policies_and_grants_survive_a_restart() {
     let dir = std::env::temp_dir().join(format!("local-aws-kms-access-{}", std::process::id()));
@@ -239,6 +246,7 @@ async fn policies_and_grants_survive_a_restart() {
     assert_eq!((policy_after, grants_after), (policy(SIGNER), vec![id]));
 }
 
+/// Assumed: IAM's guide says so of principals in policies; of KMS's grants nothing is written.
 #[tokio::test]
 async fn who_is_gone_is_shown_by_an_id_and_named_nowhere_any_more() {
     let (world, client) = kms();

@@ -81,6 +81,7 @@ async fn create_key_answers_the_metadata_that_describe_key_tells() {
     assert_eq!(described.creation_date().unwrap().secs(), world.aws.now().timestamp());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/asymmetric-key-specs.html>.
 #[tokio::test]
 async fn by_default_a_key_encrypts_which_only_other_services_let_it_do() {
     let (_, client) = kms();
@@ -142,6 +143,7 @@ async fn what_can_not_be_a_key_s_id_is_invalid_and_not_found() {
     assert!(message.starts_with("Key 'arn:aws:kms:") && message.ends_with("' does not exist"), "{message}");
 }
 
+/// Assumed: CreateKey takes no token that could say that it is the same call.
 #[tokio::test]
 async fn create_key_twice_makes_two_keys() {
     let (world, client) = kms();
@@ -180,6 +182,7 @@ async fn a_key_is_found_by_id_arn_alias_and_alias_arn() {
     }
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn list_keys_lists_a_new_key_late_and_calls_by_its_id_see_it_at_once() {
     let (world, client) = kms();
@@ -195,6 +198,7 @@ async fn list_keys_lists_a_new_key_late_and_calls_by_its_id_see_it_at_once() {
     assert_eq!(listed().await, 1);
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/hmac-create-key.html>.
 #[tokio::test]
 async fn a_key_spec_that_the_region_lacks_is_an_unsupported_operation() {
     let (world, client) = kms();
@@ -204,6 +208,7 @@ async fn a_key_spec_that_the_region_lacks_is_an_unsupported_operation() {
     create(KeySpec::EccNistP256).await.unwrap();
 }
 
+/// Embedded: a look inside.
 #[tokio::test]
 async fn a_key_can_be_inspected_without_a_call_and_is_gone_once_deleted() {
     let (world, client) = kms();
@@ -307,6 +312,7 @@ async fn a_digest_is_signed_as_the_message_it_is_of() {
     }
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html>.
 #[tokio::test]
 async fn ed25519_takes_raw_messages_only() {
     let (_, client) = kms();
@@ -343,6 +349,7 @@ async fn an_invalid_key_usage_says_what_the_key_is_for() {
     assert_eq!(message, "Algorithm HMAC_SHA_512 is incompatible with key spec HMAC_256.");
 }
 
+/// Source: LocalStack: TestKMS::test_invalid_generate_mac, 2024-04-11.
 #[tokio::test]
 async fn an_algorithm_that_does_not_fit_the_key_is_an_invalid_key_usage() {
     let (_, client) = kms();
@@ -493,6 +500,7 @@ async fn a_key_that_is_pending_deletion_takes_no_call_but_its_rescue() {
 
 // Aliases
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/alias-using.html>.
 #[tokio::test]
 async fn an_alias_moves_and_what_was_signed_before_no_longer_verifies_through_it() {
     let (_, client) = kms();
@@ -597,6 +605,7 @@ async fn tags_are_at_most_50_each_once_and_none_begins_with_aws() {
     assert_eq!(refusal(one_more), "TagException");
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn the_last_use_of_a_key_is_told_an_hour_late() {
     let (world, client) = kms();
@@ -614,6 +623,7 @@ async fn the_last_use_of_a_key_is_told_an_hour_late() {
     assert_eq!(last().await.operation(), Some(&KeyLastUsageTrackingOperation::Sign));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyLastUsage.html>.
 #[tokio::test]
 async fn a_key_that_was_never_used_has_an_empty_last_use_since_its_creation() {
     let (world, client) = kms();
@@ -636,6 +646,7 @@ async fn a_key_that_was_never_used_has_an_empty_last_use_since_its_creation() {
     assert_eq!(refusal(by_alias), "NotFoundException", "alias names are not supported");
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn the_last_use_stays_told_once_the_key_is_disabled_and_the_lag_is_a_switch() {
     let (world, client) = kms();
@@ -653,6 +664,7 @@ async fn the_last_use_stays_told_once_the_key_is_disabled_and_the_lag_is_a_switc
     assert!(last.cloud_trail_event_id().is_some() && last.kms_request_id().is_some());
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyLastUsage.html>.
 #[tokio::test]
 async fn nothing_is_told_of_uses_before_tracking_began() {
     let (world, client) = kms();
@@ -669,6 +681,7 @@ async fn nothing_is_told_of_uses_before_tracking_began() {
     assert!(told.key_creation_date() < told.tracking_start_date(), "so this is no evidence of anything");
 }
 
+/// Embedded: its state directory.
 #[tokio::test]
 async fn keys_sign_and_authenticate_the_same_after_a_restart() {
     let dir = std::env::temp_dir().join(format!("local-aws-kms-{}", std::process::id()));
@@ -687,6 +700,7 @@ async fn keys_sign_and_authenticate_the_same_after_a_restart() {
     assert!(verified.unwrap().signature_valid());
 }
 
+/// Embedded: what it does not model.
 #[tokio::test]
 async fn operations_and_parameters_that_are_not_modelled_are_refused() {
     let (_, client) = kms();

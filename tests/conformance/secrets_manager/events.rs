@@ -54,6 +54,7 @@ async fn a_label_that_moves_is_told_in_the_documented_shape() {
     );
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/monitoring-eventbridge.html>.
 #[tokio::test]
 async fn awspending_is_not_told_and_an_own_label_is() {
     let (aws, _, client, events) = listening().await;
@@ -68,6 +69,7 @@ async fn awspending_is_not_told_and_an_own_label_is() {
     assert_eq!(events().len(), 1);
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn by_a_switch_the_event_is_late_twice_or_lost() {
     for (switch, soon, later) in [
@@ -88,6 +90,7 @@ async fn by_a_switch_the_event_is_late_twice_or_lost() {
     }
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn by_a_switch_the_event_is_there_before_the_call_is_answered() {
     let (aws, _, client, events) = listening().await;

@@ -126,6 +126,7 @@ async fn before_create_secret_the_pending_version_is_an_empty_placeholder() {
     assert_eq!(message, format!("Secrets Manager can't find the specified secret value for VersionId: {SECOND}"));
 }
 
+/// Assumed: AWS tries again, and does not say how often, when or with which token; each is a switch.
 #[tokio::test]
 async fn a_failed_step_ends_the_attempt_and_the_whole_rotation_is_tried_again_with_the_same_token() {
     let (aws, clock, client, function) = with_function(|client| failing_at(client, "testSecret")).await;
@@ -145,6 +146,7 @@ async fn a_failed_step_ends_the_attempt_and_the_whole_rotation_is_tried_again_wi
     assert_eq!(holder(&client, "s", "AWSPENDING").await.as_deref(), Some(SECOND), "given up, and left as it is");
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn by_a_switch_a_retry_comes_with_a_new_token_and_the_pending_label_moves_to_a_fresh_placeholder() {
     let (aws, clock, client, function) = with_function(|client| failing_at(client, "setSecret")).await;
@@ -164,6 +166,7 @@ async fn by_a_switch_a_retry_comes_with_a_new_token_and_the_pending_label_moves_
     assert_eq!(function.calls().last().map(|event| event["ClientRequestToken"].clone()), Some(retried.into()));
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn by_a_switch_a_failed_rotation_is_not_tried_again() {
     let (aws, clock, client, function) = with_function(|client| failing_at(client, "setSecret")).await;
@@ -224,6 +227,7 @@ async fn awspending_on_the_current_version_blocks_nothing() {
     assert_eq!(holder(&client, "s", "AWSCURRENT").await.as_deref(), Some(THIRD));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html>.
 #[tokio::test]
 async fn rotate_secret_again_with_its_own_token_is_the_same_rotation() {
     let (aws, _, client, function) = with_function(well).await;
@@ -268,6 +272,7 @@ async fn a_hand_made_put_secret_value_in_the_middle_abandons_the_rotation() {
     rotate(&client, FOURTH).send().await.expect("nothing blocks it");
 }
 
+/// Assumed: AWS does not say at which step it misses the value.
 #[tokio::test]
 async fn create_secret_that_leaves_the_pending_version_empty_fails_the_attempt() {
     let (aws, _, client, function) = with_function(|_| |_: Value| async { Ok(()) }).await;
@@ -311,6 +316,7 @@ async fn rotate_immediately_false_runs_test_secret_alone_on_a_throw_away_version
     assert_eq!((described.rotation_enabled(), described.last_rotated_date()), (Some(true), None));
 }
 
+/// Embedded: a switch.
 #[tokio::test]
 async fn by_a_switch_the_throw_away_version_is_empty() {
     let (aws, _, client, function) = with_function(|_| |_: Value| async { Ok(()) }).await;
@@ -324,6 +330,9 @@ async fn by_a_switch_the_throw_away_version_is_empty() {
     assert_eq!(function.steps(), ["testSecret"]);
 }
 
+/// With which exception is assumed.
+///
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>.
 #[tokio::test]
 async fn a_rotation_token_that_was_not_handed_out_is_refused() {
     let (_, _, client, _) = with_function(well).await;
@@ -363,6 +372,7 @@ async fn rotate_secret_needs_a_function_that_secrets_manager_may_invoke() {
     assert_eq!(refused(rotate(&client, SECOND).send().await).0, "AccessDeniedException");
 }
 
+/// Embedded: its host can stop in the middle.
 #[tokio::test]
 async fn an_attempt_that_is_cut_off_is_run_again() {
     let (aws, _, client, function) = with_function(|client| {

@@ -55,6 +55,9 @@ async fn schedules_are_at_least_four_hours_apart_in_hours_utc_or_days() {
     }
 }
 
+/// AWS rotates at any time in the window; here it is at its beginning.
+///
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_schedule.html>.
 #[tokio::test]
 async fn a_schedule_fires_when_its_window_opens_and_again_after_that() {
     let (aws, clock) = world();
@@ -83,6 +86,7 @@ async fn a_schedule_fires_when_its_window_opens_and_again_after_that() {
     assert_eq!(function.calls()[2]["ClientRequestToken"], stuck, "while stuck, the old rotation is reattempted");
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_schedule.html>.
 #[tokio::test]
 async fn automatically_after_days_opens_with_the_day_and_is_told_with_its_end() {
     let (aws, _) = world();
@@ -100,6 +104,7 @@ async fn automatically_after_days_opens_with_the_day_and_is_told_with_its_end() 
     assert_eq!(rules.automatically_after_days(), Some(30));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotationRulesType.html>.
 #[tokio::test]
 async fn a_hand_made_put_secret_value_counts_as_a_rotation_for_the_schedule() {
     let (aws, clock) = world();

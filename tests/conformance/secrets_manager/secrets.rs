@@ -354,6 +354,7 @@ async fn update_secret_with_a_value_makes_it_current() {
     assert_eq!(described.description(), Some("new"));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html>.
 #[tokio::test]
 async fn a_secret_is_encrypted_by_a_symmetric_key_that_is_enabled_or_not_at_all() {
     let (aws, _) = world();

@@ -84,6 +84,7 @@ async fn a_value_put_by_hand_that_becomes_current_takes_awspending_off_its_holde
     }
 }
 
+/// Assumed: AWS is recorded to take AWSPENDING off only where AWSCURRENT moves.
 #[tokio::test]
 async fn a_value_put_by_hand_under_another_label_leaves_awspending_where_it_is() {
     let (aws, _) = world();
@@ -98,6 +99,8 @@ async fn a_value_put_by_hand_under_another_label_leaves_awspending_where_it_is()
 }
 
 /// AWS does not say which of the two it does.
+///
+/// Embedded: a switch.
 #[tokio::test]
 async fn by_a_switch_moving_awscurrent_by_hand_takes_awspending_off_its_holder() {
     for abandons in [false, true] {
@@ -180,6 +183,7 @@ async fn put_secret_value_with_the_same_token_and_another_value_is_refused() {
     assert_eq!(value(&client, "s", "AWSCURRENT").await.as_deref(), Some("one"));
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html>.
 #[tokio::test]
 async fn the_first_version_of_a_secret_gets_awscurrent_whatever_was_asked() {
     let (aws, _) = world();
