@@ -110,7 +110,7 @@ async fn told_late(terms: &Terms) -> Stage {
     let arn = credential(&stage, terms).await;
     for hours in [25, 25, 25] {
         stage.rotate(&arn).await;
-        for _ in 0..3 {
+        for _ in 0..8 {
             stage.pass(TimeDelta::minutes(2)).await;
             stage.aws.settle().await;
         }

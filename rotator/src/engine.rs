@@ -137,6 +137,7 @@ impl Engine {
             name: kind.name(),
             tags: kind.tags(),
             publishes: kind.publishes(),
+            disables: kind.disables(),
             traces: kind.traces(),
         });
         Policy::from_tags(tags, &known.collect::<Vec<_>>())

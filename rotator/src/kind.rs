@@ -129,6 +129,12 @@ pub trait Kind: Send + Sync + fmt::Debug {
         Ok(Vec::new())
     }
 
+    /// Whether the provider can keep a key from signing while what it signed is still accepted. Only then it is asked to, and
+    /// only then the history says *disabled*.
+    fn disables(&self) -> bool {
+        false
+    }
+
     /// Makes the key sign nothing any more. What it signed is still accepted.
     async fn disable(&self, _case: &Case<'_>) -> Result<(), Failure> {
         Ok(())

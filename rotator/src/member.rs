@@ -77,7 +77,7 @@ mod tests {
     const PLACES: Places = Places { usual: "apiKey", taken: &["endpoint"] };
 
     fn policy(member: Option<&str>) -> Policy {
-        let kinds = [KindWishes { name: "x", tags: &[TAG], publishes: false, traces: Traces::None }];
+        let kinds = [KindWishes { name: "x", tags: &[TAG], publishes: false, disables: false, traces: Traces::None }];
         let kind = ("rotator:kind".to_owned(), "x".to_owned());
         let member = member.map(|name| (format!("rotator:{TAG}"), name.to_owned()));
         Policy::from_tags(&BTreeMap::from_iter(member.into_iter().chain([kind])), &kinds).unwrap()

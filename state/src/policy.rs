@@ -39,6 +39,8 @@ pub struct KindWishes<'a> {
     pub tags: &'a [&'a str],
     /// Whether verifiers fetch its keys, and so must know each before it signs.
     pub publishes: bool,
+    /// Whether the provider can keep a key from signing while what it signed is still accepted.
+    pub disables: bool,
     /// What the provider tells of a key's use.
     pub traces: Traces,
 }
@@ -98,6 +100,19 @@ pub struct Publication {
     pub verifier_cache: Period,
     /// What is added for clocks that differ and for messages on their way.
     pub slack: Period,
+    /// Whether the provider can keep a key from signing. Where it can't, its overlap ends with its withdrawal alone. Older
+    /// records don't say so, and their versions go on as they began.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub disables: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_yes(said: &bool) -> bool {
+    *said
 }
 
 /// How a deactivated key is watched, and what is done when that tells too much or too little.
@@ -216,6 +231,7 @@ impl Policy {
                 token_life: period("token-life", Period::hours(1))?,
                 verifier_cache,
                 slack: period("slack", Period::seconds(900))?,
+                disables: known.disables,
             })
         } else {
             None
@@ -342,11 +358,16 @@ impl Policy {
         Ok(())
     }
 
-    /// How long after another version became current a signing key is disabled: nobody who read it goes on with it for
-    /// longer. `None` for kinds whose keys nobody fetches: they are refused at once, at the end of the overlap.
+    /// How long after another version became current a signing key still signs: nobody who read it goes on with it for
+    /// longer. Then its provider disables it, if it can. `None` for kinds whose keys nobody fetches: they are refused at once, at the end of the overlap.
     pub fn signs_for(&self) -> Option<Period> {
         let publication = self.publication.as_ref()?;
         Some(Period::seconds(self.consumer_cache.as_seconds() + publication.slack.as_seconds()))
+    }
+
+    /// Whether its provider disables a signing key before it is withdrawn.
+    pub fn is_disabled(&self) -> bool {
+        self.publication.as_ref().is_some_and(|publication| publication.disables)
     }
 
     /// How long after another version became current a key can still be used: until its overlap is over, or until it
@@ -413,9 +434,16 @@ mod tests {
             name: "api-gateway-key",
             tags: &["usage-plans", "probe"],
             publishes: false,
+            disables: false,
             traces: Traces::UseAndAllowance,
         },
-        KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true, traces: Traces::Use },
+        KindWishes {
+            name: "kms-signing-key",
+            tags: &["algorithm"],
+            publishes: true,
+            disables: true,
+            traces: Traces::Use,
+        },
     ];
 
     fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

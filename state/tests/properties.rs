@@ -258,8 +258,14 @@ fn policy(publishes: bool, variety: u32) -> Policy {
     }
     let tags = tags.into_iter().map(|(tag, value)| (format!("rotator:{tag}"), value)).collect();
     let kinds = [
-        KindWishes { name: "api-gateway-key", tags: &[], publishes: false, traces: Traces::UseAndAllowance },
-        KindWishes { name: "kms-signing-key", tags: &[], publishes: true, traces: Traces::Use },
+        KindWishes {
+            name: "api-gateway-key",
+            tags: &[],
+            publishes: false,
+            disables: false,
+            traces: Traces::UseAndAllowance,
+        },
+        KindWishes { name: "kms-signing-key", tags: &[], publishes: true, disables: true, traces: Traces::Use },
     ];
     Policy::from_tags(&tags, &kinds).expect("consistent")
 }

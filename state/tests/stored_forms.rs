@@ -210,8 +210,14 @@ type Life = (Vec<Head>, Vec<Version>, Vec<Event>, Vec<Note>);
 type Told = (Actor, Option<Note>, Change);
 
 const KINDS: [KindWishes<'static>; 2] = [
-    KindWishes { name: "api-gateway-key", tags: &["probe"], publishes: false, traces: Traces::UseAndAllowance },
-    KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true, traces: Traces::Use },
+    KindWishes {
+        name: "api-gateway-key",
+        tags: &["probe"],
+        publishes: false,
+        disables: false,
+        traces: Traces::UseAndAllowance,
+    },
+    KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true, disables: true, traces: Traces::Use },
 ];
 
 /// Three lives with every change in them. An API key's: adopted, rotated, an emergency, an abandoned rotation, the end of

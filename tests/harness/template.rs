@@ -208,7 +208,8 @@ impl Which {
 
     /// The ARN of its role.
     pub fn role_arn(self) -> String {
-        format!("arn:aws:iam::123456789012:role/{self:?}")
+        // As the embedded AWS has it that registers the function.
+        format!("arn:aws:iam::123456789012:role/{}", format!("{self:?}").to_lowercase())
     }
 
     /// Where the stack declares its role.

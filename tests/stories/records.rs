@@ -173,7 +173,7 @@ async fn a_forged_history_refuses_no_key_of_another_credential() {
     let replaces = Replaces { generation: stage.load(ACME).await.head.current, carrier: None };
     let token = Token::parse("99999999-0000-4000-8000-000000000000").expect("a token");
     for change in [
-        Change::Drafting { generation: 3, token, policy: theirs.policy.clone(), replaces, drawn: None },
+        Change::Drafting { generation: 3, token, policy: theirs.policy.clone(), replaces, drawn: None, trigger: None },
         Change::Drafted { generation: 3, provider: theirs.provider, fingerprint: theirs.fingerprint, also: None },
         Change::Abandoned { generation: 3, why: Abandonment::LostPending },
     ] {

@@ -18,6 +18,7 @@ const API_GATEWAY_KEY: KindWishes<'_> = KindWishes {
     name: "api-gateway-key",
     tags: &["usage-plans", "probe"],
     publishes: false,
+    disables: false,
     traces: Traces::UseAndAllowance,
 };
 
@@ -25,6 +26,7 @@ const KMS_SIGNING_KEY: KindWishes<'_> = KindWishes {
     name: "kms-signing-key",
     tags: &["algorithm", "rsa-bits", "signers"],
     publishes: true,
+    disables: true,
     traces: Traces::Use,
 };
 

@@ -294,9 +294,11 @@ partner/acme
 
     fn story() -> Vec<Event> {
         let tags = [("rotator:kind".to_owned(), "k".to_owned())].into();
-        let policy =
-            Policy::from_tags(&tags, &[KindWishes { name: "k", tags: &[], publishes: false, traces: Traces::None }])
-                .unwrap();
+        let policy = Policy::from_tags(
+            &tags,
+            &[KindWishes { name: "k", tags: &[], publishes: false, disables: false, traces: Traces::None }],
+        )
+        .unwrap();
         let token = Token::parse(&"t".repeat(32)).unwrap();
         let drafting = |generation| Change::Drafting {
             generation,

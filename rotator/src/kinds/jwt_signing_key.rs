@@ -308,8 +308,13 @@ mod tests {
 
     fn policy(wishes: &[(&str, &str)]) -> Policy {
         let kind = kind(None);
-        let known =
-            KindWishes { name: kind.name(), tags: kind.tags(), publishes: kind.publishes(), traces: kind.traces() };
+        let known = KindWishes {
+            name: kind.name(),
+            tags: kind.tags(),
+            publishes: kind.publishes(),
+            disables: kind.disables(),
+            traces: kind.traces(),
+        };
         let tags = wishes.iter().map(|(tag, value)| (format!("rotator:{tag}"), (*value).to_owned()));
         let tags = tags.chain([("rotator:kind".to_owned(), kind.name().to_owned())]).collect();
         Policy::from_tags(&tags, &[known]).unwrap()

@@ -112,6 +112,10 @@ impl Kind for KmsSigningKey {
         true
     }
 
+    fn disables(&self) -> bool {
+        true
+    }
+
     fn members(&self) -> &'static [&'static str] {
         &["provider", "jwksUri"]
     }
@@ -675,10 +679,9 @@ pub fn may_sign_by(policy: &str, grants: &[GrantView], account: &str) -> Vec<May
         let by = format!("the statement {named} of its policy{condition}");
         let not = if statement["Principal"].is_null() { "everybody but " } else { "" };
         let principal = if not.is_empty() { &statement["Principal"] } else { &statement["NotPrincipal"] };
-        let whom: Vec<&str> = match principal {
-            Value::Object(kinds) => kinds.values().flat_map(texts).collect(),
-            other => texts(other).collect(),
-        };
+        // Of each kind of principal, or all of one.
+        let kinds = principal.as_object().into_iter().flat_map(|kinds| kinds.values());
+        let whom: Vec<&str> = kinds.chain([principal]).flat_map(texts).collect();
         let is_own = |who: &str| who == account || who.ends_with(&format!(":iam::{account}:root"));
         let whom = whom.into_iter().filter(|who| !not.is_empty() || !is_own(who));
         found.extend(whom.map(|who| MaySign { who: format!("{not}{who}"), by: by.clone() }));
@@ -691,11 +694,8 @@ pub fn may_sign_by(policy: &str, grants: &[GrantView], account: &str) -> Vec<May
 }
 
 fn statements(policy: &Value) -> &[Value] {
-    match &policy["Statement"] {
-        Value::Array(many) => many,
-        Value::Null => &[],
-        one => std::slice::from_ref(one),
-    }
+    let stated = &policy["Statement"];
+    stated.as_array().map_or_else(|| std::slice::from_ref(stated), Vec::as_slice)
 }
 
 /// A text, or a list of texts.

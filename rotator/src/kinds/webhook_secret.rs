@@ -450,8 +450,13 @@ mod tests {
 
     fn policy(wishes: &[(&str, &str)]) -> Policy {
         let kind = kind();
-        let known =
-            KindWishes { name: kind.name(), tags: kind.tags(), publishes: kind.publishes(), traces: kind.traces() };
+        let known = KindWishes {
+            name: kind.name(),
+            tags: kind.tags(),
+            publishes: kind.publishes(),
+            disables: kind.disables(),
+            traces: kind.traces(),
+        };
         let kind = ("rotator:kind".to_owned(), kind.name().to_owned());
         let tags = wishes.iter().map(|(tag, value)| (format!("rotator:{tag}"), (*value).to_owned()));
         Policy::from_tags(&tags.chain([kind]).collect(), &[known]).unwrap()

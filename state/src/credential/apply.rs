@@ -627,7 +627,7 @@ impl Credential {
         let overlap = if version.compromised.is_some() { TimeDelta::zero() } else { version.policy.overlap.delta() };
         version.suspend_at = Some(stamp.at + overlap);
         let signs_for = version.policy.signs_for().filter(|_| version.compromised.is_none());
-        version.disable_at = signs_for.map(|time| stamp.at + time.delta());
+        version.disable_at = signs_for.filter(|_| version.policy.is_disabled()).map(|time| stamp.at + time.delta());
         version.standby_due = None;
         version.held = None;
         Ok(())

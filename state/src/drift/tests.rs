@@ -20,7 +20,13 @@ struct World {
 impl World {
     fn new() -> Self {
         let tags = BTreeMap::from([("rotator:kind".to_owned(), "api-gateway-key".to_owned())]);
-        let kinds = [KindWishes { name: "api-gateway-key", tags: &[], publishes: false, traces: Traces::None }];
+        let kinds = [KindWishes {
+            name: "api-gateway-key",
+            tags: &[],
+            publishes: false,
+            disables: false,
+            traces: Traces::None,
+        }];
         let policy = Policy::from_tags(&tags, &kinds).unwrap();
         let adopted = Change::Adopted {
             generation: 1,

@@ -24,9 +24,15 @@ use crate::judge;
 
 /// Every kind there is, here.
 pub const KINDS: [KindWishes<'static>; 3] = [
-    KindWishes { name: "api-gateway-key", tags: &[], publishes: false, traces: Traces::UseAndAllowance },
-    KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true, traces: Traces::Use },
-    KindWishes { name: "jwt-signing-key", tags: &[], publishes: true, traces: Traces::Use },
+    KindWishes {
+        name: "api-gateway-key",
+        tags: &[],
+        publishes: false,
+        disables: false,
+        traces: Traces::UseAndAllowance,
+    },
+    KindWishes { name: "kms-signing-key", tags: &["algorithm"], publishes: true, disables: true, traces: Traces::Use },
+    KindWishes { name: "jwt-signing-key", tags: &[], publishes: true, disables: false, traces: Traces::Use },
 ];
 
 const ARN: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:issuer/acme-Ab12Cd";

@@ -149,6 +149,27 @@ async fn the_old_key_is_disabled_then_withdrawn_then_deleted() {
     stage.assert_sound(ACME, "at the end").await;
 }
 
+/// Its private half is in the hands of whoever read it: the history states no act that nobody performed.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_nobody_can_disable_is_withdrawn_and_its_history_does_not_say_disabled() {
+    let stage = Stage::new().await;
+    let arn = stage.signing(&Terms::jwt()).await;
+    let old = kid(&stage).await;
+    stage.rotate(&arn).await;
+    for _ in 0..8 {
+        stage.pass(TimeDelta::minutes(37)).await;
+    }
+    assert!(!stage.key_set(ACME).await.kids().contains(&old), "{}", stage.story(ACME).await);
+    for _ in 0..3 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+    assert_eq!(states(&stage).await[0], State::Destroyed);
+    let words: Vec<&str> = stage.changes().await.iter().map(Change::word).collect();
+    assert!(words.contains(&"suspended"), "{words:?}");
+    assert!(!words.contains(&"disabling") && !words.contains(&"disabled"), "{words:?}");
+    stage.assert_sound(ACME, "at the end").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rotation_retried_with_another_token_burns_no_key() {
     for terms in [Terms::kms(), Terms::jwt()] {

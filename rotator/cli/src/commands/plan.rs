@@ -191,8 +191,12 @@ fn superseded(version: &Version, name: &CredentialName) -> FateView {
 
 /// What follows a key's overlap.
 fn afterwards(version: &Version) -> String {
-    let Policy { watch, .. } = &version.policy;
-    let end = if version.policy.signs_for().is_some() { "disabled" } else { "refused" };
+    let Policy { watch, publication, .. } = &version.policy;
+    let end = match publication {
+        Some(publication) if publication.disables => "disabled",
+        Some(_) => "withdrawn from the key set",
+        None => "refused",
+    };
     match watch.as_ref().filter(|_| version.is_gated()) {
         None => format!("then {end}"),
         Some(watch) if watch.at_ceiling == Otherwise::Suspend => {

@@ -343,7 +343,7 @@ fn as_tags(policy: &Policy) -> BTreeMap<String, String> {
     ];
     let common = common.map(|(tag, value)| (tag.to_owned(), value));
     let published = publication.as_ref().map(|publication| {
-        let Publication { standbys, lead, token_life, verifier_cache, slack } = publication;
+        let Publication { standbys, lead, token_life, verifier_cache, slack, disables: _ } = publication;
         [
             ("standbys", standbys.to_string()),
             ("publish-lead", lead.to_string()),
