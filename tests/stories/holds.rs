@@ -547,3 +547,27 @@ async fn denied_to_retirement() {
         stage.assert_sound(ACME, operation).await;
     }
 }
+
+/// What AWS refuses and will refuse again is held, whoever asked for it.
+#[tokio::test(start_paused = true)]
+async fn rejected_to_retirement() {
+    let stage = Stage::new().await;
+    let arn = stage.secret(ACME, "{}", &Terms::jwt()).await;
+    let made = stage.kms().create_key().send().await.expect("made").key_metadata.expect("a key");
+    stage.secrets_manager().update_secret().secret_id(&arn).kms_key_id(&made.key_id).send().await.expect("under it");
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    stage.kms().disable_key().key_id(&made.key_id).send().await.expect("disabled");
+    stage.tick().await;
+    let held = recorded(&stage, Some(2)).await;
+    assert_eq!(held.hold.reason, HoldReason::Rejected);
+    assert!(held.hold.detail.contains("secretsmanager:CreateSecret"), "{}", held.hold.detail);
+    let list = stage.command(&["list"]).await.stdout;
+    assert!(list.contains("Rejected"), "{list}");
+    stage.kms().enable_key().key_id(&made.key_id).send().await.expect("enabled");
+    for _ in 0..4 {
+        stage.pass(TimeDelta::minutes(20)).await;
+    }
+    assert_eq!(stage.key_set(ACME).await.kids().len(), 2, "{}", stage.story(ACME).await);
+    stage.assert_sound(ACME, "made at last").await;
+}

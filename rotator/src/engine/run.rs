@@ -71,7 +71,7 @@ impl Run<'_> {
                 return Err(Stopped::Failed(Failure::NotYet(why)));
             }
             match self.turn(&mut credential).await {
-                Ok(Turn::Over) => return stuck.map_or(Ok(()), |failure| Err(Stopped::Failed(failure))),
+                Ok(Turn::Over) => return stuck.map_or(Ok(()), Err),
                 Ok(Turn::On) => {}
                 Err(Stopped::Failed(failure)) => {
                     let wait = self.patience.after(&failure);
@@ -80,12 +80,16 @@ impl Run<'_> {
                         let Some(generation) = self.at.take().filter(|_| matches!(self.goal, Goal::Retire)) else {
                             return Err(Stopped::Failed(failure));
                         };
+                        let stopped = Stopped::from(failure);
+                        if self.refused_for_good(&mut credential, generation, &stopped).await? {
+                            continue;
+                        }
                         // Nobody else waits behind it: another version may be one that a stranger has.
                         let observed = std::mem::take(&mut self.observed);
-                        let stopped = observed.stuck.into_iter().chain([generation]).collect();
-                        self.observed = Observed { ours: observed.ours, stuck: stopped, ..Observed::default() };
+                        let all_stuck = observed.stuck.into_iter().chain([generation]).collect();
+                        self.observed = Observed { ours: observed.ours, stuck: all_stuck, ..Observed::default() };
                         (credential, self.patience) = (None, Patience::default());
-                        stuck = stuck.or(Some(failure));
+                        stuck = stuck.or(Some(stopped));
                         continue;
                     };
                     warn!(credential = %self.name, reason = chain(&failure), wait_seconds = wait.num_seconds(), "looking again");
@@ -104,6 +108,23 @@ impl Run<'_> {
                 Err(stopped) => return Err(stopped),
             }
         }
+    }
+
+    /// Records on a version that AWS refuses what retirement asks for, and would refuse the next try as well. Whether it
+    /// does.
+    async fn refused_for_good(
+        &mut self,
+        known: &mut Option<Credential>,
+        generation: u32,
+        stopped: &Stopped,
+    ) -> Result<bool, Stopped> {
+        let Some(hold) = stopped.as_rejection() else { return Ok(false) };
+        let Some(credential) = self.engine.records.load(self.name).await? else { return Ok(false) };
+        let ours = std::mem::take(&mut self.observed);
+        self.observed = Observed { ours: ours.ours, stuck: ours.stuck, ..Observed::default() };
+        self.patience = Patience::default();
+        self.hold(known, credential, Some(generation), hold).await?;
+        Ok(true)
     }
 
     /// Records why a rotation can't go on until a person has changed something.
