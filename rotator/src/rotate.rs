@@ -242,8 +242,11 @@ pub async fn on_demand(
     for held in held {
         tell(Milestone::Holding { hold: held.hold.clone() });
     }
-    let token = find_or_begin(engine, credential, secret, errand, tell).await?;
-    let version = follow(engine, name, &token, STILL, errand, tell).await?;
+    // Whatever is recorded from here on is news.
+    let held = credential.candidate().and_then(|version| version.held.clone()).or_else(|| credential.head.held.clone());
+    let mut standing = Standing { first: Some(held), ..Standing::new(STILL) };
+    let token = find_or_begin(engine, credential, secret, &mut standing, errand, tell).await?;
+    let version = follow(engine, name, &token, &mut standing, errand, tell).await?;
     Ok(Rotated::new(name, &version, token, Vec::new()))
 }
 
@@ -252,12 +255,12 @@ async fn find_or_begin(
     engine: &Engine,
     mut credential: Credential,
     mut secret: Secret,
+    standing: &mut Standing,
     errand: &Errand<'_>,
     tell: Tell<'_>,
 ) -> Result<Token, Stopped> {
     let (mut told, mut rejected) = (None::<Token>, false);
     let before = credential.head.current;
-    let mut standing = Standing::new(STILL);
     loop {
         // What was pending a moment ago, ours or another's, may be over: that was the rotation.
         if let Some(current) = credential.current().filter(|_| told.is_some() || rejected)
@@ -341,7 +344,7 @@ pub async fn emergency(
     };
     tell(Milestone::Begun { token: token.clone() });
     // Whatever held the old key's rotation may be over: an emergency waits for the next try.
-    let version = follow(engine, name, &token, SILENCE, errand, tell).await?;
+    let version = follow(engine, name, &token, &mut Standing::new(SILENCE), errand, tell).await?;
     if let Some(until) = version.strange_until().filter(|until| *until > engine.ports.clock.now()) {
         let published = version.published.unwrap_or(version.created);
         tell(Milestone::Strange { generation: version.generation, published, until });
@@ -418,24 +421,25 @@ async fn check(engine: &Engine, credential: &Credential, secret: &Secret, errand
     let incumbent = credential.current().map(|version| &version.provider);
     patiently(&engine.ports, errand.deadline, async || {
         let case = Case { credential, version: None, incumbent, policy, now };
-        if incumbent.is_some() {
-            return kind.check(&case).await;
-        }
-        // Nobody knows yet in which plans the key is: the rotation finds out. But a value that it could not read would
-        // be refused where nobody sees it.
-        let Some(carrier) = secret.holder(AWSCURRENT) else { return Ok(()) };
-        match engine.secrets.value(&secret.arn, carrier).await {
-            Ok(Some(document)) => match kind.key(&document, policy)? {
-                Some(_) => Ok(()),
-                None => {
-                    kind.see_free(&document)?;
-                    kind.check(&case).await
-                }
+        // A value that the rotation could not read would be refused where nobody sees it.
+        let document = match secret.holder(AWSCURRENT) {
+            Some(carrier) => match engine.secrets.value(&secret.arn, carrier).await {
+                // Whoever may start a rotation need not be allowed to read values.
+                Err(Failure::Call(call)) if call.fault == Fault::Denied => None,
+                read => read?,
             },
-            Ok(None) => Ok(()),
-            // Whoever may start a rotation need not be allowed to read values.
-            Err(Failure::Call(call)) if call.fault == Fault::Denied => Ok(()),
-            Err(failure) => Err(failure),
+            None => None,
+        };
+        let form = credential.current().map_or(policy, |version| &version.policy);
+        let key = document.as_ref().map(|document| kind.key(document, form)).transpose()?;
+        match (incumbent, document, key) {
+            (Some(_), _, _) => kind.check(&case).await,
+            (None, Some(document), Some(None)) => {
+                kind.see_free(&document)?;
+                kind.check(&case).await
+            }
+            // Nobody knows yet in which plans the key is: the rotation finds out.
+            (None, _, _) => Ok(()),
         }
     })
     .await
@@ -489,12 +493,11 @@ async fn follow(
     engine: &Engine,
     name: &CredentialName,
     token: &Token,
-    still: TimeDelta,
+    standing: &mut Standing,
     errand: &Errand<'_>,
     tell: Tell<'_>,
 ) -> Result<Version, Stopped> {
     let mut place = None;
-    let mut standing = Standing::new(still);
     loop {
         let (credential, secret) = look(engine, name, errand).await?;
         let version = credential.by_carrier(token);

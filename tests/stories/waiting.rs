@@ -169,3 +169,19 @@ async fn a_rotation_that_ends_between_two_looks_is_the_one_that_was_asked_for() 
     assert_eq!(done.expect("rotated").generation, 2, "{told:?}");
     assert_eq!(stage.load(ACME).await.versions.len(), 2, "{told:?}");
 }
+
+/// Somebody has edited the value by hand, and it can't be read any more.
+#[tokio::test(start_paused = true)]
+async fn a_value_that_can_not_be_read_is_told_before_a_rotation_begins() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    stage.rotate(&arn).await;
+    let put = stage.secrets_manager().put_secret_value().secret_id(&arn).secret_string(r#"{"apiKey": "#);
+    put.send().await.expect("put");
+    let current = stage.current(&arn).await;
+    let (done, told, took) = rotates(&stage).await;
+    let failed = done.expect_err("refused");
+    assert!(matches!(failed, Stopped::Input(_)) && told.is_empty(), "{failed:?} after {told:?}");
+    assert!(took < TimeDelta::seconds(10), "{took}");
+    assert!(stage.holder(&arn, "AWSPENDING").await.is_none_or(|pending| pending == current), "nothing was begun");
+}
