@@ -24,11 +24,11 @@ use state::drift::{Finding, LONGEST_RUN, Scope};
 use state::ledger::{Change, Note};
 use state::name::CredentialName;
 
-use crate::crash_matrix::{Of, Watch, go_on, retire};
+use crate::crash_matrix::{Of, Watch, go_on, retire, told_late};
 use crate::harness::outcome::Followed;
 use crate::harness::strangers::{Made, Stranger};
 use crate::harness::turns::{Schedule, Side, Turns};
-use crate::harness::{ACME, Stage, Terms, sdk_config};
+use crate::harness::{ACME, API, Stage, Terms, sdk_config};
 
 /// How long a process lives here. Whoever is stopped in the middle for longer is gone.
 const PROCESS: TimeDelta = TimeDelta::seconds(30);
@@ -76,6 +76,11 @@ enum Meeting {
     /// The end of two versions, and the cure of what somebody did to their keys.
     ReconcileAndRetirement,
     TwoReconciles,
+    /// Two retirements and a signing key without a standby, while KMS makes a new key known operation by operation and its
+    /// tags later still.
+    ToldLate,
+    /// Two retirements refuse a key behind a firewall that refuses everybody, in API Gateway's own words.
+    Firewall,
     /// The making of a key, and a stranger who reads the records and makes what the intent names.
     Stranger(Of),
 }
@@ -116,6 +121,7 @@ impl Meeting {
         all.extend([Self::RepairAndRetirement, Self::TwoRepairs]);
         all.push(Self::ReconcileAndRotation(Step::Finish));
         all.extend([Self::ReconcileAndRetirement, Self::TwoReconciles]);
+        all.extend([Self::ToldLate, Self::Firewall]);
         all.extend([Of::ApiKey, Of::Kms, Of::Jwt].map(Self::Stranger));
         all
     }
@@ -145,7 +151,8 @@ impl Meeting {
             Self::EmergencyAtTheBeginning | Self::EmergencyAtTheEnd => {
                 Nature { cap: WAITING, ..keys(Terms::default(), 2) }
             }
-            Self::TwoRetirements => alike(signing(0)),
+            Self::TwoRetirements | Self::ToldLate => alike(signing(0)),
+            Self::Firewall => alike(keys(Terms::default().with("idle-before-suspend", "PT2H"), 1)),
             Self::NoStandby => signing(1),
             Self::Gate => alike(keys(idle(), 1)),
             Self::Brownout(_) => alike(keys(idle().with("brownouts", "PT5M"), 1)),
@@ -337,15 +344,21 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Followed) -> Vec<
             two_retirements(&stage, schedule).await
         }
         Meeting::Gate => {
-            let old = stage.current_value(&arn).await;
+            to_the_gate(&stage, &arn).await;
+            two_retirements(&stage, schedule).await
+        }
+        Meeting::Firewall => {
+            to_the_gate(&stage, &arn).await;
+            stage.aws.block(API, true);
+            let turns = two_retirements(&stage, schedule).await;
+            let refused = stage.load(ACME).await.versions[&1].refused.clone();
+            assert_eq!(refused, None, "{what}: nothing can be seen");
+            stage.aws.block(API, false);
+            turns
+        }
+        Meeting::ToldLate => {
             rotated(&stage, &arn).await;
-            let new = stage.current_value(&arn).await;
-            Clock::sleep(&stage.clock, TimeDelta::hours(1)).await;
-            for key in [&old, &new] {
-                assert!(stage.gets_through(key).await, "{what}");
-            }
-            stage.tick().await;
-            Clock::sleep(&stage.clock, TimeDelta::hours(24)).await;
+            told_late(&stage);
             two_retirements(&stage, schedule).await
         }
         Meeting::Brownout(edge) => {
@@ -574,6 +587,19 @@ async fn stranger(stage: &Stage, turns: &Turns) -> Vec<Made> {
         Stranger::new(&sdk_config(turns.connector(Side::B))).acts_first(&credential).await
     };
     turns.act(Side::B, acting).await
+}
+
+/// Both keys of a customer are used, and then the old one's overlap is over.
+async fn to_the_gate(stage: &Stage, arn: &str) {
+    let old = stage.current_value(arn).await;
+    rotated(stage, arn).await;
+    let new = stage.current_value(arn).await;
+    Clock::sleep(&stage.clock, TimeDelta::hours(1)).await;
+    for key in [&old, &new] {
+        assert!(stage.gets_through(key).await);
+    }
+    stage.tick().await;
+    Clock::sleep(&stage.clock, TimeDelta::hours(24)).await;
 }
 
 async fn two_retirements(stage: &Stage, schedule: Schedule) -> Turns {

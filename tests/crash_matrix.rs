@@ -22,6 +22,7 @@ use crate::harness::outcome::Followed;
 use crate::harness::strangers::Made;
 use crate::harness::{ACME, Stage, Terms};
 
+pub use scenarios::told_late;
 use scenarios::{Often, Run, Scenario};
 pub use watch::{Watch, go_on, retire};
 

@@ -128,6 +128,7 @@ pub fn all() -> Vec<Scenario> {
         standby(Jwt),
         signing_emergency(Jwt),
         signing_retirement(Jwt),
+        firewall(),
         stranger(ApiKey),
         stranger(Kms),
         stranger(Jwt),
@@ -213,6 +214,12 @@ fn standby(of: Of) -> Scenario {
 /// The same, while KMS takes a minute until each operation knows a new key, and five until its tags count.
 fn late_standby() -> Scenario {
     scenario(Of::Kms, "late standby", without_standby_and_told_late, tick)
+}
+
+/// An old key is refused while a firewall refuses everybody, in API Gateway's own words.
+fn firewall() -> Scenario {
+    let usual = scenario(Of::ApiKey, "firewall", with_old_key, retire_behind_a_firewall);
+    Scenario { hurts: in_most_ways(), rotations: 1, ..usual }
 }
 
 /// A stranger has read what was about to be made, and has made it first.
@@ -340,14 +347,18 @@ fn with_young_standby(run: &mut Run) -> LocalBoxFuture<'_, ()> {
 fn without_standby_and_told_late(run: &mut Run) -> LocalBoxFuture<'_, ()> {
     async move {
         without_standby(run).await;
-        let late = Duration::from_secs(60);
-        run.stage.aws.settings(|settings| {
-            settings.kms_unseen =
-                ["GetPublicKey", "DescribeKey", "GetKeyPolicy"].map(|it| (it.to_owned(), late)).into();
-            settings.kms_tag_lag = late * 5;
-        });
+        told_late(&run.stage);
     }
     .boxed_local()
+}
+
+/// From now on KMS takes a minute until each operation knows a new key, and five until its tags count.
+pub fn told_late(stage: &Stage) {
+    let late = Duration::from_secs(60);
+    stage.aws.settings(|settings| {
+        settings.kms_unseen = ["GetPublicKey", "DescribeKey", "GetKeyPolicy"].map(|it| (it.to_owned(), late)).into();
+        settings.kms_tag_lag = late * 5;
+    });
 }
 
 fn standby_of_a_stranger(run: &mut Run) -> LocalBoxFuture<'_, ()> {
@@ -492,6 +503,21 @@ fn retire_in_days(run: &mut Run) -> LocalBoxFuture<'_, ()> {
         for _ in 0..2 {
             run.stage.pass(TimeDelta::hours(25)).await;
         }
+    }
+    .boxed_local()
+}
+
+fn retire_behind_a_firewall(run: &mut Run) -> LocalBoxFuture<'_, ()> {
+    async {
+        run.stage.aws.block(API, true);
+        for hours in [25, 1] {
+            run.stage.pass(TimeDelta::hours(hours)).await;
+            let version = run.first_version().await;
+            if version.refused.is_some() {
+                run.fail("that it is refused was concluded from what the firewall said").await;
+            }
+        }
+        run.stage.aws.block(API, false);
     }
     .boxed_local()
 }
