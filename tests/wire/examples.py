@@ -6,6 +6,8 @@ import subprocess
 import sys
 import types
 
+import boto3
+
 from world import PATIENCE, ROOT, bare_environment
 
 FOLDER = ROOT / "docs" / "examples"
@@ -45,6 +47,8 @@ def configured(local):
     """This process's environment as a consumer has it."""
     before = dict(os.environ)
     os.environ.update(bare_environment() | local.environment)
+    # boto3 keeps the credentials that it read first, and each local AWS has a key of its own.
+    boto3.setup_default_session()
     try:
         yield
     finally:
