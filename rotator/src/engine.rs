@@ -16,7 +16,7 @@ use state::decide::{Goal, Observed, Secret};
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Actor, Change, Note};
 use state::name::CredentialName;
-use state::policy::{BadPolicy, KindWishes, Policy};
+use state::policy::{BadPolicy, Policy};
 use tracing::{info, warn};
 
 use crate::aws::access_logs::AccessLogs;
@@ -133,13 +133,7 @@ impl Engine {
 
     /// Reads the owner's wishes from a secret's tags.
     pub fn wishes(&self, tags: &BTreeMap<String, String>) -> Result<Policy, BadPolicy> {
-        let known = self.kinds.iter().map(|kind| KindWishes {
-            name: kind.name(),
-            tags: kind.tags(),
-            publishes: kind.publishes(),
-            disables: kind.disables(),
-            traces: kind.traces(),
-        });
+        let known = self.kinds.iter().map(|kind| kind.known());
         Policy::from_tags(tags, &known.collect::<Vec<_>>())
     }
 

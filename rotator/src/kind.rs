@@ -12,7 +12,7 @@ use state::drift::{Availability, Owner};
 use state::evidence::{Owed, Sighting, Told};
 use state::hold::{Hold, HoldReason};
 use state::name::{CredentialName, Token};
-use state::policy::{Policy, Traces};
+use state::policy::{KindWishes, Policy, Traces};
 
 use crate::failure::{BadInput, Failure};
 use crate::member::{LONGEST_TAG, Places};
@@ -50,6 +50,17 @@ pub trait Kind: Send + Sync + fmt::Debug {
     /// What the provider tells of the use of its keys.
     fn traces(&self) -> Traces {
         Traces::None
+    }
+
+    /// All that its wishes are read by.
+    fn known(&self) -> KindWishes<'_> {
+        KindWishes {
+            name: self.name(),
+            tags: self.tags(),
+            publishes: self.publishes(),
+            disables: self.disables(),
+            traces: self.traces(),
+        }
     }
 
     /// Where its values may hold their key, if that is the owner's to say.

@@ -292,7 +292,6 @@ mod tests {
     use state::credential::{Credential, Stamp};
     use state::ledger::{Actor, Change};
     use state::name::CredentialName;
-    use state::policy::KindWishes;
 
     use super::*;
     use crate::jose::Algorithm;
@@ -308,13 +307,7 @@ mod tests {
 
     fn policy(wishes: &[(&str, &str)]) -> Policy {
         let kind = kind(None);
-        let known = KindWishes {
-            name: kind.name(),
-            tags: kind.tags(),
-            publishes: kind.publishes(),
-            disables: kind.disables(),
-            traces: kind.traces(),
-        };
+        let known = kind.known();
         let tags = wishes.iter().map(|(tag, value)| (format!("rotator:{tag}"), (*value).to_owned()));
         let tags = tags.chain([("rotator:kind".to_owned(), kind.name().to_owned())]).collect();
         Policy::from_tags(&tags, &[known]).unwrap()

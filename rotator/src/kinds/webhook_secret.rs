@@ -418,7 +418,6 @@ mod tests {
     use state::credential::{Credential, Replaces, Stamp};
     use state::ledger::{Actor, Change};
     use state::name::{CredentialName, Token};
-    use state::policy::KindWishes;
 
     use super::*;
     use crate::ports::Entropy;
@@ -450,13 +449,7 @@ mod tests {
 
     fn policy(wishes: &[(&str, &str)]) -> Policy {
         let kind = kind();
-        let known = KindWishes {
-            name: kind.name(),
-            tags: kind.tags(),
-            publishes: kind.publishes(),
-            disables: kind.disables(),
-            traces: kind.traces(),
-        };
+        let known = kind.known();
         let kind = ("rotator:kind".to_owned(), kind.name().to_owned());
         let tags = wishes.iter().map(|(tag, value)| (format!("rotator:{tag}"), (*value).to_owned()));
         Policy::from_tags(&tags.chain([kind]).collect(), &[known]).unwrap()
