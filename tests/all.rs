@@ -10,3 +10,6 @@ mod lives;
 mod privilege;
 mod properties;
 mod stories;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
