@@ -17,6 +17,7 @@ RETRY = "Whether Secrets Manager retries a failed rotation with the same token, 
 USAGE = "How far `GetUsage` lags, how long it remembers, and whether an old key's quota carries over exactly"
 IN_FORCE = "How long `DisableKey` and a key policy take to be in force everywhere"
 NEW_KMS_KEY = "How long a new KMS key takes to show up in `ListKeys` and its tags"
+PERIODS = "At which hour a quota's period begins, and on which day with an `offset`"
 AUTHORIZER = (
     "Whether API Gateway's JWT authorizer fetches a key set again on an unknown `kid`, and which `Cache-Control` it "
     "honours"
@@ -173,6 +174,23 @@ FACTS = [
         "On which day a weekly quota begins anew",
     ),
     Fact(
+        "quota-begins",
+        "At which hour does a quota's period begin?",
+        "Nothing is said",
+        GUIDE + "api-gateway-api-usage-plans.html",
+        "A daily one at midnight in UTC; nothing is settled within a day of where a week or a month may begin",
+        PERIODS,
+    ),
+    Fact(
+        "quota-offset",
+        "On which day does a weekly quota with an offset begin?",
+        "'The number of requests subtracted from the given limit in the initial time period'; what AWS refuses says that "
+        "it is a day",
+        API + "API_QuotaSettings.html",
+        "Unknown: with an offset nothing is settled",
+        PERIODS,
+    ),
+    Fact(
         "log-disabled",
         "What has an access log as apiKeyId for a disabled key, and for a made-up one?",
         "'The key ID associated with an API request that requires an API key'",
@@ -221,6 +239,22 @@ FACTS = [
         "What the throw-away version of `RotateImmediately=false` holds",
     ),
     Fact(
+        "rotation-without-rules",
+        "Does RotateSecret take a function without RotationRules?",
+        "RotationRules is not required",
+        AWS + "secretsmanager/latest/apireference/API_RotateSecret.html",
+        "Yes; where it does not, the error says so, and adopt goes on with a schedule",
+        "Whether `RotateSecret` takes a function without `RotationRules` (`adopt --schedule none`)",
+    ),
+    Fact(
+        "pending-label",
+        "Does moving AWSCURRENT with UpdateSecretVersionStage take AWSPENDING off another version?",
+        "Nothing is said; a value put by hand does it",
+        AWS + "secretsmanager/latest/apireference/API_UpdateSecretVersionStage.html",
+        "Either: a label that is left behind comes off before the next rotation begins",
+        "Whether moving `AWSCURRENT` with `UpdateSecretVersionStage` takes `AWSPENDING` off another version",
+    ),
+    Fact(
         "label-event",
         "When does the event 'Secret Label Updated' arrive, and is it ever lost or doubled?",
         "Sent when a label moves; times are not said",
@@ -260,6 +294,14 @@ FACTS = [
         KMS + "developerguide/accessing-kms.html#programming-eventual-consistency",
         "Any time: the new key itself signs before it is promoted",
         IN_FORCE,
+    ),
+    Fact(
+        "kms-new-policy",
+        "How soon does the policy that a key was made with let a role use it?",
+        "Usually seconds, sometimes minutes",
+        KMS + "developerguide/accessing-kms.html#programming-eventual-consistency",
+        "Any time: until then the key is waited for, as for one that KMS does not know yet",
+        "How soon the policy that a KMS key was made with lets the roles in it use the key",
     ),
     Fact(
         "kms-disabled",

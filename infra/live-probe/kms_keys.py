@@ -6,6 +6,7 @@ import time
 from botocore.exceptions import ClientError
 
 from place import Elsewhere, code_of
+from resources import make_role
 from session import Experiment, seconds
 
 LONGEST = 15 * 60
@@ -16,7 +17,7 @@ SPECS = {"ECC_NIST_EDWARDS25519": "ED25519_SHA_512", "ECC_NIST_P256": "ECDSA_SHA
 REFUSED = {"AccessDeniedException", "DisabledException", "KMSInvalidStateException"}
 
 
-def create(run, spec):
+def create(run, spec, **more):
     """A signing key of this run; answers its metadata."""
     kms = run.where.client("kms")
     made = kms.create_key(
@@ -24,6 +25,7 @@ def create(run, spec):
         KeyUsage="SIGN_VERIFY",
         Description=run.named("key"),
         Tags=run.tag_list("TagKey", "TagValue"),
+        **more,
     )["KeyMetadata"]
     run.note_made("KMS key", made["KeyId"])
     return made
@@ -105,8 +107,7 @@ def change_policy(run, kms, key, signs):
     if not run.where.is_aws:
         run.elsewhere("kms-policy", "only Amazon's own AWS can show it: others keep policies and don't enforce them")
         return
-    root = f"arn:{run.where.partition}:iam::{run.where.account}:root"
-    allow = {"Effect": "Allow", "Principal": {"AWS": root}, "Action": "kms:*", "Resource": "*"}
+    allow = {"Effect": "Allow", "Principal": {"AWS": run.where.root}, "Action": "kms:*", "Resource": "*"}
     deny = {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": "kms:Sign", "Resource": "*"}
     put = lambda *statements: kms.put_key_policy(
         KeyId=key, PolicyName="default", Policy=json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
@@ -159,4 +160,45 @@ def last_use(run, kms, key, signed_at):
         yield 30
 
 
+def new_policy(run):
+    """A key whose policy lets a role sign that may nothing else, and how soon it does."""
+    trust = {"Effect": "Allow", "Principal": {"AWS": run.where.root}, "Action": "sts:AssumeRole"}
+    role = make_role(run, "signer", {"Version": "2012-10-17", "Statement": [trust]})
+    assume = lambda: run.where.client("sts").assume_role(RoleArn=role, RoleSessionName="live-probe")["Credentials"]
+    credentials = yield from patiently(assume, "AccessDenied")
+    signer = run.where.client_of("kms", credentials)
+    allow = {"Effect": "Allow", "Principal": {"AWS": run.where.root}, "Action": "kms:*", "Resource": "*"}
+    may = {"Effect": "Allow", "Principal": {"AWS": role}, "Action": "kms:Sign", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow, may]})
+    spec = "ECC_NIST_P256"
+    made = yield from patiently(lambda: create(run, spec, Policy=policy), "MalformedPolicyDocumentException")
+    key, since, longest = made["KeyId"], time.monotonic(), run.at_most(LONGEST)
+    while True:
+        waited = time.monotonic() - since
+        try:
+            signer.sign(KeyId=key, Message=b"live probe", MessageType="RAW", SigningAlgorithm=SPECS[spec])
+            break
+        except ClientError as error:
+            if code_of(error) not in REFUSED | {"NotFoundException"}:
+                raise
+        if waited > longest:
+            (run.differs if longest == LONGEST else run.open)("kms-new-policy", f"not within {seconds(longest)}")
+            return
+        yield 0.5
+    run.holds("kms-new-policy", f"after {seconds(waited)}", seconds=round(waited, 1))
+
+
+def patiently(call, not_yet, longest=120):
+    """Makes a call until a role that was just made is known to it."""
+    since = time.monotonic()
+    while True:
+        try:
+            return call()
+        except ClientError as error:
+            if code_of(error) != not_yet or time.monotonic() - since > longest:
+                raise
+        yield 3
+
+
+NEW_POLICY = Experiment("kms-role", ("kms-new-policy",), ("aws",), new_policy)
 KEYS = Experiment("kms", ("kms-ed25519", "kms-listed", "kms-policy", "kms-disabled", "kms-last-use"), (), keys)

@@ -90,6 +90,11 @@ class Place:
     def partition(self):
         return self.arn.split(":")[1] if self.arn else "aws"
 
+    @property
+    def root(self):
+        """The account itself, as policies name it."""
+        return f"arn:{self.partition}:iam::{self.account}:root"
+
     def name(self):
         """As a person would say it."""
         where = self.region if self.is_aws else f"{self.region} at {self.endpoint_url}"
@@ -109,6 +114,17 @@ class Place:
                 service, region_name=key[1], endpoint_url=self.endpoint_url, config=config
             )
         return self._clients[key]
+
+    def client_of(self, service, credentials):
+        """A client with the credentials that `AssumeRole` gave."""
+        return boto3.client(
+            service,
+            region_name=self.region,
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=credentials["AccessKeyId"],
+            aws_secret_access_key=credentials["SecretAccessKey"],
+            aws_session_token=credentials["SessionToken"],
+        )
 
     def url(self, api, stage, path):
         """Where a stage's method answers."""

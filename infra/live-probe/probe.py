@@ -21,6 +21,7 @@ import hosting
 import jwt_authorizer
 import kms_keys
 import lookups
+import quotas
 import report
 import resources
 import rotations
@@ -36,10 +37,14 @@ EXPERIMENTS = (
     api_keys.ANSWERS,
     rotations.PREFLIGHT,
     rotations.RETRIES,
+    rotations.WITHOUT_RULES,
+    rotations.LABELS,
     api_keys.DELAYS,
     kms_keys.KEYS,
+    kms_keys.NEW_POLICY,
     usage.USAGE,
     usage.MEMORY,
+    quotas.QUOTAS,
     trail.ACCESS_LOG,
     rotations.LABEL_EVENTS,
     rotations.REPLICA,

@@ -16,16 +16,19 @@ import rotation_function
 from place import Elsewhere, code_of, described
 from session import RUN_TAG, Stage
 
-SECRETS = ("preflight", "rotation", "retries", "events", "replica", "key-set")
+SECRETS = ("preflight", "rotation", "retries", "no-rules", "labels", "events", "replica", "key-set")
 # How many, what, what AWS's price lists of 2026 make of it in US dollars, and which experiments are it for.
-STAGES = ("delays", "usage", "memory", "access-log")
+STAGES = ("delays", "usage", "memory", "quotas", "access-log")
+WITH_SECRETS = ("preflight", "retries", "no-rules", "labels", "label-events", "replica", "authorizer")
 COSTS = (
     ("1", "REST API with a method that asks for an API key, a stage", "3.50 for a million requests", STAGES),
     ("2", "usage plans, with and without a quota", "nothing", STAGES),
-    ("about 25", "API keys", "nothing", ("delays", "answers", "usage", "access-log")),
-    ("5", "secrets", "0.40 for one and a month, by the hour", ("preflight", "retries", "label-events", "authorizer")),
-    ("1", "Lambda function and its role", "less than a cent", ("preflight", "retries", "authorizer")),
+    ("up to 4", "usage plans more, over midnight in UTC", "nothing", ("quotas",)),
+    ("about 25", "API keys", "nothing", ("delays", "answers", "usage", "quotas", "access-log")),
+    ("up to 8", "secrets", "0.40 for one and a month, by the hour", WITH_SECRETS),
+    ("1", "Lambda function and its role", "less than a cent", ("preflight", "retries", "no-rules", "authorizer")),
     ("1", "KMS key", "1.00 for a month, by the hour, until its deletion is scheduled", ("kms",)),
+    ("1", "KMS key, and a role that may sign with it", "the same", ("kms-role",)),
     ("2", "KMS keys, RSA", "the same each", ("authorizer",)),
     ("1", "HTTP API with a JWT authorizer", "1.00 for a million requests", ("authorizer",)),
     ("1", "EventBridge rule and SQS queue", "less than a cent", ("label-events",)),
@@ -457,7 +460,7 @@ class Removal:
 
     def roles(self):
         iam = self.where.client("iam")
-        for name in (self.run.named("function"), self.run.named("logs")):
+        for name in (self.run.named("function"), self.run.named("logs"), self.run.named("signer")):
             self._gone("role", name, lambda name=name: self._role(iam, name), ("NoSuchEntity",))
 
     def _role(self, iam, name):

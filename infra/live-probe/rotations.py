@@ -7,13 +7,14 @@ import uuid
 from botocore.exceptions import ClientError
 
 import rotation_function
-from place import Elsewhere, code_of
+from place import Elsewhere, code_of, message_of
 from session import Experiment, seconds
 
 EVERY = 2
 # No attempt for so long, or for three times the longest pause so far, and nobody waits for another.
 QUIET = 60 * 60
 MOVES = 5
+RULES = {"AutomaticallyAfterDays": 30}
 
 
 def make(run, what, **tags):
@@ -26,14 +27,11 @@ def make(run, what, **tags):
     return name
 
 
-def rotate(run, name, **more):
+def rotate(run, name, rules=RULES, **more):
     """Begins a rotation with the probe's function."""
-    arguments = {
-        "SecretId": name,
-        "ClientRequestToken": str(uuid.uuid4()),
-        "RotationLambdaARN": run.function,
-        "RotationRules": {"AutomaticallyAfterDays": 30},
-    }
+    arguments = {"SecretId": name, "ClientRequestToken": str(uuid.uuid4()), "RotationLambdaARN": run.function}
+    if rules:
+        arguments["RotationRules"] = rules
     for tries in range(6):
         try:
             run.where.client("secretsmanager").rotate_secret(**arguments, **more)
@@ -134,6 +132,43 @@ def tell_attempts(run, journal, failed):
     run.holds("retry-count", text, attempts=len(failed), after=[round(at - first, 1) for at, _ in failed[1:]])
     same = len(tokens) == 1
     run.holds("retry-token", "the same" if same else f"{len(tokens)} tokens in {len(failed)} attempts", same=same)
+
+
+def without_rules(run):
+    """Rotation with a function and no schedule."""
+    name = make(run, "no-rules")
+    try:
+        rotate(run, name, rules=None, RotateImmediately=False)
+    except ClientError as error:
+        if code_of(error) not in ("InvalidParameterException", "InvalidRequestException", "ValidationException"):
+            raise
+        run.differs("rotation-without-rules", f"no: {code_of(error)}: {message_of(error)}")
+        return
+    yield EVERY
+    rules = look(run, name)[0].get("RotationRules")
+    text = f"yes, and DescribeSecret tells {json.dumps(rules) if rules else 'no rules'} afterwards"
+    run.holds("rotation-without-rules", text, rules=rules)
+
+
+def labels(run):
+    """Moves AWSCURRENT while another version holds AWSPENDING."""
+    manager, name = run.where.client("secretsmanager"), make(run, "labels")
+    versions = {}
+    for label in ("AWSPENDING", "live-probe"):
+        value = json.dumps({"live-probe": uuid.uuid4().hex})
+        put = manager.put_secret_value(SecretId=name, SecretString=value, VersionStages=[label])
+        versions[label] = put["VersionId"]
+        yield 1
+    manager.update_secret_version_stage(
+        SecretId=name,
+        VersionStage="AWSCURRENT",
+        MoveToVersionId=versions["live-probe"],
+        RemoveFromVersionId=current(manager, name),
+    )
+    yield EVERY
+    stages = manager.describe_secret(SecretId=name)["VersionIdsToStages"].get(versions["AWSPENDING"], [])
+    stays = "AWSPENDING" in stages
+    run.holds("pending-label", "it stays where it was" if stays else "it is taken off", stays=stays)
 
 
 def label_events(run):
@@ -237,5 +272,7 @@ def current(manager, name):
 
 PREFLIGHT = Experiment("preflight", ("preflight-value", "placeholder"), ("function",), preflight)
 RETRIES = Experiment("retries", ("retry-token", "retry-count"), ("function",), retries)
+WITHOUT_RULES = Experiment("no-rules", ("rotation-without-rules",), ("function",), without_rules)
+LABELS = Experiment("labels", ("pending-label",), (), labels)
 LABEL_EVENTS = Experiment("label-events", ("label-event",), (), label_events)
 REPLICA = Experiment("replica", ("replica-lag",), (), replica)

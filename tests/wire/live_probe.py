@@ -5,6 +5,7 @@ failed rotation after a minute, and the longest test waits for that.
 """
 
 import contextlib
+import datetime
 import http.server
 import json
 import pathlib
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import urllib.error
 import urllib.request
 
@@ -35,9 +37,12 @@ NOT_HERE = {
     "endpoints",
     "jwt-cache-control",
     "jwt-refetch",
+    "kms-new-policy",
     "kms-policy",
     "label-event",
     "log-disabled",
+    "quota-begins",
+    "quota-offset",
     "replica-lag",
     "trail-values",
     "weekly-reset",
@@ -128,6 +133,8 @@ def check_figures(figures):
     assert figures["placeholder"] == {"held": "ResourceNotFoundException"}, figures
     assert figures["retry-token"] == {"same": True} and figures["retry-count"]["attempts"] == 2, figures
     assert 55 < figures["retry-count"]["after"][0] < 70, figures
+    assert figures["rotation-without-rules"] == {"rules": None}, figures
+    assert figures["pending-label"] == {"stays": True}, figures
     assert figures["name-query"] == {"found": ["its beginning"]}, figures
     assert figures["import-overwrites"] == {"kept": ["id", "customer id", "tags", "plans"]}, figures
 
@@ -188,6 +195,73 @@ def the_tokens_of_the_probe_are_tokens():
         claims = jwt.decode(token, key, ["RS256"], audience=jwt_authorizer.AUDIENCE, issuer=issuer.url)
         assert claims["sub"] == "live-probe" and jwt.get_unverified_header(token)["kid"] == "first"
         assert run.harmless(f"Bearer {token}") == "Bearer (a value)"
+
+
+def the_probe_sees_when_a_quota_begins_anew():
+    with importable():
+        import quotas
+        import session
+
+        midnight = datetime.datetime(2026, 12, 2, tzinfo=datetime.timezone.utc)
+        for weekly, late, verdict in ((3, 20, "holds"), (2, 20, "holds"), (0, 3600, "differs")):
+            place = Metered(midnight + datetime.timedelta(seconds=late), weekly)
+            quotas.now = lambda place=place: place.now
+            place.now = midnight - datetime.timedelta(minutes=30)
+            run = session.Run(place, types.SimpleNamespace(wait=90))
+            run.seconds_left = lambda: 90 * 60
+            run.stage = session.Stage("api", "stage", "path", "plan")
+            for pause in quotas.quotas(run):
+                place.now += datetime.timedelta(seconds=pause)
+            begins, offset = run.rows["quota-begins"], run.rows["quota-offset"]
+            assert begins.verdict == verdict, begins
+            if late < 60:
+                assert offset.figures == {"day": "Wednesday", "offsets": [weekly]}, offset
+            else:
+                assert offset.verdict == "open" and "0, 2, 3" in offset.seen, offset
+
+        for at, why in (("12:00", "begin it from 22:45 to 23:50 UTC"), ("23:55", "begin it from 22:45 to 23:50 UTC")):
+            place.now = midnight.replace(day=1, hour=int(at[:2]), minute=int(at[3:]))
+            with contextlib.suppress(StopIteration):
+                try:
+                    next(quotas.quotas(run))
+                except quotas.Elsewhere as elsewhere:
+                    assert why in str(elsewhere), elsewhere
+                    continue
+            raise AssertionError(f"at {at} it goes on")
+
+
+class Metered:
+    """A stage whose quotas of 5 begin anew at that moment: the daily one, and the weekly one with that offset."""
+
+    def __init__(self, begins, weekly):
+        self.begins, self.weekly, self.now = begins, weekly, None
+        self.quotas, self.values, self.counts = {}, {}, {}
+
+    def client(self, _):
+        return self
+
+    def url(self, *parts):
+        return "/".join(parts)
+
+    def create_usage_plan(self, name, quota, **_):
+        self.quotas[name] = quota
+        return {"id": name}
+
+    def create_api_key(self, name, value, **_):
+        self.values[name] = value
+        return {"id": name}
+
+    def create_usage_plan_key(self, usagePlanId, keyId, **_):
+        self.quotas[self.values[keyId]] = self.quotas[usagePlanId]
+
+    def ask(self, _, value):
+        import place
+
+        quota = self.quotas[value]
+        moved = quota["period"] == "DAY" or quota["offset"] == self.weekly
+        period = (value, moved and self.now >= self.begins)
+        self.counts[period] = self.counts.get(period, 0) + 1
+        return place.Answer(200 if self.counts[period] <= 5 else 429)
 
 
 QUICK = ("--calm", "2", "--rounds", "1", "--output", "json")
@@ -361,6 +435,7 @@ TESTS = [
     the_probe_does_nothing_without_consent,
     the_probe_says_what_this_aws_lacks,
     the_tokens_of_the_probe_are_tokens,
+    the_probe_sees_when_a_quota_begins_anew,
     the_probe_measures_delays_and_tells_what_is_not_as_assumed,
     the_probe_removes_what_it_made_when_it_is_stopped,
     the_probe_removes_what_a_dead_run_left,
