@@ -410,8 +410,10 @@ impl Stage {
         let name = &credential.head.name;
         let recorded: Vec<&String> =
             credential.versions.values().filter_map(|version| version.provider.get("id")).collect();
+        // A customer's key that is about to be recorded has the first of these tags alone.
         let ours = |id: &String, tags: &BTreeMap<String, String>| {
-            recorded.contains(&id) || tags.get("rotator:credential").is_some_and(|c| c == name.as_str())
+            let is_its = tags.get("rotator:credential").is_some_and(|credential| credential == name.as_str());
+            recorded.contains(&id) || is_its && tags.contains_key("rotator:version")
         };
         let api_keys = self.aws.inspect_api_keys().into_iter().filter(|key| ours(&key.id, &key.tags));
         let api_keys = api_keys.filter(|key| key.description.as_deref() != Some(DESCRIPTION));

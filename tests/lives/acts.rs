@@ -119,6 +119,16 @@ impl Seen {
         self.credential.as_ref()?.by_carrier(holder).map(|version| version.generation)
     }
 
+    /// The versions on their way whose key is disabled.
+    pub fn off(&self) -> impl Iterator<Item = u32> {
+        let is_on_its_way = |generation: &u32| {
+            let version = self.credential.as_ref().and_then(|credential| credential.versions.get(generation));
+            version.is_some_and(|version| version.state == State::PreActivation)
+        };
+        let off = self.keys.iter().filter(|(_, enabled)| !enabled).map(|(generation, _)| *generation);
+        off.filter(is_on_its_way)
+    }
+
     pub fn current(&self) -> Option<u32> {
         self.credential.as_ref()?.head.current
     }

@@ -34,6 +34,8 @@ pub struct Broken {
 pub struct Excuse {
     /// Broken invariants.
     facts: BTreeSet<String>,
+    /// Versions on their way whose key is disabled: that breaks none as long as they are not active.
+    off: BTreeSet<u32>,
     /// Consumers don't get through.
     outage: bool,
     /// Somebody was at the console, and nobody has looked since.
@@ -54,8 +56,11 @@ impl Life {
         for of in 0..self.credentials.len() {
             let Looked { mut seen, facts, outage } = self.look(of).await;
             let excuse = &mut self.credentials[of].excuse;
+            excuse.off.retain(|generation| seen.keys.contains(&(*generation, false)));
+            excuse.facts.extend(excuse.off.iter().copied().map(refused));
             let new: Vec<String> = facts.difference(&excuse.facts).cloned().collect();
-            let is_new = outage && !excuse.outage && !(excuse.is_touched && reads_compromised(&seen));
+            let reads_off = seen.current().is_some_and(|current| excuse.off.contains(&current));
+            let is_new = outage && !excuse.outage && !reads_off && !(excuse.is_touched && reads_compromised(&seen));
             // What is right again is excused no longer.
             excuse.facts.retain(|fact| facts.contains(fact));
             excuse.outage &= outage;
@@ -77,8 +82,8 @@ impl Life {
 
     /// A person has just done something at the console: what is wrong now is excused.
     pub async fn excuse(&mut self, of: usize) {
-        let Looked { facts, outage, .. } = self.look(of).await;
-        self.credentials[of].excuse = Excuse { facts, outage, is_touched: true };
+        let Looked { facts, outage, seen } = self.look(of).await;
+        self.credentials[of].excuse = Excuse { facts, off: seen.off().collect(), outage, is_touched: true };
     }
 
     /// Somebody has put everything right, says the service: what is wrong from now on has no excuse. Some keys it leaves
@@ -97,6 +102,7 @@ impl Life {
         let is_compromised = |credential: &Credential| credential.current().is_some_and(|it| it.compromised.is_some());
         let excuse = &mut self.credentials[of].excuse;
         excuse.facts.retain(|fact| versions().any(|version| stays(version, fact)));
+        excuse.off.retain(|generation| versions().any(|version| stays(version, &refused(*generation))));
         excuse.outage &= credential.as_ref().is_some_and(is_compromised);
         excuse.is_touched = false;
     }
