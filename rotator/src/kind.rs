@@ -211,6 +211,11 @@ pub trait Kind: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// Whether a key that carries a version's tags was made for it: by more than what anybody could have written.
+    async fn authorship(&self, _case: &Case<'_>, _key: &str) -> Result<Authorship, Failure> {
+        Ok(Authorship::Shown(false))
+    }
+
     /// Makes the provider refuse a version's key. Returns ids that were found only now. The document is the version's value,
     /// where no id is recorded and it can be read: by its key alone is a key told from a stranger's.
     async fn suspend(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Facts, Failure>;
@@ -229,6 +234,11 @@ pub trait Kind: Send + Sync + fmt::Debug {
         _surveyed: Option<&[ProviderKey]>,
     ) -> Result<Option<Vec<ProviderKey>>, Failure> {
         Ok(None)
+    }
+
+    /// What is left of a version that is destroyed, where anything is: for whoever reads its history.
+    fn remains(&self) -> Option<String> {
+        None
     }
 
     /// Deletes a version's key.
@@ -253,6 +263,17 @@ pub enum Identity {
     Value(SecretValue),
     /// Its public half, a JWK.
     Public(String),
+    /// Its tag `rotator:credential`, where the provider shows nothing of the key itself.
+    Tag(Option<String>),
+}
+
+/// What shows for whom a key was made.
+#[derive(Debug)]
+pub enum Authorship {
+    /// Its value, if that has the version's fingerprint.
+    Value(SecretValue),
+    /// Whether it was made as the version's intent asked for.
+    Shown(bool),
 }
 
 /// A key as its provider shows it, without its value.
@@ -318,7 +339,19 @@ pub struct Case<'a> {
     pub now: Time,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// About a version, with its own wishes.
+    pub fn of(credential: &'a Credential, version: &'a Version, now: Time) -> Self {
+        // A standby follows whatever is current while it is made.
+        let incumbent = match &version.replaces {
+            Some(replaces) => replaces.generation,
+            None => credential.head.current.filter(|current| *current != version.generation),
+        };
+        let incumbent = incumbent.and_then(|generation| credential.versions.get(&generation));
+        let incumbent = incumbent.map(|version| &version.provider);
+        Self { credential, version: Some(version), incumbent, policy: &version.policy, now }
+    }
+
     /// The version that consumers read, if it is another one and no stranger has its key: what must get through, whatever
     /// becomes of the version in question.
     pub fn control(&self) -> Option<&Version> {

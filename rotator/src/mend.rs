@@ -9,19 +9,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use state::concern::Concerns;
-use state::credential::{Credential, Version};
+use state::credential::{Credential, Fingerprint, Version};
 use state::decide::{AWSCURRENT, AWSPENDING, Goal, Secret};
-use state::drift::{Finding, FoundKey, Holds, Inventory, Owner, Remedy, Scope, Served, Stray, examine};
+use state::drift::{Finding, FoundKey, Holds, Inventory, Owner, Remedy, Scope, Served, Stray, examine, orphaned};
 use state::hold::{Hold, HoldReason};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
 use state::policy::Policy;
+use tracing::warn;
 
 use uuid::Uuid;
 
 use crate::engine::{Engine, Errand, gone};
-use crate::failure::{BadInput, Failure, Stopped, chain};
-use crate::kind::{CREDENTIAL_TAG, Kind, ProviderKey, VERSION_TAG, tag_value};
+use crate::failure::{BadInput, Disposition, Failure, Stopped, chain};
+use crate::kind::{Authorship, CREDENTIAL_TAG, Case, Kind, ProviderKey, VERSION_TAG, tag_value};
 use crate::patience::Patience;
 
 /// How many credentials are looked at at the same time: most of the time is spent waiting for answers.
@@ -308,6 +309,13 @@ pub(crate) async fn inventory(
     let surveyed = survey.and_then(|survey| survey.0.get(kind.name())).map(Vec::as_slice);
     let keys = kind.inventory(credential, surveyed).await?;
     found.keys = keys.map(|keys| keys.into_iter().filter_map(|key| its(credential, key)).collect());
+    for key in found.keys.iter_mut().flatten() {
+        if let Some(version) = orphaned(credential, key)
+            && !is_made_for(engine, kind, credential, version, &key.id).await?
+        {
+            key.generation = None;
+        }
+    }
     let now = engine.ports.clock.now();
     if kind.publishes() && credential.published(now).next().is_some() {
         found.served = Some(match engine.key_sets.fetch(&credential.head.name).await {
@@ -316,6 +324,32 @@ pub(crate) async fn inventory(
         });
     }
     Ok(found)
+}
+
+/// Whether a key was made for a version, and not only tagged as if. Where nobody can tell, it was not.
+async fn is_made_for(
+    engine: &Engine,
+    kind: &dyn Kind,
+    credential: &Credential,
+    version: &Version,
+    key: &str,
+) -> Result<bool, Failure> {
+    let shown = async {
+        match kind.authorship(&Case::of(credential, version, engine.ports.clock.now()), key).await? {
+            Authorship::Shown(is_made) => Ok(is_made),
+            Authorship::Value(value) => match &version.fingerprint {
+                Some(Fingerprint::Made { mac, key }) => Ok(engine.macs.mac(key, &value).await? == *mac),
+                Some(Fingerprint::Missing { .. }) | None => Ok(false),
+            },
+        }
+    };
+    match shown.await {
+        Err(Failure::Call(call)) if !matches!(call.fault.disposition(), Disposition::Wait(_)) => {
+            warn!(credential = %credential.head.name, key, reason = chain(&call), "nobody can tell for whom it was made");
+            Ok(false)
+        }
+        told => told,
+    }
 }
 
 /// What an unrecorded version of the secret holds, compared by value with what the recorded ones hold.

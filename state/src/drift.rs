@@ -77,7 +77,8 @@ pub struct FoundKey {
     pub id: String,
     /// The provider's name for people; somebody else may have written it.
     pub name: String,
-    /// The generation that its tags name, if they name one of this credential.
+    /// The generation of this credential that its tags name. Of a key that would be an orphan of it ([`orphaned`]), only
+    /// if it proves to have been made for it: anybody can write a tag.
     pub generation: Option<u32>,
     /// Whether it can be used.
     pub availability: Availability,
@@ -545,6 +546,12 @@ fn recorded(version: &Version, secret: &Secret, keys: &[FoundKey], found: &mut V
     if let Some(owner) = &key.owner {
         found.push(Finding::StackOwned { generation, id, owner: owner.clone() });
     }
+}
+
+/// The version whose orphan a key is by its tags, which still have to be proved.
+pub fn orphaned<'c>(credential: &'c Credential, key: &FoundKey) -> Option<&'c Version> {
+    let Finding::Orphan { generation, .. } = unrecorded(credential, key)? else { return None };
+    credential.versions.get(&generation)
 }
 
 /// A key with our tags that no record names.

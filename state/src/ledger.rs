@@ -296,7 +296,7 @@ pub enum Change {
         /// Which version.
         generation: u32,
     },
-    /// Its key is gone.
+    /// Its key is gone, as far as its kind can see to that.
     Destroyed {
         /// Which version.
         generation: u32,

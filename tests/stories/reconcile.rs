@@ -18,6 +18,7 @@ use state::name::CredentialName;
 
 use super::{others, words};
 use crate::harness::mishaps::{CREDENTIAL_TAG, GLOBEX, VERSION_TAG};
+use crate::harness::strangers::Made;
 use crate::harness::tally::Tally;
 use crate::harness::{ACME, Stage, Terms, Which, document};
 
@@ -177,10 +178,32 @@ async fn an_orphan_in_kms_is_disabled_and_its_deletion_is_scheduled() {
     let tag = |key: &str, value: &str| Tag::builder().tag_key(key).tag_value(value).build().expect("a tag");
     let copied = copied.tags(tag(CREDENTIAL_TAG, ACME)).tags(tag(VERSION_TAG, &standby.id.to_string())).policy(policy);
     let copied = copied.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN");
-    assert_eq!(words(&found(&stage).await), ["Orphan"]);
+    assert_eq!(words(&found(&stage).await), ["Stranger"]);
+    let before = stage.told().await.len();
     assert_eq!(reconciled(&stage, 10).await.0, []);
     assert_eq!(stage.kms_state(&copied).as_deref(), Some("Enabled"));
-    assert_eq!(words(&found(&stage).await), ["Orphan"], "it is still told");
+    assert_eq!(words(&found(&stage).await), ["Stranger"], "it is still told");
+    assert_eq!(stage.told().await.len(), before);
+}
+
+/// Somebody read the intent of a rotation that was given up, and made a key under its name before anybody looked again.
+#[tokio::test(start_paused = true)]
+async fn a_strangers_key_with_the_name_and_tags_of_a_version_that_was_given_up_is_only_told() {
+    let (stage, arn) = Stage::two_rotated().await;
+    stage.rotate_without(&arn, "apigateway:POST /apikeys").await;
+    let made = stage.stranger().acts_first(&stage.load(ACME).await).await;
+    let [Made::ApiKey(id)] = &made[..] else { panic!("{made:?}") };
+    stage.move_label(&arn, AWSPENDING, None).await;
+    for _ in 0..2 {
+        stage.pass(TimeDelta::minutes(20)).await;
+    }
+    let given_up = stage.load(ACME).await.versions[&3].clone();
+    assert_eq!((given_up.state, given_up.provider.get("id")), (State::Suspended, None));
+    assert_eq!(words(&found(&stage).await), ["Stranger"]);
+    assert_eq!(reconciled(&stage, 10).await.0, []);
+    assert!(stage.api_key(id).enabled);
+    let after = stage.load(ACME).await.versions[&3].clone();
+    assert_eq!((after.state, after.provider.get("id")), (State::Suspended, None), "no record names it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_kms::types::{KeySpec, KeyUsageType};
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use chrono::TimeDelta;
 use rotator::doctor::{Area, Verdict};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use state::ledger::{Abandonment, Change};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
 
-use crate::harness::mishaps::GLOBEX;
+use crate::harness::mishaps::{CREDENTIAL_TAG, GLOBEX};
 use crate::harness::{ACME, Stage, Terms};
 
 /// Changes one item of a credential's, or makes another of it.
@@ -157,6 +157,48 @@ async fn a_forged_history_disables_no_other_key_of_kms() {
     let held = stage.load(ACME).await.versions[&1].held.clone().expect("held").hold;
     assert_eq!(held.reason, HoldReason::RecordDiffers);
     assert!(held.detail.contains("public key differs") && held.detail.contains(&victim), "{}", held.detail);
+}
+
+/// KMS shows no public key of a key that is disabled already: then its tag must name the credential.
+#[tokio::test(start_paused = true)]
+async fn a_forged_history_deletes_no_disabled_key_of_kms() {
+    let stage = Stage::new().await;
+    let arn = stage.signing(&Terms::kms()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    let made = stage.kms().create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
+    let victim = made.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN");
+    stage.kms().disable_key().key_id(&victim).send().await.expect("disabled");
+    forge(&stage, 1, &victim).await;
+    for _ in 0..4 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+    assert!(stage.kms_key(&victim).state == "Disabled", "{:?}", stage.kms_key(&victim));
+    let held = stage.load(ACME).await.versions[&1].held.clone().expect("held").hold;
+    assert_eq!(held.reason, HoldReason::RecordDiffers);
+    assert!(held.detail.contains("tag rotator:credential differs"), "{}", held.detail);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_key_of_kms_that_lost_its_tag_is_deleted_once_it_has_it_again() {
+    let stage = Stage::new().await;
+    let arn = stage.signing(&Terms::kms()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    let key = stage.load(ACME).await.versions[&1].provider["id"].clone();
+    stage.kms().untag_resource().key_id(&key).tag_keys(CREDENTIAL_TAG).send().await.expect("untagged");
+    for _ in 0..4 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+    assert_eq!(stage.kms_key(&key).state, "Disabled");
+    let held = stage.load(ACME).await.versions[&1].held.clone().expect("held").hold;
+    assert_eq!(held.reason, HoldReason::RecordDiffers, "{}", held.detail);
+    let tag = Tag::builder().tag_key(CREDENTIAL_TAG).tag_value(ACME).build().expect("a tag");
+    stage.kms().tag_resource().key_id(&key).tags(tag).send().await.expect("tagged");
+    for _ in 0..4 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+    assert_eq!(stage.kms_key(&key).state, "PendingDeletion", "{}", stage.story(ACME).await);
 }
 
 /// Its fingerprint can be copied from the other's record.

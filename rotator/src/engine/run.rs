@@ -18,7 +18,7 @@ use tracing::warn;
 
 use crate::doctor::Preflight;
 use crate::failure::{BadInput, Disposition, Failure, Fault, Stopped, chain};
-use crate::kind::{Case, Facts, Identity, Kind, Sight};
+use crate::kind::{Case, Facts, Identity, Kind, Sight, tag_value};
 use crate::mend::{Breadth, inventory};
 use crate::patience::{Patience, is_over};
 use crate::secret::{Purpose, SecretValue};
@@ -656,7 +656,10 @@ impl Run<'_> {
             Identity::Value(value) if !self.has_fingerprint(&value, version.fingerprint.as_ref()).await? => {
                 "fingerprint"
             }
-            Identity::Public(_) => return Ok(()),
+            Identity::Tag(name) if name.as_deref() != Some(&*tag_value(&credential.head.name)) => {
+                "tag rotator:credential"
+            }
+            Identity::Public(_) | Identity::Tag(_) => return Ok(()),
             Identity::Value(_) => {
                 // A leaked key is refused, whoever else has it.
                 return match version.compromised {
@@ -731,15 +734,7 @@ impl Run<'_> {
         version: &'c Version,
         now: Time,
     ) -> Result<(&dyn Kind, Case<'c>), Failure> {
-        // A standby follows whatever is current while it is made.
-        let incumbent = match &version.replaces {
-            Some(replaces) => replaces.generation,
-            None => credential.head.current.filter(|current| *current != version.generation),
-        };
-        let incumbent =
-            incumbent.and_then(|generation| credential.versions.get(&generation)).map(|version| &version.provider);
-        let case = Case { credential, version: Some(version), incumbent, policy: &version.policy, now };
-        Ok((self.engine.kind(&version.policy.kind)?, case))
+        Ok((self.engine.kind(&version.policy.kind)?, Case::of(credential, version, now)))
     }
 
     fn wished_policy(&self, credential: &Credential) -> Result<&Policy, Failure> {

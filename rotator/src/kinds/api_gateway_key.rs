@@ -24,7 +24,9 @@ use tracing::warn;
 use crate::aws::api_keys::{ApiKey, ApiKeys, NewKey, Plan, SECRET_ID};
 use crate::aws::probe::{Probe, Prober, Recognition};
 use crate::failure::{BadInput, Failure, Fault};
-use crate::kind::{CREDENTIAL_TAG, Case, Facts, Identity, Kind, ProviderKey, Sight, VERSION_TAG, tag_value};
+use crate::kind::{
+    Authorship, CREDENTIAL_TAG, Case, Facts, Identity, Kind, ProviderKey, Sight, VERSION_TAG, tag_value,
+};
 use crate::kinds::usage::Witness;
 use crate::member::{self, Member, Places};
 use crate::ports::Ports;
@@ -386,6 +388,10 @@ impl Kind for ApiGatewayKey {
             Some(id) => Ok(self.keys.value(id).await?.map(Identity::Value)),
             None => Ok(None),
         }
+    }
+
+    async fn authorship(&self, _: &Case<'_>, key: &str) -> Result<Authorship, Failure> {
+        Ok(self.keys.value(key).await?.map_or(Authorship::Shown(false), Authorship::Value))
     }
 
     async fn suspend(&self, case: &Case<'_>, document: Option<&SecretValue>) -> Result<Facts, Failure> {

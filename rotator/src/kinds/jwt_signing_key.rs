@@ -171,6 +171,10 @@ impl Kind for JwtSigningKey {
         Ok(Facts::new())
     }
 
+    fn remains(&self) -> Option<String> {
+        Some("Secrets Manager keeps its value until a hundred newer ones are there".into())
+    }
+
     /// Secrets Manager can't destroy one version of a secret: a value that consumers had stays until a hundred newer
     /// ones are there. Nobody trusts its key any more.
     async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure> {

@@ -27,7 +27,9 @@ use crate::config::{Config, is_role};
 use crate::failure::{BadInput, CallFailed, Failure, Fault};
 use crate::jose::{Algorithm, PublicJwk, raw_signature, wished};
 use crate::key_sets::KeySets;
-use crate::kind::{CREDENTIAL_TAG, Case, Facts, Identity, Kind, ProviderKey, Sight, VERSION_TAG, tag_value};
+use crate::kind::{
+    Authorship, CREDENTIAL_TAG, Case, Facts, Identity, Kind, ProviderKey, Sight, VERSION_TAG, tag_value,
+};
 use crate::secret::{Purpose, SecretValue};
 
 /// The statement of a key policy that is ours to replace.
@@ -344,7 +346,8 @@ impl Kind for KmsSigningKey {
         Ok(Facts::new())
     }
 
-    /// KMS shows the public half of a key that can be used alone: before it was disabled, it was compared.
+    /// KMS shows the public half only of a key that can be used. Before it was disabled, it was compared; but whoever puts
+    /// a history can say that it was disabled. What they can't do is to tag somebody else's key.
     async fn identity(&self, case: &Case<'_>) -> Result<Option<Identity>, Failure> {
         let facts = &case.version().provider;
         let algorithm = facts.get("alg").and_then(|word| Algorithm::parse(word));
@@ -355,12 +358,21 @@ impl Kind for KmsSigningKey {
                 PublicJwk::from_spki(&public, algorithm).map(|public| public.to_json()).unwrap_or_default(),
             ))),
             Err(failed) => match failed.fault {
-                Fault::Rejected | Fault::NotFound => Ok(None),
+                Fault::NotFound => Ok(None),
+                Fault::Rejected => match self.keys.tags(key).await {
+                    Ok(mut tags) => Ok(Some(Identity::Tag(tags.remove(CREDENTIAL_TAG)))),
+                    Err(failed) if failed.fault == Fault::NotFound => Ok(None),
+                    Err(failed) => Err(failed.into()),
+                },
                 Fault::Conflict | Fault::Denied | Fault::Unauthenticated | Fault::Throttled(_) | Fault::Unknown => {
                     Err(failed.into())
                 }
             },
         }
+    }
+
+    async fn authorship(&self, case: &Case<'_>, key: &str) -> Result<Authorship, Failure> {
+        Ok(Authorship::Shown(self.is_as_asked(case, key).await?))
     }
 
     async fn suspend(&self, case: &Case<'_>, _: Option<&SecretValue>) -> Result<Facts, Failure> {
@@ -402,6 +414,10 @@ impl Kind for KmsSigningKey {
             }
         }
         Ok(Some(keys))
+    }
+
+    fn remains(&self) -> Option<String> {
+        Some(format!("KMS deletes its key after {WAITING_DAYS} days"))
     }
 
     async fn destroy(&self, case: &Case<'_>) -> Result<(), Failure> {
@@ -518,22 +534,28 @@ impl KmsSigningKey {
         Ok(Some(policy))
     }
 
+    /// Whether a key can be what was asked for when a version's was: made since then, with its policy and with no grant.
+    async fn is_as_asked(&self, case: &Case<'_>, key: &str) -> Result<bool, Failure> {
+        let wishes = self.wishes(case)?;
+        let since = case.version().created - SKEW;
+        let origin = self.keys.origin(key).await?;
+        let policy = self.keys.policy(key).await?.and_then(|policy| serde_json::from_str::<Value>(&policy).ok());
+        let is_drawn = policy.is_some_and(|policy| {
+            case.see_drawn(&SecretValue::new(canonical(&policy)), Purpose::Mint, "the key's policy").is_ok()
+        });
+        let fits = origin.is_some_and(|origin| origin.fits(wishes.algorithm, wishes.rsa_bits, since));
+        Ok(fits && is_drawn && self.keys.grants(key).await?.is_empty())
+    }
+
     /// The unrecorded keys with the tag of a version: those that can be what was asked for, and all others.
     async fn tagged(&self, case: &Case<'_>) -> Result<Tagged, Failure> {
-        let (version, wishes) = (case.version(), self.wishes(case)?);
+        let version = case.version();
         let ids: BTreeSet<String> = version.ids().iter().map(Uuid::to_string).collect();
         let (mut ours, mut others) = (BTreeMap::new(), Vec::new());
-        let since = version.created - SKEW;
         for (key, mut tags) in self.keys.with_tag(VERSION_TAG).await? {
             let tag = tags.remove(VERSION_TAG).filter(|tag| ids.contains(tag));
             let Some(tag) = tag.filter(|_| version.provider.get("id") != Some(&key)) else { continue };
-            let origin = self.keys.origin(&key).await?;
-            let fits = origin.is_some_and(|origin| origin.fits(wishes.algorithm, wishes.rsa_bits, since));
-            let policy = self.keys.policy(&key).await?.and_then(|policy| serde_json::from_str(&policy).ok());
-            let is_asked = |policy: &Value| {
-                case.see_drawn(&SecretValue::new(canonical(policy)), Purpose::Mint, "the key's policy").is_ok()
-            };
-            let is_ours = fits && policy.as_ref().is_some_and(is_asked) && self.keys.grants(&key).await?.is_empty();
+            let is_ours = self.is_as_asked(case, &key).await?;
             // A try makes one key. Of two that could be its, nobody knows which.
             match is_ours.then(|| ours.insert(tag, key.clone())) {
                 None => others.push(key),

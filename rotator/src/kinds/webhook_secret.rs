@@ -173,6 +173,10 @@ impl Kind for WebhookSecret {
         Ok(Facts::new())
     }
 
+    fn remains(&self) -> Option<String> {
+        Some("Secrets Manager keeps its value until a hundred newer ones are there".into())
+    }
+
     /// Secrets Manager can't destroy one version of a secret: the old value stays until a hundred newer ones are there.
     async fn destroy(&self, _case: &Case<'_>) -> Result<(), Failure> {
         Ok(())

@@ -427,7 +427,7 @@ impl fmt::Display for Finding {
                 write!(f, "key {id} was made for generation {generation}, whose record does not have it")
             }
             Self::Stranger { id, claims } => {
-                write!(f, "key {id} says that it belongs to {claims}, and no record or intent knows it")
+                write!(f, "key {id} says that it belongs to {claims}, and nothing shows that it was made for it")
             }
             Self::StackOwned { generation, id, owner } => {
                 write!(f, "{owner} owns key {id} of generation {generation}: its next run may undo a rotation")

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rotator::aws::records::Told;
 use serde::Serialize;
 use state::Time;
-use state::credential::{Fingerprint, Settlements};
+use state::credential::{Credential, Fingerprint, Settlements, Version};
 use state::evidence::{Settlement, Usage};
 use state::ledger::{Abandonment, Actor, Broken, Change, Event, Link, Note, verify};
 use state::name::{CredentialName, Token};
@@ -51,7 +51,7 @@ async fn read(context: &Context, name: &CredentialName) -> Result<HistoryView, T
         tries += 1;
         let told = context.read(about(), async || context.engine.records.history(name).await).await?;
         let Some(records) = context.records(name).await? else { return Err(Trouble::NoCredential(name.clone())) };
-        let view = HistoryView::new(name, told, &records.head.ledger);
+        let view = HistoryView::new(name, told, &records.head.ledger, &remains(context, &records));
         match &view.broken {
             Some(Broken::End { expected, found, .. }) if found < expected && tries < TRIES => {}
             Some(_) | None => return Ok(view),
@@ -59,14 +59,22 @@ async fn read(context: &Context, name: &CredentialName) -> Result<HistoryView, T
     }
 }
 
+/// What is left of a destroyed version's key, by its generation.
+fn remains(context: &Context, records: &Credential) -> BTreeMap<u32, String> {
+    let of = |version: &Version| context.engine.kind(&version.policy.kind).ok()?.remains();
+    records.versions.values().filter_map(|version| Some((version.generation, of(version)?))).collect()
+}
+
 /// What `rotator history` prints.
 ///
 /// ```json
 /// {"name": "partner/acme", "verified": true, "problem": null, "events": [{
 ///   "seq": 1, "at": "2026-11-21T12:00:00Z", "actor": "operator", "what": "adopted", "generation": 1,
-///   "change": {"what": "adopted", "generation": 1}, "began": null, "who": "arn:aws:...", "reason": "...",
-///   "note": "kept", "hash": "SHA-256"}]}
+///   "change": {"what": "adopted", "generation": 1}, "remains": null, "began": null, "who": "arn:aws:...",
+///   "reason": "...", "note": "kept", "hash": "SHA-256"}]}
 /// ```
+///
+/// `remains`, of a `destroyed` event: what is left of the key, in words; `null` where nothing is.
 ///
 /// `began`, of the event that begins a rotation: `{"by": "request", "who": "arn:aws:...", "reason": "..."}`. `by` is
 /// `emergency`, `request` (`rotator rotate`), `schedule`, with `since`: when the window opened that was open then; or
@@ -97,6 +105,7 @@ struct EventView {
     what: &'static str,
     generation: Option<u32>,
     change: Change,
+    remains: Option<String>,
     began: Option<BeganView>,
     who: Option<String>,
     reason: Option<String>,
@@ -152,11 +161,12 @@ enum NoteState {
 }
 
 impl HistoryView {
-    /// Of events as they are stored, against the end of the chain as the head names it.
-    pub fn new(name: &CredentialName, told: Vec<Told>, head: &Link) -> Self {
+    /// Of events as they are stored, against the end of the chain as the head names it; and what is left of a version that
+    /// is destroyed, by its generation.
+    pub fn new(name: &CredentialName, told: Vec<Told>, head: &Link, remains: &BTreeMap<u32, String>) -> Self {
         let events: Vec<Event> = told.iter().map(|told| told.event.clone()).collect();
         let asked: BTreeMap<Token, Note> = told.iter().filter_map(asks).collect();
-        let views: Vec<EventView> = told.into_iter().map(|told| EventView::new(told, &asked)).collect();
+        let views: Vec<EventView> = told.into_iter().map(|told| EventView::new(told, &asked, remains)).collect();
         let changed = views.iter().find(|event| event.note == NoteState::Changed);
         let broken = verify(name, &events, head)
             .err()
@@ -173,7 +183,7 @@ fn asks(Told { event, note }: &Told) -> Option<(Token, Note)> {
 }
 
 impl EventView {
-    fn new(Told { event, note }: Told, asked: &BTreeMap<Token, Note>) -> Self {
+    fn new(Told { event, note }: Told, asked: &BTreeMap<Token, Note>, remains: &BTreeMap<u32, String>) -> Self {
         let state = match (&event.note, &note) {
             (None, None) => NoteState::None,
             (Some(_), None) => NoteState::Erased,
@@ -183,14 +193,19 @@ impl EventView {
         let (who, reason) = note.map(|note| (note.who, note.reason)).unzip();
         let began = BeganView::of(&event.change, asked);
         let told = began.as_ref().map(BeganView::told);
+        let destroyed = matches!(event.change, Change::Destroyed { .. });
+        let generation = event.change.generation().filter(|_| destroyed);
+        let remains = generation.and_then(|generation| remains.get(&generation).cloned());
+        let said = remains.clone().unwrap_or_else(|| detail(&event.change));
         Self {
             seq: event.seq,
             at: event.at,
             actor: event.actor,
             what: event.change.word(),
             generation: event.change.generation(),
-            detail: std::iter::once(detail(&event.change)).chain(told).collect::<Vec<_>>().join("; "),
+            detail: std::iter::once(said).chain(told).collect::<Vec<_>>().join("; "),
             change: event.change,
+            remains,
             began,
             who,
             reason: reason.filter(|reason| !reason.is_empty()),
@@ -406,7 +421,7 @@ mod tests {
 
     fn view() -> HistoryView {
         let (credential, told) = specimens::told();
-        HistoryView::new(&credential.head.name, told, &credential.head.ledger)
+        HistoryView::new(&credential.head.name, told, &credential.head.ledger, &BTreeMap::new())
     }
 
     #[test]
@@ -422,14 +437,14 @@ mod tests {
     #[test]
     fn of_signing_keys_it_tells_what_was_made_ahead_and_what_was_found() {
         let (credential, told) = specimens::signing_told();
-        let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger);
+        let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger, &BTreeMap::new());
         insta::assert_snapshot!("page_signing", view.page(&Look::PLAIN));
     }
 
     #[test]
     fn who_uses_a_key_stands_below_the_table() {
         let (credential, told) = specimens::let_go();
-        let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger);
+        let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger, &BTreeMap::new());
         assert!(view.verified);
         insta::assert_snapshot!("page_let_go", view.page(&Look::PLAIN));
         for width in [80, 120] {
@@ -439,14 +454,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_a_destroyed_key_is_told() {
+        let (credential, mut told) = specimens::told();
+        told[0].event.change = Change::Destroyed { generation: 1 };
+        let remains = BTreeMap::from([(1, "its value".to_owned())]);
+        let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger, &remains);
+        assert_eq!(view.events[0].remains.as_deref(), Some("its value"));
+        assert_eq!(view.events[0].detail, "its value");
+        assert!(view.events[1..].iter().all(|event| event.remains.is_none() && event.detail != "its value"));
+    }
+
+    #[test]
     fn an_erased_note_breaks_nothing_and_a_changed_one_does() {
         let (credential, mut told) = specimens::told();
         let noted = told.iter().position(|told| told.note.is_some()).unwrap();
         told[noted].note.as_mut().unwrap().reason = "something else".into();
-        let changed = HistoryView::new(&credential.head.name, told.clone(), &credential.head.ledger);
+        let changed = HistoryView::new(&credential.head.name, told.clone(), &credential.head.ledger, &BTreeMap::new());
         assert!(!changed.verified && changed.problem.is_some());
         told[noted].note = None;
-        let erased = HistoryView::new(&credential.head.name, told, &credential.head.ledger);
+        let erased = HistoryView::new(&credential.head.name, told, &credential.head.ledger, &BTreeMap::new());
         assert!(erased.verified);
         assert_eq!(erased.events[noted].note, NoteState::Erased);
     }
@@ -455,7 +481,7 @@ mod tests {
     fn a_missing_event_is_found() {
         let (credential, mut told) = specimens::told();
         told.remove(1);
-        let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger);
+        let view = HistoryView::new(&credential.head.name, told, &credential.head.ledger, &BTreeMap::new());
         assert!(matches!(view.broken, Some(Broken::Sequence { expected: 2, .. })));
         assert!(view.page(&Look::PLAIN).contains("CHAIN BROKEN"));
     }
