@@ -73,8 +73,8 @@ MUTATIONS = [
         name="label-not-compared",
         takes_away="AWSCURRENT is taken from whoever has it now, not from the holder that the records name.",
         harm="A rotation overrides what a person made current meanwhile, and the records never learn of that version.",
-        test="stories::rotation::a_value_put_by_hand_with_the_same_key_is_a_new_carrier_and_its_rotation_goes_on",
-        says="versions[&3].carriers",
+        test="stories::holds::label_moved_while_the_candidate_was_made",
+        says="consumers read what somebody chose",
     ),
     Mutation(
         name="probe-not-awaited",

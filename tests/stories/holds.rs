@@ -201,6 +201,26 @@ async fn label_moved() {
     stage.assert_sound(ACME, "moved back").await;
 }
 
+/// Between the proof and the promotion somebody chose a version by hand: the rotation does not choose another over it.
+#[tokio::test(start_paused = true)]
+async fn label_moved_while_the_candidate_was_made() {
+    let stage = Stage::new().await;
+    let (arn, _) = rotated(&stage, &Terms::default()).await;
+    let good = stage.current(&arn).await;
+    let first = stage.load(ACME).await.versions[&1].carriers[0].clone();
+    stage.faults.deny("secretsmanager:UpdateSecretVersionStage");
+    stage.rotate(&arn).await;
+    assert_eq!(stage.failure().error_type, "Held.Denied");
+    stage.faults.allow("secretsmanager:UpdateSecretVersionStage");
+    stage.move_label(&arn, AWSCURRENT, Some(first.as_str())).await;
+    stage.wait(TimeDelta::minutes(6)).await;
+    stage.again(&arn).await;
+    assert_eq!(stage.current(&arn).await, first.as_str(), "consumers read what somebody chose");
+    assert_names(&stage.failure(), HoldReason::LabelMoved, "AWSCURRENT is on generation 1, which is deactivated");
+    stage.move_label(&arn, AWSCURRENT, Some(&good)).await;
+    goes_on(&stage, &arn).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn too_many_live() {
     let stage = Stage::new().await;
