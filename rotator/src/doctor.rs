@@ -25,6 +25,7 @@ use crate::engine::Engine;
 use crate::failure::{BadInput, Failure, Stopped, chain};
 use crate::kind::{Case, Facts, Kind, Sight};
 use crate::kinds::api_gateway_key::way_into_a_stage;
+use crate::member::Member;
 use crate::patience::patiently;
 use crate::secret::SecretValue;
 
@@ -47,6 +48,8 @@ pub struct Preflight<'a> {
     now: Time,
     document: Option<SecretValue>,
     has_key: bool,
+    /// Where its key stands in the value once more, for names of members that the service does not rotate.
+    copies: Vec<String>,
     facts: Option<Facts>,
 }
 
@@ -65,7 +68,14 @@ impl<'a> Preflight<'a> {
             None => None,
         };
         let form = credential.current().map_or(policy, |version| &version.policy);
-        let has_key = document.as_ref().map(|document| kind.key(document, form)).transpose()?.flatten().is_some();
+        let key = document.as_ref().map(|document| kind.key(document, form)).transpose()?.flatten();
+        let place = kind.places().map(|places| places.of(form)).transpose()?;
+        let mut copies = match document.as_ref().zip(key.as_ref()) {
+            Some((document, key)) if place.is_some() => document.members_with(key),
+            Some(_) | None => Vec::new(),
+        };
+        copies.retain(|name| place != Some(Member::Named(name.clone())));
+        let has_key = key.is_some();
         let facts = match (credential.current(), &document, holder) {
             (Some(version), _, _) => Some(version.provider.clone()),
             (None, Some(document), Some(carrier)) if has_key => {
@@ -76,7 +86,7 @@ impl<'a> Preflight<'a> {
             }
             (None, _, _) => None,
         };
-        Ok(Self { credential, policy, kind, now: engine.ports.clock.now(), document, has_key, facts })
+        Ok(Self { credential, policy, kind, now: engine.ports.clock.now(), document, has_key, copies, facts })
     }
 
     /// Whether the wishes can be met.
@@ -467,6 +477,13 @@ impl Subject<'_> {
                 checks.push(refused(Area::Provider, "what the tags ask for", &stopped));
                 return checks;
             }
+        }
+        if !preflight.copies.is_empty() {
+            let names: Vec<String> = preflight.copies.iter().map(|name| name.escape_default().to_string()).collect();
+            let what =
+                format!("the value has the key a second time, and no rotation changes that: {}", names.join(", "));
+            let fix = "let consumers read the member that is rotated, and take the others out of the value";
+            checks.push(Check::warning(Area::Secret, what, fix));
         }
         checks.extend(self.standbys(records, policy, &preflight).await);
         checks.push(self.proof(policy, &preflight, elsewhere).await);

@@ -33,6 +33,13 @@ impl SecretValue {
         &self.0
     }
 
+    /// Whether a text has a part of it: eight bytes in a row, or all of a shorter one.
+    pub fn is_quoted_in(&self, text: &str) -> bool {
+        let (value, text) = (self.0.as_bytes(), text.as_bytes());
+        let part = value.len().min(8);
+        part > 0 && value.windows(part).any(|part| text.windows(part.len()).any(|other| other == part))
+    }
+
     /// Its members, if it is the text of a JSON object. What is wrong with it otherwise is not said: a parser's message
     /// would quote it.
     pub fn members(&self) -> Option<Map<String, Value>> {
@@ -40,6 +47,12 @@ impl SecretValue {
             Ok(Value::Object(members)) => Some(members),
             Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) | Err(_) => None,
         }
+    }
+
+    /// The names of the members that are that very key.
+    pub fn members_with(&self, key: &Self) -> Vec<String> {
+        let members = self.members().unwrap_or_default().into_iter();
+        members.filter(|(_, value)| value.as_str() == Some(key.expose())).map(|(name, _)| name).collect()
     }
 
     /// The names of the members that may be a key, among all but those names; none if the value is no JSON object. A word of
@@ -94,6 +107,16 @@ mod tests {
     #[test]
     fn debug_shows_nothing() {
         assert_eq!(format!("{:?}", Some(SecretValue::new("marked-value"))), "Some(SecretValue(..))");
+    }
+
+    #[test]
+    fn a_part_of_a_value_is_seen_in_a_text() {
+        let value = SecretValue::new("abcdefghijklmnop");
+        for text in ["Value 'abcdefghijklmnop' is too long", "..ijklmnop", "abcdefgh"] {
+            assert!(value.is_quoted_in(text), "{text}");
+        }
+        assert!(!value.is_quoted_in("API Key name exceeds maximum size: abcdefg"));
+        assert!(SecretValue::new("abc").is_quoted_in("(abc)") && !SecretValue::new("").is_quoted_in("x"));
     }
 
     #[test]

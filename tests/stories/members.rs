@@ -315,3 +315,12 @@ async fn a_key_in_a_secret_that_a_stack_owns_or_that_is_shared_is_not_adopted() 
     let owned = stage.command(&["adopt", "--kind", "api-gateway-key", "partner/owned"]).await.stdout;
     assert!(owned.contains("the CloudFormation stack shop owns its key"), "{owned}");
 }
+
+/// Whoever reads the other member goes on with a key that will be refused.
+#[tokio::test(start_paused = true)]
+async fn a_second_member_with_the_key_is_told() {
+    let (stage, ..) = declared("api_key", r#"{"api_key":"KEY","old-name":"KEY","base_url":"https://x.example"}"#).await;
+    let doctor = stage.command(&["doctor", ACME]).await.stdout;
+    assert!(doctor.contains("no rotation changes that: old-name"), "{doctor}");
+    assert!(doctor.contains("nothing broken"), "{doctor}");
+}

@@ -18,6 +18,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::failure::{CallFailed, Fault};
 use crate::ports::Wire;
+use crate::secret::SecretValue;
 
 /// The ordinary AWS configuration, with the SDK's own retries off: they repeat blindly, and a lost answer to
 /// `CreateApiKey` would become two keys. Retrying is the engine's alone.
@@ -49,12 +50,14 @@ struct Said {
 }
 
 /// How much of AWS's answer may be repeated.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+#[derive(Clone, Copy)]
+pub enum Answer<'a> {
     /// All of it.
     Open,
-    /// Only the code: the request or the answer carries a value, and the message might quote it. Of a denial its reason is
-    /// told all the same.
+    /// All of it, unless it quotes one of the values that the request carries.
+    Without(&'a [&'a SecretValue]),
+    /// Only the code: the answer carries a value, and the message might quote it. Of a denial its reason is told all the
+    /// same.
     Veiled,
     /// Only the code, whatever it is: the resource's very name is a value.
     Sealed,
@@ -62,20 +65,30 @@ pub enum Answer {
 
 /// What became of a call that did not go well. `action` is the IAM action, `resource` what it was about; neither is
 /// taken from the request.
-pub fn failed<E>(action: &'static str, resource: &str, answer: Answer, error: SdkError<E, HttpResponse>) -> CallFailed
+pub fn failed<E>(
+    action: &'static str,
+    resource: &str,
+    answer: Answer<'_>,
+    error: SdkError<E, HttpResponse>,
+) -> CallFailed
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let fault = fault(&error);
     let said = match &error {
-        SdkError::ServiceError(service) => Said {
-            code: service.err().code().unwrap_or("an error without a code").to_owned(),
-            message: match answer {
-                Answer::Open => service.err().message().unwrap_or_default().to_owned(),
-                Answer::Veiled if fault == Fault::Denied => reason(service.err().message().unwrap_or_default()),
-                Answer::Veiled | Answer::Sealed => String::new(),
-            },
-        },
+        SdkError::ServiceError(service) => {
+            let message = service.err().message().unwrap_or_default();
+            let is_harmless = match answer {
+                Answer::Open => true,
+                Answer::Without(values) => !values.iter().any(|value| value.is_quoted_in(message)),
+                Answer::Veiled => fault == Fault::Denied && is_reason(message),
+                Answer::Sealed => false,
+            };
+            Said {
+                code: service.err().code().unwrap_or("an error without a code").to_owned(),
+                message: if is_harmless { message.to_owned() } else { String::new() },
+            }
+        }
         SdkError::TimeoutError(_) => Said { code: "no answer in time".into(), message: String::new() },
         SdkError::DispatchFailure(_) => {
             Said { code: "the service could not be reached".into(), message: String::new() }
@@ -89,11 +102,10 @@ where
     CallFailed { action, resource: resource.to_owned(), fault, source: Some(Box::new(said)) }
 }
 
-/// AWS's reason for a denial, of what is known to be one: it names who, what and on which resource, and why not.
-fn reason(message: &str) -> String {
-    let is_known = message.starts_with("User: arn:") && message.contains(" is not authorized to perform: ")
-        || message == "Access to KMS is not allowed";
-    if is_known { message.to_owned() } else { String::new() }
+/// Whether that is AWS's reason for a denial: it names who, what and on which resource, and why not.
+fn is_reason(message: &str) -> bool {
+    message.starts_with("User: arn:") && message.contains(" is not authorized to perform: ")
+        || message == "Access to KMS is not allowed"
 }
 
 fn fault<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {

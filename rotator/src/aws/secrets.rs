@@ -184,7 +184,10 @@ impl Secrets {
             .send()
             .await
             .map(drop)
-            .map_err(|error| failed("secretsmanager:PutSecretValue", id, Answer::Veiled, error))
+            .map_err(|error| {
+                let values: Vec<&SecretValue> = std::iter::once(document).chain(rotation_token).collect();
+                failed("secretsmanager:PutSecretValue", id, Answer::Without(&values), error)
+            })
     }
 
     /// Moves `AWSCURRENT`, if it is still where `from` says: anything else is a conflict.
@@ -242,7 +245,7 @@ impl Secrets {
             .send()
             .await
             .map(|made| made.arn.unwrap_or_default())
-            .map_err(|error| failed("secretsmanager:CreateSecret", new.name, Answer::Veiled, error))
+            .map_err(|error| failed("secretsmanager:CreateSecret", new.name, Answer::Without(&[new.document]), error))
     }
 
     /// Deletes a secret with all its versions at once, without a time in which it could be restored: for secrets that
