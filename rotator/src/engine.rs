@@ -60,6 +60,9 @@ pub struct Engine {
     pub ports: Ports,
     /// Where things are.
     pub config: Config,
+    /// How many changes one run records at the most. A run of decisions that go round in a circle would fill the history
+    /// until its caller's time is over.
+    pub most_commits: u32,
     kinds: Vec<Box<dyn Kind>>,
 }
 
@@ -112,6 +115,7 @@ impl Engine {
             key_sets,
             ports,
             config: settings,
+            most_commits: 200,
             kinds,
         }
     }

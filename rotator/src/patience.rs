@@ -2,8 +2,9 @@
 
 use chrono::TimeDelta;
 use state::Time;
+use tracing::warn;
 
-use crate::failure::{Disposition, Failure, Stopped};
+use crate::failure::{CallFailed, Disposition, Failure, Fault, Stopped, chain};
 use crate::ports::Ports;
 
 /// How long before its caller's deadline a run stops, so that its error still gets out.
@@ -16,6 +17,13 @@ const GLANCE: TimeDelta = TimeDelta::seconds(2);
 const BLINK: TimeDelta = TimeDelta::milliseconds(200);
 /// The longest wait after failures in a row.
 const LONGEST: TimeDelta = TimeDelta::seconds(20);
+/// How long before its caller's deadline a call is not waited for any more.
+const LAST: TimeDelta = TimeDelta::seconds(2);
+/// For how long a call that is throttled is repeated where it stands.
+const IN_PLACE: TimeDelta = TimeDelta::seconds(60);
+/// The least wait before that, where AWS names none, and what it may be longer by at the most.
+const TURN: TimeDelta = TimeDelta::seconds(1);
+const SPREAD: TimeDelta = TimeDelta::seconds(16);
 
 /// Counts failures in a row.
 #[derive(Debug, Default)]
@@ -70,6 +78,61 @@ impl Patience {
 /// Whether the caller's time is nearly over.
 pub fn is_over(ports: &Ports, deadline: Time) -> bool {
     ports.clock.now() + MARGIN >= deadline
+}
+
+/// Does something for as long as its caller's time lasts.
+///
+/// # Errors
+///
+/// Its own; [`Failure::NotYet`] when the time is over first.
+pub async fn in_time<T>(
+    ports: &Ports,
+    deadline: Time,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let left = (deadline - LAST - ports.clock.now()).max(TimeDelta::zero());
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = ports.clock.sleep(left) => Err(Failure::NotYet("its caller's time was over before it was done".into())),
+    }
+}
+
+/// Makes a call, and makes it again where it stands as long as it is throttled: to begin anew would repeat every call before
+/// it, and so make the crowd larger. The waits grow, and each is drawn, so that those who were refused together don't come
+/// back together.
+///
+/// # Errors
+///
+/// The call's own; that it was throttled, after a minute.
+pub async fn in_place<T, A>(ports: &Ports, mut call: impl FnMut() -> A) -> Result<T, CallFailed>
+where
+    A: Future<Output = Result<T, CallFailed>>,
+{
+    let begun = ports.clock.now();
+    let mut spread = TURN;
+    loop {
+        let failed = match call().await {
+            Err(failed) => failed,
+            made => return made,
+        };
+        let Fault::Throttled(asked) = failed.fault else { return Err(failed) };
+        let least = asked.and_then(|asked| TimeDelta::from_std(asked).ok()).unwrap_or(TURN);
+        let wait = least + part(ports, spread);
+        if ports.clock.now() + wait > begun + IN_PLACE {
+            return Err(failed);
+        }
+        warn!(reason = chain(&failed), wait_seconds = wait.num_seconds(), "making the call again");
+        ports.clock.sleep(wait).await;
+        spread = (spread * 2).min(SPREAD);
+    }
+}
+
+/// Some part of a time.
+fn part(ports: &Ports, of: TimeDelta) -> TimeDelta {
+    let mut drawn = [0; 2];
+    ports.entropy.fill(&mut drawn);
+    of * i32::from(u16::from_be_bytes(drawn)) / 65_536
 }
 
 /// Looks at something for whoever waits for an answer over HTTP: three times at the most, for two seconds each.

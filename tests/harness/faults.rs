@@ -323,7 +323,8 @@ async fn taken_for(hurt: Fault) -> Vec<(&'static str, rotator::failure::Fault)> 
     let signing = SigningKeys::new(&plain(sdk_config(process.connector.clone())));
     let logs = AccessLogs::new(&plain(sdk_config(process.connector.clone())), stage.ports(process.connector.clone()));
     let name = CredentialName::parse(ACME).expect("a name");
-    let (arm, now) = (|| stage.faults.arm(When::Once(0), hurt), stage.clock.now());
+    // What is throttled once is repeated where it stands.
+    let (arm, now) = (|| stage.faults.arm(When::FromThenOn(0), hurt), stage.clock.now());
     let fault = |failure: Failure| match failure {
         Failure::Call(call) => call.fault,
         other @ (Failure::Held(_) | Failure::NotYet(_) | Failure::Input(_)) => panic!("no call: {other}"),

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use local_aws::{Method, Settings};
+use rotator::failure::chain;
 use rotator_cli::trouble::Outcome;
-use state::decide::AWSCURRENT;
+use state::decide::{AWSCURRENT, Goal};
 use state::evidence::Ground;
 use state::ledger::{Abandonment, Change};
 use state::lifecycle::{Phase, State};
+use state::name::CredentialName;
 
 use super::watched;
 use crate::harness::faults::{Fault, When};
@@ -403,4 +405,21 @@ async fn a_key_that_came_back_is_watched_like_any_other_when_it_goes_again() {
     }
     stage.goes_on(HOUR * 9, HOUR, "and then not").await;
     assert_eq!((stage.state_of(1).await, stage.ground(1).await), (State::Suspended, Some(Ground::Unused)));
+}
+
+/// Decisions that went round in a circle would fill the history.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_comes_to_no_end_is_stopped_and_the_next_goes_on() {
+    let (stage, arn) = Stage::two_rotated().await;
+    let (name, goal) = (CredentialName::parse(ACME).expect("a name"), Goal::RollBack(1));
+    let mut engine = stage.engine_over(stage.aws.connector());
+    engine.most_commits = 2;
+    let before = stage.changes().await.len();
+    let stopped = engine.run(&name, Some(&arn), &goal, &stage.errand()).await.expect_err("it needs more of them");
+    assert!(chain(&stopped).contains("recorded 2 changes and came to no end"), "{stopped:?}");
+    assert_eq!(stage.changes().await.len(), before + 2);
+    stage.assert_sound(ACME, "stopped half way").await;
+    engine.most_commits = 200;
+    engine.run(&name, Some(&arn), &goal, &stage.errand()).await.expect("it goes on");
+    assert_eq!(stage.load(ACME).await.head.current, Some(1));
 }

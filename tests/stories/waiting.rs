@@ -7,6 +7,7 @@ use state::credential::Credential;
 use state::hold::HoldReason;
 use state::name::CredentialName;
 
+use crate::harness::faults::{Fault, When};
 use crate::harness::{ACME, Stage, Terms, document};
 
 /// `rotator rotate`, while AWS does what AWS does. With how long it took.
@@ -71,6 +72,7 @@ async fn a_first_rotation_that_aws_refuses_each_time_says_so_within_a_minute() {
     let arn = declared(&stage, &value, &Terms::default()).await;
     let (reason, detail) = held(&stage).await;
     assert!(reason == HoldReason::Rejected && detail.contains("PutSecretValue"), "{reason}: {detail}");
+    assert!(detail.contains("65536 bytes"), "AWS's own reason is told: {detail}");
     let said = recorded(&stage).await.expect("recorded").versions[&2].held.clone().map(|held| held.hold.reason);
     assert_eq!(said, Some(HoldReason::Rejected));
     // Its owner makes room, gives the try up, and it goes.
@@ -184,4 +186,24 @@ async fn a_value_that_can_not_be_read_is_told_before_a_rotation_begins() {
     assert!(matches!(failed, Stopped::Input(_)) && told.is_empty(), "{failed:?} after {told:?}");
     assert!(took < TimeDelta::seconds(10), "{took}");
     assert!(stage.holder(&arn, "AWSPENDING").await.is_none_or(|pending| pending == current), "nothing was begun");
+}
+
+/// To begin the step anew would repeat every call before it, which is what lets a crowd of rotations stop itself.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_call_to_api_gateway_is_repeated_where_it_stands() {
+    let rotation = async |throttled: usize| {
+        let (stage, arn) = Stage::two_rotated().await;
+        stage.faults.arm(When::Once(throttled), Fault::Throttled);
+        stage.rotate(&arn).await;
+        stage.assert_rotated();
+        stage.faults.calls()
+    };
+    let base = rotation(usize::MAX).await;
+    let control: Vec<usize> = (0..base.len()).filter(|at| base[*at].starts_with("apigateway:")).collect();
+    assert!(control.len() > 8, "{base:?}");
+    for at in control {
+        let mut calls = rotation(at).await;
+        assert_eq!(calls.remove(at), base[at]);
+        assert_eq!(calls, base, "call {at}, {}", base[at]);
+    }
 }

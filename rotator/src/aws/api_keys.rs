@@ -18,6 +18,7 @@ use state::evidence::{KeyUse, QuotaPeriod};
 
 use super::{Answer, failed};
 use crate::failure::{CallFailed, Fault};
+use crate::patience::in_place;
 use crate::ports::Ports;
 use crate::secret::SecretValue;
 
@@ -42,7 +43,7 @@ fn told(id: &str) -> &str {
 }
 
 /// What became of a call about one key. An id that is the key's value stands in AWS's message, too.
-fn failed_on_key<E>(action: &'static str, id: &str, answer: Answer, error: SdkError<E, HttpResponse>) -> CallFailed
+fn failed_on_key<E>(action: &'static str, id: &str, answer: Answer<'_>, error: SdkError<E, HttpResponse>) -> CallFailed
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -114,8 +115,11 @@ impl ApiKeys {
 
     /// A key by id; `None` when there is none.
     pub async fn get(&self, id: &str) -> Result<Option<ApiKey>, CallFailed> {
-        self.turn().await;
-        match self.client.get_api_key().api_key(id).include_value(false).send().await {
+        let found = self.through(|| async {
+            let asked = self.client.get_api_key().api_key(id).include_value(false).send().await;
+            asked.map_err(|error| failed_on_key("apigateway:GET", id, Answer::Open, error))
+        });
+        match found.await {
             Ok(found) => Ok(Some(ApiKey {
                 id: told(&found.id.unwrap_or_default()).to_owned(),
                 name: found.name.unwrap_or_default(),
@@ -125,35 +129,37 @@ impl ApiKeys {
                 created: found.created_date.as_ref().and_then(moment),
                 tags: found.tags.unwrap_or_default().into_iter().collect(),
             })),
-            Err(error) => none_if_missing(failed_on_key("apigateway:GET", id, Answer::Open, error)),
+            Err(failed) => none_if_missing(failed),
         }
     }
 
     /// A key's value; `None` when there is no such key. To tell one key from another: at
     /// adoption, where the answer to a creation was lost, and before a key is refused or deleted.
     pub async fn value(&self, id: &str) -> Result<Option<SecretValue>, CallFailed> {
-        self.turn().await;
-        match self.client.get_api_key().api_key(id).include_value(true).send().await {
+        let found = self.through(|| async {
+            let asked = self.client.get_api_key().api_key(id).include_value(true).send().await;
+            asked.map_err(|error| failed_on_key("apigateway:GET", id, Answer::Veiled, error))
+        });
+        match found.await {
             Ok(found) => Ok(found.value.map(SecretValue::new)),
-            Err(error) => none_if_missing(failed_on_key("apigateway:GET", id, Answer::Veiled, error)),
+            Err(failed) => none_if_missing(failed),
         }
     }
 
     /// Creates a key with a value of our choice. A key with the same value is a conflict.
     pub async fn create(&self, new: &NewKey<'_>) -> Result<String, CallFailed> {
-        self.turn().await;
-        self.client
-            .create_api_key()
-            .name(&new.key.name)
-            .set_description(new.key.description.clone())
-            .set_customer_id(new.key.customer_id.clone())
-            .enabled(new.key.enabled)
-            .value(new.value.expose())
-            .set_tags(Some(new.key.tags.clone().into_iter().collect()))
-            .send()
-            .await
-            .map(|made| made.id.unwrap_or_default())
-            .map_err(|error| failed("apigateway:POST", "/apikeys", Answer::Veiled, error))
+        let made = self.through(|| async {
+            let asked = self.client.create_api_key().name(&new.key.name);
+            let asked = asked
+                .set_description(new.key.description.clone())
+                .set_customer_id(new.key.customer_id.clone())
+                .enabled(new.key.enabled)
+                .value(new.value.expose())
+                .set_tags(Some(new.key.tags.clone().into_iter().collect()));
+            let made = asked.send().await;
+            made.map_err(|error| failed("apigateway:POST", "/apikeys", Answer::Without(&[new.value]), error))
+        });
+        Ok(made.await?.id.unwrap_or_default())
     }
 
     /// All keys whose name begins so, without their values. An empty prefix: all keys.
@@ -174,21 +180,16 @@ impl ApiKeys {
         let mut keys = Vec::new();
         let mut position = None;
         loop {
-            self.turn().await;
-            let query = (!prefix.is_empty()).then(|| prefix.to_owned());
-            let page = self
-                .client
-                .get_api_keys()
-                .set_name_query(query)
-                .include_values(values)
-                .limit(500)
-                .set_position(position)
-                .send()
-                .await
-                .map_err(|error| {
+            let page = self.through(|| async {
+                let query = (!prefix.is_empty()).then(|| prefix.to_owned());
+                let asked = self.client.get_api_keys().set_name_query(query).include_values(values).limit(500);
+                let page = asked.set_position(position.clone()).send().await;
+                page.map_err(|error| {
                     let answer = if values { Answer::Veiled } else { Answer::Open };
                     failed("apigateway:GET", "/apikeys", answer, error)
-                })?;
+                })
+            });
+            let page = page.await?;
             keys.extend(page.items.unwrap_or_default().into_iter().map(|key| {
                 let value = key.value.map(SecretValue::new);
                 let key = ApiKey {
@@ -211,32 +212,37 @@ impl ApiKeys {
 
     /// Lets API Gateway accept a key, or refuse it. `false` when there is no such key.
     pub async fn set_enabled(&self, id: &str, enabled: bool) -> Result<bool, CallFailed> {
-        self.turn().await;
-        let patch = PatchOperation::builder().op(Op::Replace).path("/enabled").value(enabled.to_string()).build();
-        match self.client.update_api_key().api_key(id).patch_operations(patch).send().await {
+        let done = self.through(|| async {
+            let patch = PatchOperation::builder().op(Op::Replace).path("/enabled").value(enabled.to_string()).build();
+            let done = self.client.update_api_key().api_key(id).patch_operations(patch).send().await;
+            done.map_err(|error| failed_on_key("apigateway:PATCH", id, Answer::Open, error))
+        });
+        match done.await {
             Ok(_) => Ok(true),
-            Err(error) => none_if_missing(failed_on_key("apigateway:PATCH", id, Answer::Open, error))
-                .map(|found: Option<()>| found.is_some()),
+            Err(failed) => none_if_missing(failed).map(|found: Option<()>| found.is_some()),
         }
     }
 
     /// Sets one of a key's tags. Its ARN follows from that of a secret in the same Region.
     pub async fn mark(&self, id: &str, secret: &str, tag: &str, value: &str) -> Result<(), CallFailed> {
-        self.turn().await;
         let part = |n: usize| secret.split(':').nth(n).unwrap_or_default();
         let arn = format!("arn:{}:apigateway:{}::/apikeys/{id}", part(1), part(3));
-        let tagged = self.client.tag_resource().resource_arn(arn).tags(tag, value).send().await;
-        tagged.map(drop).map_err(|error| failed_on_key("apigateway:PUT", id, Answer::Open, error))
+        let tagged = self.through(|| async {
+            let tagged = self.client.tag_resource().resource_arn(&arn).tags(tag, value).send().await;
+            tagged.map_err(|error| failed_on_key("apigateway:PUT", id, Answer::Open, error))
+        });
+        tagged.await.map(drop)
     }
 
     /// Deletes a key; that it is gone already is fine.
     pub async fn delete(&self, id: &str) -> Result<(), CallFailed> {
-        self.turn().await;
-        match self.client.delete_api_key().api_key(id).send().await {
+        let deleted = self.through(|| async {
+            let deleted = self.client.delete_api_key().api_key(id).send().await;
+            deleted.map_err(|error| failed_on_key("apigateway:DELETE", id, Answer::Open, error))
+        });
+        match deleted.await {
             Ok(_) => Ok(()),
-            Err(error) => {
-                none_if_missing(failed_on_key("apigateway:DELETE", id, Answer::Open, error)).map(|_: Option<()>| ())
-            }
+            Err(failed) => none_if_missing(failed).map(|_: Option<()>| ()),
         }
     }
 
@@ -250,17 +256,12 @@ impl ApiKeys {
         let mut plans = Vec::new();
         let mut position = None;
         loop {
-            self.turn().await;
-            let page = self
-                .client
-                .get_usage_plans()
-                .set_key_id(key.map(str::to_owned))
-                .limit(500)
-                .set_position(position)
-                .send()
-                .await
-                .map_err(|error| failed("apigateway:GET", "/usageplans", Answer::Open, error));
-            let page = match page {
+            let page = self.through(|| async {
+                let asked = self.client.get_usage_plans().set_key_id(key.map(str::to_owned)).limit(500);
+                let page = asked.set_position(position.clone()).send().await;
+                page.map_err(|error| failed("apigateway:GET", "/usageplans", Answer::Open, error))
+            });
+            let page = match page.await {
                 Ok(page) => page,
                 // A key that is gone is in no plan.
                 Err(failed) if failed.fault == Fault::NotFound => return Ok(Vec::new()),
@@ -280,19 +281,14 @@ impl ApiKeys {
         for plan in self.plans_with(None).await? {
             let mut position = None;
             loop {
-                self.turn().await;
-                let page = self
-                    .client
-                    .get_usage_plan_keys()
-                    .usage_plan_id(&plan.id)
-                    .limit(500)
-                    .set_position(position)
-                    .send()
-                    .await
-                    .map_err(|error| {
+                let page = self.through(|| async {
+                    let asked = self.client.get_usage_plan_keys().usage_plan_id(&plan.id).limit(500);
+                    let page = asked.set_position(position.clone()).send().await;
+                    page.map_err(|error| {
                         failed("apigateway:GET", &format!("/usageplans/{}/keys", plan.id), Answer::Open, error)
-                    });
-                let page = match page {
+                    })
+                });
+                let page = match page.await {
                     Ok(page) => page,
                     // Deleted since it was listed: nothing is in it.
                     Err(failed) if failed.fault == Fault::NotFound => break,
@@ -312,8 +308,11 @@ impl ApiKeys {
 
     /// A plan by id; `None` when there is none.
     pub async fn plan(&self, id: &str) -> Result<Option<Plan>, CallFailed> {
-        self.turn().await;
-        match self.client.get_usage_plan().usage_plan_id(id).send().await {
+        let found = self.through(|| async {
+            let found = self.client.get_usage_plan().usage_plan_id(id).send().await;
+            found.map_err(|error| failed("apigateway:GET", &format!("/usageplans/{id}"), Answer::Open, error))
+        });
+        match found.await {
             Ok(found) => Ok(Some(plan(
                 UsagePlan::builder()
                     .set_id(found.id)
@@ -323,23 +322,20 @@ impl ApiKeys {
                     .set_tags(found.tags)
                     .build(),
             ))),
-            Err(error) => none_if_missing(failed("apigateway:GET", &format!("/usageplans/{id}"), Answer::Open, error)),
+            Err(failed) => none_if_missing(failed),
         }
     }
 
     /// Puts a key into a plan. That it is in it already, or in another with the same stage, is a conflict: it proves
     /// nothing, so read back.
     pub async fn attach(&self, key: &str, plan: &str) -> Result<(), CallFailed> {
-        self.turn().await;
-        self.client
-            .create_usage_plan_key()
-            .usage_plan_id(plan)
-            .key_id(key)
-            .key_type("API_KEY")
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| failed("apigateway:POST", &format!("/usageplans/{plan}/keys"), Answer::Open, error))
+        let attached = self.through(|| async {
+            let asked = self.client.create_usage_plan_key().usage_plan_id(plan).key_id(key).key_type("API_KEY");
+            let attached = asked.send().await;
+            attached
+                .map_err(|error| failed("apigateway:POST", &format!("/usageplans/{plan}/keys"), Answer::Open, error))
+        });
+        attached.await.map(drop)
     }
 
     /// What each key of a plan used from one day to another, both included; only that key's, if one is named. Keys of
@@ -348,20 +344,15 @@ impl ApiKeys {
         let mut told = Use::new();
         let mut position = None;
         loop {
-            self.turn().await;
-            let page = self
-                .client
-                .get_usage()
-                .usage_plan_id(plan)
-                .set_key_id(key.map(str::to_owned))
-                .start_date(days.0.to_string())
-                .end_date(days.1.to_string())
-                .limit(500)
-                .set_position(position)
-                .send()
-                .await
-                .map_err(|error| failed("apigateway:GET", &format!("/usageplans/{plan}/usage"), Answer::Veiled, error));
-            let page = match page {
+            let page = self.through(|| async {
+                let asked = self.client.get_usage().usage_plan_id(plan).set_key_id(key.map(str::to_owned));
+                let asked = asked.start_date(days.0.to_string()).end_date(days.1.to_string()).limit(500);
+                let page = asked.set_position(position.clone()).send().await;
+                page.map_err(|error| {
+                    failed("apigateway:GET", &format!("/usageplans/{plan}/usage"), Answer::Veiled, error)
+                })
+            });
+            let page = match page.await {
                 Ok(page) => page,
                 // Of a key, or a plan, that is gone nothing is told.
                 Err(failed) if failed.fault == Fault::NotFound => return Ok(told),
@@ -390,19 +381,13 @@ impl ApiKeys {
 
     /// What is left of a key's quota in a plan in the period that `today` is in; `None` without data.
     pub async fn remaining(&self, plan: &str, key: &str, today: Time) -> Result<Option<i64>, CallFailed> {
-        self.turn().await;
         let day = today.format("%Y-%m-%d").to_string();
-        let told = self
-            .client
-            .get_usage()
-            .usage_plan_id(plan)
-            .key_id(key)
-            .start_date(&day)
-            .end_date(&day)
-            .send()
-            .await
-            .map_err(|error| failed("apigateway:GET", &format!("/usageplans/{plan}/usage"), Answer::Open, error));
-        let usage = match told {
+        let told = self.through(|| async {
+            let asked = self.client.get_usage().usage_plan_id(plan).key_id(key);
+            let told = asked.start_date(&day).end_date(&day).send().await;
+            told.map_err(|error| failed("apigateway:GET", &format!("/usageplans/{plan}/usage"), Answer::Open, error))
+        });
+        let usage = match told.await {
             Ok(usage) => usage,
             // Of a key that is gone, nothing is known.
             Err(failed) if failed.fault == Fault::NotFound => return Ok(None),
@@ -415,19 +400,30 @@ impl ApiKeys {
 
     /// Sets what is left of a key's quota in a plan, for the present period.
     pub async fn set_remaining(&self, plan: &str, key: &str, remaining: i64) -> Result<(), CallFailed> {
-        self.turn().await;
-        let patch = PatchOperation::builder().op(Op::Replace).path("/remaining").value(remaining.to_string()).build();
-        self.client
-            .update_usage()
-            .usage_plan_id(plan)
-            .key_id(key)
-            .patch_operations(patch)
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| {
+        let done = self.through(|| async {
+            let patch =
+                PatchOperation::builder().op(Op::Replace).path("/remaining").value(remaining.to_string()).build();
+            let done = self.client.update_usage().usage_plan_id(plan).key_id(key).patch_operations(patch).send().await;
+            done.map_err(|error| {
                 failed("apigateway:PATCH", &format!("/usageplans/{plan}/keys/{key}/usage"), Answer::Open, error)
             })
+        });
+        done.await.map(drop)
+    }
+
+    /// A call when it is its turn, until it gets through.
+    async fn through<T, A>(&self, mut call: impl FnMut() -> A) -> Result<T, CallFailed>
+    where
+        A: Future<Output = Result<T, CallFailed>>,
+    {
+        in_place(&self.ports, || {
+            let called = call();
+            async {
+                self.turn().await;
+                called.await
+            }
+        })
+        .await
     }
 
     async fn turn(&self) {

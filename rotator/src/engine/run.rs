@@ -20,16 +20,13 @@ use crate::doctor::Preflight;
 use crate::failure::{BadInput, Disposition, Failure, Fault, Stopped, chain};
 use crate::kind::{Case, Facts, Identity, Kind, Sight, tag_value};
 use crate::mend::{Breadth, inventory};
-use crate::patience::{Patience, is_over};
+use crate::patience::{Patience, in_time, is_over};
 use crate::secret::{Purpose, SecretValue};
 
 use super::{Engine, Errand};
 
 /// Failures in a row after which retirement leaves a credential to its next tick: others wait behind it.
 const TRIES: u32 = 4;
-/// Changes that one run records at the most. A run of decisions that go round in a circle would fill the history until its
-/// caller's time is over.
-const MOST_COMMITS: u32 = 200;
 /// How long a provider may take until everybody has heard that a key is to be refused, or accepted, before a person is
 /// told.
 const HEARD_OF: TimeDelta = TimeDelta::minutes(30);
@@ -65,9 +62,9 @@ impl Run<'_> {
             if is_over(&self.engine.ports, self.errand.deadline) {
                 return Err(Stopped::OutOfTime(last.map(Box::new)));
             }
-            if self.commits >= MOST_COMMITS {
-                let why =
-                    format!("one run recorded {MOST_COMMITS} changes and came to no end: report it, with the history");
+            let most = self.engine.most_commits;
+            if self.commits >= most {
+                let why = format!("one run recorded {most} changes and came to no end: report it, with the history");
                 return Err(Stopped::Failed(Failure::NotYet(why)));
             }
             match self.turn(&mut credential).await {
@@ -196,12 +193,14 @@ impl Run<'_> {
                 Ok(Turn::On)
             }
             Decision::Look(question) => {
-                let done = self.look(&credential, question).await;
+                let (engine, deadline) = (self.engine, self.errand.deadline);
+                let done = in_time(&engine.ports, deadline, Box::pin(self.look(&credential, question))).await;
                 self.done(known, credential, None, done).await
             }
             Decision::Perform(action) => {
                 let generation = self.at;
-                let done = self.act(&credential, action).await;
+                let (engine, deadline) = (self.engine, self.errand.deadline);
+                let done = in_time(&engine.ports, deadline, Box::pin(self.act(&credential, action))).await;
                 let done = done.map_err(|failure| self.or_not_yet(&credential, failure));
                 // The world is another one now, unless nobody did anything.
                 self.observed.inventory.take_if(|_| !done.as_ref().is_err_and(is_throttled));
