@@ -60,7 +60,8 @@ impl Life {
             excuse.facts.extend(excuse.off.iter().copied().map(refused));
             let new: Vec<String> = facts.difference(&excuse.facts).cloned().collect();
             let reads_off = seen.current().is_some_and(|current| excuse.off.contains(&current));
-            let is_new = outage && !excuse.outage && !reads_off && !(excuse.is_touched && reads_compromised(&seen));
+            let is_excused = excuse.outage || reads_off || excuse.is_touched && reads_compromised(&seen);
+            let is_new = outage && !is_excused;
             // What is right again is excused no longer.
             excuse.facts.retain(|fact| facts.contains(fact));
             excuse.outage &= outage;
