@@ -22,7 +22,7 @@ pub use report::{Area, Check, Report, Verdict};
 
 use crate::aws::records::DUE_BUCKETS;
 use crate::engine::Engine;
-use crate::failure::{BadInput, Failure, Stopped, chain};
+use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::kind::{Case, Facts, Kind, Sight};
 use crate::kinds::api_gateway_key::way_into_a_stage;
 use crate::member::Member;
@@ -248,6 +248,11 @@ pub fn refused(area: Area, about: &str, stopped: &Stopped) -> Check {
             Failure::Call(failed) => Check::unseen(area, about, failed),
             Failure::NotYet(_) | Failure::Held(_) | Failure::Input(_) => unsettled(),
         },
+        // The function meets the same refusal, whatever its role may.
+        Stopped::Failed(Failure::Call(failed)) if failed.fault == Fault::Rejected => {
+            let what = format!("{about}: {}", chain(failed));
+            Check::broken(area, what, "correct what AWS says here: every rotation would meet it")
+        }
         Stopped::Failed(Failure::Call(failed)) => Check::unseen(area, about, failed),
         Stopped::OutOfTime(None) | Stopped::Failed(_) | Stopped::Refused(_) | Stopped::Illegal(_) => unsettled(),
     }

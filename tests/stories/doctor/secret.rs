@@ -100,6 +100,16 @@ async fn a_secret_without_a_value() {
     says(&stage, Area::Labels, Verdict::Broken, "no version of the secret is AWSCURRENT", "put-secret-value").await;
 }
 
+/// Nobody can read it, so nobody can rotate it either: that is broken, and no matter of who looks.
+#[tokio::test(start_paused = true)]
+async fn a_value_whose_key_of_kms_is_disabled() {
+    let (stage, arn) = rotated().await;
+    let made = stage.kms().create_key().send().await.expect("made").key_metadata.expect("a key");
+    stage.secrets_manager().update_secret().secret_id(&arn).kms_key_id(&made.key_id).send().await.expect("under it");
+    stage.kms().disable_key().key_id(&made.key_id).send().await.expect("disabled");
+    says(&stage, Area::Provider, Verdict::Broken, "DecryptionFailure", "every rotation would meet it").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn schedules_of_other_forms() {
     use Verdict::{Ok, Warning};
