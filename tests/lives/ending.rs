@@ -18,9 +18,9 @@ use super::life::Life;
 /// still be at work.
 const PATIENCE: TimeDelta = TimeDelta::minutes(17);
 /// How long people wait before they look again. What is held is looked at less and less often, once a day at the least.
-const ROUNDS: [TimeDelta; 12] = {
+const ROUNDS: [TimeDelta; 15] = {
     let (short, long, day) = (TimeDelta::minutes(20), TimeDelta::hours(3), TimeDelta::hours(25));
-    [short, short, short, short, short, short, long, long, long, long, day, day]
+    [short, short, short, short, short, short, long, long, long, long, day, day, day, day, day]
 };
 /// How often an emergency is declared that does not come to its end.
 const MOST_DECLARED: u32 = 3;
@@ -158,12 +158,8 @@ impl Life {
             if seen.iter().all(is_retired) {
                 return Ok(());
             }
-            for (of, seen) in seen.iter().enumerate() {
-                for version in seen.credential.iter().flat_map(|credential| credential.versions.values()) {
-                    if version.held.as_ref().is_some_and(|held| held.hold.reason.is_use()) && !version.waived {
-                        self.follow(of, Line::Retire(version.generation)).await;
-                    }
-                }
+            for of in 0..self.credentials.len() {
+                self.let_go(of).await;
             }
             for _ in 0..2 {
                 self.pass(LONG / 2).await;
@@ -173,6 +169,16 @@ impl Life {
         let seen = self.judged().await?;
         let left = seen.iter().position(|seen| !is_retired(seen));
         left.map_or(Ok(()), |of| Err(Broken { of, what: format!("{}: not retired", self.name(of)) }))
+    }
+
+    /// A person lets go what only waits for its last user.
+    async fn let_go(&self, of: usize) {
+        let credential = self.credential(of).await;
+        for version in credential.iter().flat_map(|credential| credential.versions.values()) {
+            if version.held.as_ref().is_some_and(|held| held.hold.reason.is_use()) && !version.waived {
+                self.follow(of, Line::Retire(version.generation)).await;
+            }
+        }
     }
 
     async fn one_more_rotation(&mut self) -> Result<(), Broken> {
@@ -189,6 +195,7 @@ impl Life {
                     break;
                 }
                 // Secrets Manager tries again by itself. And there may be as many versions as its owner allows.
+                self.let_go(of).await;
                 for time in [TimeDelta::minutes(6), TimeDelta::minutes(15), LONG / 2] {
                     self.pass(time).await;
                     self.visit().await;

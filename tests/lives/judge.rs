@@ -59,8 +59,7 @@ impl Life {
             excuse.off.retain(|generation| seen.keys.contains(&(*generation, false)));
             excuse.facts.extend(excuse.off.iter().copied().map(refused));
             let new: Vec<String> = facts.difference(&excuse.facts).cloned().collect();
-            let reads_off = seen.current().is_some_and(|current| excuse.off.contains(&current));
-            let is_excused = excuse.outage || reads_off || excuse.is_touched && reads_compromised(&seen);
+            let is_excused = excuse.outage || excuse.is_touched && reads_compromised(&seen);
             let is_new = outage && !is_excused;
             // What is right again is excused no longer.
             excuse.facts.retain(|fact| facts.contains(fact));
@@ -120,7 +119,11 @@ impl Life {
             keys = credential.versions.values().filter_map(key).collect();
             facts = self.facts(of, credential, &outside).await;
         }
-        let has_key = credential.as_ref().is_some_and(|credential| credential.head.current.is_some());
+        // Consumers read a key from the moment on at which it has the label, whether its records tell so already or not.
+        let labelled = secret.holder(AWSCURRENT);
+        let has_key = credential.as_ref().is_some_and(|credential| {
+            credential.head.current.is_some() || labelled.is_some_and(|token| credential.by_carrier(token).is_some())
+        });
         let mut outage = has_key && !self.gets_through(of).await;
         // What no probe shows becomes current before everybody has heard of it, and is marked unproven for that.
         if outage && !self.credentials[of].is_probed {

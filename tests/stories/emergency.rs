@@ -628,3 +628,22 @@ async fn wherever_retirement_dies_a_leaked_key_is_dead_within_two_minutes() {
         }
     }
 }
+
+/// Whoever took the leaked key out of its plan, before anything else, is not told that the way to the API is blocked.
+#[tokio::test(start_paused = true)]
+async fn a_leaked_key_that_no_plan_lets_in_is_no_control_for_its_successor() {
+    let stage = Stage::new().await;
+    let (arn, key, _) = stage.credential(ACME, &Terms::default()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    let leaked = stage.id_of(2).await;
+    assert_ne!(leaked, key);
+    stage.detach(&leaked, &stage.plan).await;
+    stage.aws.settings(|settings| settings.propagation = Duration::from_secs(40));
+    let is_over = |milestone: &Milestone| matches!(milestone, Milestone::Promoted { .. });
+    let (_, told) = declare_until(&stage, Compromised::All, is_over).await;
+    let held: Vec<&Milestone> = told.iter().filter(|told| matches!(told, Milestone::Holding { .. })).collect();
+    assert!(held.is_empty(), "{held:?}");
+    assert_eq!(stage.load(ACME).await.head.current, Some(3));
+    assert!(stage.gets_through(&stage.current_value(&arn).await).await);
+}

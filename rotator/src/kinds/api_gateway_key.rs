@@ -306,12 +306,16 @@ impl Kind for ApiGatewayKey {
         if !self.keys.get(id).await?.is_some_and(|key| key.enabled) {
             return Ok(false);
         }
-        for probe in &Wishes::read(case)?.probes {
+        // Nor does a stage that none of its plans opens.
+        let opened: BTreeSet<String> = self.keys.plans_of(id).await?.into_iter().flat_map(|plan| plan.stages).collect();
+        let mut is_blocked = false;
+        for probe in Wishes::read(case)?.probes.iter().filter(|probe| opened.contains(&probe.stage_key())) {
             if self.prober.send(probe, &key).await == Recognition::Recognised {
                 return Ok(false);
             }
+            is_blocked = true;
         }
-        Ok(true)
+        Ok(is_blocked)
     }
 
     async fn confirm(&self, case: &Case<'_>) -> Result<(), Failure> {
