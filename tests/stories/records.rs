@@ -123,6 +123,29 @@ async fn forge(stage: &Stage, generation: u32, id: &str) {
     }
 }
 
+/// Longer than overlap and soak, with retirement each day.
+async fn days(stage: &Stage) {
+    for _ in 0..4 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+}
+
+/// Its first version is held, because the key is not the recorded one.
+async fn assert_differs(stage: &Stage, what: &str) {
+    let held = stage.load(ACME).await.versions[&1].held.clone().expect("held").hold;
+    assert_eq!(held.reason, HoldReason::RecordDiffers);
+    assert!(held.detail.contains(what), "{what:?} is not in {}", held.detail);
+}
+
+/// A signing key in KMS that was rotated once.
+async fn rotated_signer() -> Stage {
+    let stage = Stage::new().await;
+    let arn = stage.signing(&Terms::kms()).await;
+    stage.rotate(&arn).await;
+    stage.assert_rotated();
+    stage
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_forged_history_refuses_and_deletes_no_other_key() {
     let stage = Stage::new().await;
@@ -132,72 +155,53 @@ async fn a_forged_history_refuses_and_deletes_no_other_key() {
     let (victim, value) = stage.key("somebody-elses").await;
     forge(&stage, 1, &victim).await;
     assert_eq!(found(&stage).await, [], "the record is what the history states");
-    for _ in 0..4 {
-        stage.pass(TimeDelta::hours(25)).await;
-    }
+    days(&stage).await;
     assert!(stage.api_key(&victim).enabled && stage.gets_through(&value).await);
-    let held = stage.load(ACME).await.versions[&1].held.clone().expect("held").hold;
-    assert_eq!(held.reason, HoldReason::RecordDiffers);
-    assert!(held.detail.contains("fingerprint differs") && held.detail.contains(&victim), "{}", held.detail);
+    assert_differs(&stage, "fingerprint differs").await;
+    assert_differs(&stage, &victim).await;
+}
+
+/// Somebody else's key of KMS, whose history says that it is ours, and how it is afterwards.
+async fn forged_signer(disabled: bool) -> (Stage, String, String) {
+    let stage = rotated_signer().await;
+    let made = stage.kms().create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
+    let victim = made.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN");
+    if disabled {
+        stage.kms().disable_key().key_id(&victim).send().await.expect("disabled");
+    }
+    forge(&stage, 1, &victim).await;
+    days(&stage).await;
+    let state = stage.kms_key(&victim).state;
+    (stage, victim, state)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_forged_history_disables_no_other_key_of_kms() {
-    let stage = Stage::new().await;
-    let arn = stage.signing(&Terms::kms()).await;
-    stage.rotate(&arn).await;
-    stage.assert_rotated();
-    let made = stage.kms().create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
-    let victim = made.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN");
-    forge(&stage, 1, &victim).await;
-    for _ in 0..4 {
-        stage.pass(TimeDelta::hours(25)).await;
-    }
-    assert!(stage.kms_key(&victim).state == "Enabled", "{:?}", stage.kms_key(&victim));
-    let held = stage.load(ACME).await.versions[&1].held.clone().expect("held").hold;
-    assert_eq!(held.reason, HoldReason::RecordDiffers);
-    assert!(held.detail.contains("public key differs") && held.detail.contains(&victim), "{}", held.detail);
+    let (stage, victim, state) = forged_signer(false).await;
+    assert_eq!(state, "Enabled");
+    assert_differs(&stage, "public key differs").await;
+    assert_differs(&stage, &victim).await;
 }
 
 /// KMS shows no public key of a key that is disabled already: then its tag must name the credential.
 #[tokio::test(start_paused = true)]
 async fn a_forged_history_deletes_no_disabled_key_of_kms() {
-    let stage = Stage::new().await;
-    let arn = stage.signing(&Terms::kms()).await;
-    stage.rotate(&arn).await;
-    stage.assert_rotated();
-    let made = stage.kms().create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify);
-    let victim = made.send().await.expect("made").key_metadata.and_then(|key| key.arn).expect("an ARN");
-    stage.kms().disable_key().key_id(&victim).send().await.expect("disabled");
-    forge(&stage, 1, &victim).await;
-    for _ in 0..4 {
-        stage.pass(TimeDelta::hours(25)).await;
-    }
-    assert!(stage.kms_key(&victim).state == "Disabled", "{:?}", stage.kms_key(&victim));
-    let held = stage.load(ACME).await.versions[&1].held.clone().expect("held").hold;
-    assert_eq!(held.reason, HoldReason::RecordDiffers);
-    assert!(held.detail.contains("tag rotator:credential differs"), "{}", held.detail);
+    let (stage, _, state) = forged_signer(true).await;
+    assert_eq!(state, "Disabled");
+    assert_differs(&stage, "tag rotator:credential differs").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_disabled_key_of_kms_that_lost_its_tag_is_deleted_once_it_has_it_again() {
-    let stage = Stage::new().await;
-    let arn = stage.signing(&Terms::kms()).await;
-    stage.rotate(&arn).await;
-    stage.assert_rotated();
+    let stage = rotated_signer().await;
     let key = stage.load(ACME).await.versions[&1].provider["id"].clone();
     stage.kms().untag_resource().key_id(&key).tag_keys(CREDENTIAL_TAG).send().await.expect("untagged");
-    for _ in 0..4 {
-        stage.pass(TimeDelta::hours(25)).await;
-    }
+    days(&stage).await;
     assert_eq!(stage.kms_key(&key).state, "Disabled");
-    let held = stage.load(ACME).await.versions[&1].held.clone().expect("held").hold;
-    assert_eq!(held.reason, HoldReason::RecordDiffers, "{}", held.detail);
+    assert_differs(&stage, "tag rotator:credential differs").await;
     let tag = Tag::builder().tag_key(CREDENTIAL_TAG).tag_value(ACME).build().expect("a tag");
     stage.kms().tag_resource().key_id(&key).tags(tag).send().await.expect("tagged");
-    for _ in 0..4 {
-        stage.pass(TimeDelta::hours(25)).await;
-    }
+    days(&stage).await;
     assert_eq!(stage.kms_key(&key).state, "PendingDeletion", "{}", stage.story(ACME).await);
 }
 
