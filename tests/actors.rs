@@ -472,10 +472,7 @@ async fn meet(meeting: Meeting, schedule: Schedule, followed: &Followed) -> Vec<
         }
         Meeting::NoStandby => {
             rotated(&stage, &arn).await;
-            let (engine, errand) = (stage.engine_unhurt(), stage.errand());
-            let change = Change::Ordered { token: token(FIRST), compromised: vec![1] };
-            let stamp = engine.stamp(&errand, None);
-            engine.commit(&stage.load(ACME).await, change, &stamp).await.expect("ordered");
+            stage.commit(ACME, Change::Ordered { token: token(FIRST), compromised: vec![1] }).await;
             watch.is_emergency = true;
             begin(&stage, &arn, FIRST).await;
             let turns = Turns::new(&stage, schedule);

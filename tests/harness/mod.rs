@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 use state::credential::Credential;
 use state::decide::Secret;
 use state::invariants::{Outside, Violation, check};
-use state::ledger::Actor;
+use state::ledger::{Actor, Change};
 use state::lifecycle::State;
 use state::name::CredentialName;
 use tokio::time::Instant;
@@ -367,6 +367,13 @@ impl Stage {
     pub async fn tend(&self, name: &str) {
         let event = json!({"detail-type": "Secret Label Updated", "detail": {"name": name}});
         let _ = Host::new(self, Which::Retirement).invoke(event).await;
+    }
+
+    /// Commits a change, whatever it is.
+    pub async fn commit(&self, name: &str, change: Change) {
+        let engine = self.engine_unhurt();
+        let stamp = engine.stamp(&self.errand(), None);
+        engine.commit(&self.load(name).await, change, &stamp).await.expect("committed");
     }
 
     pub async fn load(&self, name: &str) -> Credential {

@@ -98,7 +98,12 @@ impl Life {
         let command = async {
             let ended = tokio::select! {
                 biased;
-                said = self.stage.command_by(self.person, OPERATOR, connector, &words) => Ended::Said(said.outcome),
+                said = self.stage.command_by(self.person, OPERATOR, connector, &words) => {
+                    for line in said.stdout.lines().chain(said.stderr.lines()).filter(|_| said.outcome == Outcome::Failed) {
+                        self.trace.say(&format!("      {PERSON} reads: {line}"));
+                    }
+                    Ended::Said(said.outcome)
+                }
                 () = process.killed() => Ended::Killed,
                 () = self.sleep(patience) => Ended::GivenUp,
             };

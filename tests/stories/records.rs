@@ -111,7 +111,6 @@ async fn a_record_that_is_made_due_is_not_deleted_before_its_time() {
 
 /// Somebody commits what they like: a chain that fits, with a rollback that never was.
 async fn forge(stage: &Stage, generation: u32, id: &str) {
-    let (engine, errand) = (stage.engine_unhurt(), stage.errand());
     let replaces = Replaces { generation: stage.load(ACME).await.head.current, carrier: None };
     let provider = BTreeMap::from([("id".to_owned(), id.to_owned())]);
     for change in [
@@ -119,7 +118,7 @@ async fn forge(stage: &Stage, generation: u32, id: &str) {
         Change::Restored { generation, provider },
         Change::Forsaken { generation, why: Abandonment::Expired },
     ] {
-        engine.commit(&stage.load(ACME).await, change, &engine.stamp(&errand, None)).await.expect("committed");
+        stage.commit(ACME, change).await;
     }
 }
 
@@ -215,7 +214,6 @@ async fn a_forged_history_refuses_no_key_of_another_credential() {
     let (other, victim, value) = stage.credential(GLOBEX, &Terms::default()).await;
     stage.rotate(&other).await;
     let theirs = stage.load(GLOBEX).await.versions[&1].clone();
-    let (engine, errand) = (stage.engine_unhurt(), stage.errand());
     let replaces = Replaces { generation: stage.load(ACME).await.head.current, carrier: None };
     let token = Token::parse("99999999-0000-4000-8000-000000000000").expect("a token");
     for change in [
@@ -223,7 +221,7 @@ async fn a_forged_history_refuses_no_key_of_another_credential() {
         Change::Drafted { generation: 3, provider: theirs.provider, fingerprint: theirs.fingerprint, also: None },
         Change::Abandoned { generation: 3, why: Abandonment::LostPending },
     ] {
-        engine.commit(&stage.load(ACME).await, change, &engine.stamp(&errand, None)).await.expect("committed");
+        stage.commit(ACME, change).await;
     }
     stage.pass(TimeDelta::hours(1)).await;
     assert!(stage.api_key(&victim).enabled && stage.gets_through(&value).await);

@@ -222,11 +222,9 @@ async fn a_compromised_key_never_comes_back_and_an_emergency_is_not_undone() {
     let stage = Stage::new().await;
     let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
     stage.rotate(&arn).await;
-    let (engine, errand) = (stage.engine_unhurt(), stage.errand());
-    let stamp = engine.stamp(&errand, None);
     let token = stage.load(ACME).await.next_token("emergency");
     let ordered = Change::Ordered { token: token.clone(), compromised: vec![2] };
-    engine.commit(&stage.load(ACME).await, ordered, &stamp).await.expect("ordered");
+    stage.commit(ACME, ordered).await;
     stage.assert_no_way_back(None, "an emergency stands").await;
     let rotating = stage.secrets_manager().rotate_secret().secret_id(&arn).client_request_token(token.as_str());
     rotating.send().await.expect("begun");

@@ -320,7 +320,10 @@ impl Kind for ApiGatewayKey {
 
     async fn confirm(&self, case: &Case<'_>) -> Result<(), Failure> {
         let version = case.version();
-        let id = version.provider.get("id").map_or("", String::as_str);
+        let Some(id) = version.provider.get("id") else {
+            let detail = format!("the key of generation {} is gone and not made again yet", version.generation);
+            return Err(Hold::new(HoldReason::KeyVanished, detail).into());
+        };
         match self.keys.get(id).await? {
             Some(key) if key.enabled => {}
             Some(_) => {
