@@ -11,14 +11,15 @@ use serde::Serialize;
 use state::Time;
 use state::credential::{Credential, Order, Version};
 use state::decide::{AWSCURRENT, AWSPENDING, Refusal, Secret, too_many_live};
-use state::hold::{Held, Hold};
+use state::hold::{Held, Hold, HoldReason};
 use state::ledger::{Abandonment, Change, Note};
 use state::lifecycle::{Phase, State};
 use state::name::{CredentialName, Token};
 use state::standby::{give_up, too_young};
+use tracing::warn;
 
 use crate::engine::{Engine, Errand};
-use crate::failure::{BadInput, Failure, Fault, Stopped};
+use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::kind::Case;
 use crate::patience::patiently;
 
@@ -232,12 +233,19 @@ pub async fn on_demand(
     tell: Tell<'_>,
 ) -> Result<Rotated, Stopped> {
     let (credential, secret) = look(engine, name, errand).await?;
-    usable(&credential, &secret)?;
+    if let Err(stopped) = usable(&credential, &secret) {
+        return Err(recorded(engine, &credential, stopped, errand).await);
+    }
     if !secret.rotation_enabled {
         return Err(Stopped::Refused(Refusal::RotationDisabled));
     }
     let secret = tidy(engine, &credential, secret, errand).await?;
-    check(engine, &credential, &secret, errand).await?;
+    if let Some(hold) = not_now(engine, &credential, &secret) {
+        return Err(Stopped::Held(hold));
+    }
+    if let Err(stopped) = check(engine, &credential, &secret, errand).await {
+        return Err(recorded(engine, &credential, stopped, errand).await);
+    }
     let held = credential.head.held.iter().chain(credential.candidate().and_then(|version| version.held.as_ref()));
     for held in held {
         tell(Milestone::Holding { hold: held.hold.clone() });
@@ -392,31 +400,46 @@ async fn find(engine: &Engine, name: &CredentialName) -> Result<(Credential, Sec
 fn usable(credential: &Credential, secret: &Secret) -> Result<(), Stopped> {
     if secret.arn != credential.head.arn {
         let detail = format!("the records are about {}, the secret is {}", credential.head.arn, secret.arn);
-        return Err(Stopped::Held(Hold::new(state::hold::HoldReason::SecretReplaced, detail)));
+        return Err(Stopped::Held(Hold::new(HoldReason::SecretReplaced, detail)));
     }
     if secret.deleted {
-        return Err(Stopped::Held(Hold::new(
-            state::hold::HoldReason::SecretDeleted,
-            "the secret is scheduled for deletion",
-        )));
+        return Err(Stopped::Held(Hold::new(HoldReason::SecretDeleted, "the secret is scheduled for deletion")));
     }
     Ok(())
 }
 
-/// What would hold the rotation holds it here already, before anything is begun.
-async fn check(engine: &Engine, credential: &Credential, secret: &Secret, errand: &Errand<'_>) -> Result<(), Stopped> {
-    let policy = secret.wishes.as_ref().map_err(|bad| Stopped::Refused(Refusal::Policy(bad.clone())))?;
-    policy
-        .check_name(credential)
-        .and_then(|()| policy.check_schedule(&secret.schedule, engine.ports.clock.now()))
-        .map_err(|bad| Stopped::Refused(Refusal::Policy(bad)))?;
-    let now = engine.ports.clock.now();
+/// What holds a rotation only for a time. Nobody has to change anything, so it is not recorded.
+fn not_now(engine: &Engine, credential: &Credential, secret: &Secret) -> Option<Hold> {
+    let policy = secret.wishes.as_ref().ok()?;
     // What is pending counts already; a standby is one of them, too.
     let is_new = credential.candidate().is_none() && policy.publication.is_none();
     let too_many = too_many_live(credential, policy).filter(|_| is_new);
-    if let Some(hold) = too_young(credential, policy, now).or(too_many) {
-        return Err(Stopped::Held(hold));
+    too_young(credential, policy, engine.ports.clock.now()).or(too_many)
+}
+
+/// Records what stopped the check if a scheduled rotation would stop at it too: then `rotator list` shows it. What the
+/// caller alone may not do is no such thing.
+async fn recorded(engine: &Engine, credential: &Credential, stopped: Stopped, errand: &Errand<'_>) -> Stopped {
+    let hold = match &stopped {
+        Stopped::Held(hold) => Some(hold.clone()).filter(|hold| hold.reason != HoldReason::Denied),
+        other => other.as_rejection(),
+    };
+    let Some(hold) = hold else { return stopped };
+    let change = Change::Held { generation: None, hold: hold.clone() };
+    if let Err(failed) = engine.commit(credential, change, &engine.stamp(errand, None)).await {
+        warn!(credential = %credential.head.name, reason = chain(&failed), "the hold was not recorded");
     }
+    Stopped::Held(hold)
+}
+
+/// What would hold the rotation holds it here already, before anything is begun.
+async fn check(engine: &Engine, credential: &Credential, secret: &Secret, errand: &Errand<'_>) -> Result<(), Stopped> {
+    let now = engine.ports.clock.now();
+    let policy = secret.wishes.as_ref().map_err(|bad| Stopped::Refused(Refusal::Policy(bad.clone())))?;
+    policy
+        .check_name(credential)
+        .and_then(|()| policy.check_schedule(&secret.schedule, now))
+        .map_err(|bad| Stopped::Refused(Refusal::Policy(bad)))?;
     let kind = engine.kind(&policy.kind).map_err(Stopped::Input)?;
     let incumbent = credential.current().map(|version| &version.provider);
     patiently(&engine.ports, errand.deadline, async || {

@@ -58,7 +58,8 @@ async fn what_would_hold_the_first_rotation_is_found_before_it_begins() {
         let arn = declared(&stage, "{}", &terms).await;
         assert_eq!(held(&stage).await.0, reason);
         assert_eq!(stage.holder(&arn, "AWSPENDING").await, None, "nothing was begun");
-        assert!(recorded(&stage).await.is_none(), "and nothing recorded");
+        let said = recorded(&stage).await.expect("recorded").head.held.map(|held| held.hold.reason);
+        assert_eq!(said, Some(reason), "a list shows it");
     }
 }
 
@@ -182,8 +183,10 @@ async fn a_value_that_can_not_be_read_is_told_before_a_rotation_begins() {
     put.send().await.expect("put");
     let current = stage.current(&arn).await;
     let (done, told, took) = rotates(&stage).await;
-    let failed = done.expect_err("refused");
-    assert!(matches!(failed, Stopped::Input(_)) && told.is_empty(), "{failed:?} after {told:?}");
+    let Err(Stopped::Held(hold)) = done else { panic!("{done:?} after {told:?}") };
+    assert!(hold.reason == HoldReason::Rejected && hold.detail.contains("is not a JSON object"), "{hold:?}");
+    assert!(told.is_empty(), "{told:?}");
+    assert_eq!(stage.load(ACME).await.head.held.expect("a list shows it").hold, hold);
     assert!(took < TimeDelta::seconds(10), "{took}");
     assert!(stage.holder(&arn, "AWSPENDING").await.is_none_or(|pending| pending == current), "nothing was begun");
 }
