@@ -1,6 +1,7 @@
 //! Everything that is tested through the real SDK against the embedded AWS, in one binary.
 
 mod actors;
+mod bench;
 mod conformance;
 mod crash_matrix;
 mod docs;

@@ -38,6 +38,7 @@ async fn asked() -> BTreeMap<Which, BTreeSet<Asked>> {
         collect(&mut all, &told_late(&terms).await);
     }
     each_call(&mut all, async |call, fault| rolled_back(call, fault).await).await;
+    collect(&mut all, &among_others().await);
     all
 }
 
@@ -117,6 +118,18 @@ async fn told_late(terms: &Terms) -> Stage {
         assert_eq!(stage.aws.rotations().pop().and_then(|rotation| rotation.error), None);
         stage.pass(HOUR * hours).await;
     }
+    stage
+}
+
+/// Another rotation and the old key's retirement, while everybody's calls to API Gateway are throttled at first.
+async fn among_others() -> Stage {
+    let stage = Stage::new().await;
+    let arn = credential(&stage, &Terms::default()).await;
+    stage.exhaust().await;
+    stage.rotate(&arn).await;
+    Clock::sleep(&stage.clock, HOUR * 25).await;
+    stage.exhaust().await;
+    stage.tick().await;
     stage
 }
 
@@ -397,6 +410,7 @@ async fn what_is_somebody_elses_is_out_of_reach() {
         ask("dynamodb:Query", &at("dynamodb", "table/orders"), &[]),
         ask("dynamodb:DeleteItem", &at("dynamodb", "table/rotator"), &[]),
         ask("dynamodb:UpdateItem", &at("dynamodb", "table/rotator"), &[]),
+        ask("dynamodb:UpdateItem", &at("dynamodb", "table/rotator"), &[("dynamodb:LeadingKeys", "CRED#partner/acme")]),
         ask("apigateway:DELETE", "arn:aws:apigateway:eu-west-1::/usageplans/p1", &[]),
         ask("apigateway:PATCH", "arn:aws:apigateway:eu-west-1::/usageplans/p1", &[]),
         ask("apigateway:GET", "arn:aws:apigateway:eu-west-1::/restapis", &[]),

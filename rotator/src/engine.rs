@@ -26,6 +26,7 @@ use crate::aws::probe::Prober;
 use crate::aws::records::Records;
 use crate::aws::secrets::Secrets;
 use crate::aws::signing_keys::SigningKeys;
+use crate::aws::turns::Turns;
 use crate::config::Config;
 use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::key_sets::KeySets;
@@ -82,19 +83,19 @@ pub struct Errand<'a> {
 impl Engine {
     /// An engine at API Gateway's full speed.
     pub fn new(config: &SdkConfig, settings: Config, ports: Ports) -> Self {
-        let keys = ApiKeys::new(config, ports.clone());
-        Self::with(config, settings, ports, keys)
+        let turns = Turns::new(config, &settings.table, ports.clone());
+        Self::with(config, settings, ports, turns)
     }
 
     /// An engine that leaves most of API Gateway's control plane to others.
     pub fn paced(config: &SdkConfig, settings: Config, ports: Ports) -> Self {
-        let keys = ApiKeys::paced(config, ports.clone(), settings.control_plane_share);
-        Self::with(config, settings, ports, keys)
+        let turns = Turns::sharing(config, &settings.table, ports.clone(), settings.control_plane_share);
+        Self::with(config, settings, ports, turns)
     }
 
-    fn with(config: &SdkConfig, settings: Config, ports: Ports, keys: ApiKeys) -> Self {
+    fn with(config: &SdkConfig, settings: Config, ports: Ports, turns: Turns) -> Self {
         let region = config.region().map_or("us-east-1", |region| region.as_ref());
-        let api_keys = Arc::new(keys);
+        let api_keys = Arc::new(ApiKeys::new(config, ports.clone(), turns));
         let prober = Prober::new(ports.clone(), &settings.execute_api, region);
         let secrets = Secrets::new(config);
         let key_sets = KeySets::new(ports.clone(), settings.jwks_url.as_deref());

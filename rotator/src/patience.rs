@@ -128,6 +128,21 @@ where
     }
 }
 
+tokio::task_local! {
+    /// Whether what is done now goes before everything else.
+    static FIRST: bool;
+}
+
+/// Does something; if it is urgent, before whoever waits for API Gateway's control plane.
+pub async fn going_first<T>(is_urgent: bool, work: impl Future<Output = T>) -> T {
+    FIRST.scope(is_urgent, work).await
+}
+
+/// Whether what is done now goes before everything else.
+pub fn goes_first() -> bool {
+    FIRST.try_with(|first| *first).unwrap_or(false)
+}
+
 /// Some part of a time.
 fn part(ports: &Ports, of: TimeDelta) -> TimeDelta {
     let mut drawn = [0; 2];

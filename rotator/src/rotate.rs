@@ -21,7 +21,7 @@ use tracing::warn;
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::kind::Case;
-use crate::patience::patiently;
+use crate::patience::{going_first, patiently};
 
 /// Between two looks at the records.
 const LOOK: TimeDelta = TimeDelta::seconds(2);
@@ -312,6 +312,17 @@ async fn find_or_begin(
 
 /// Rotates now and lets the compromised versions be refused at once; returns when requests with them are.
 pub async fn emergency(
+    engine: &Engine,
+    name: &CredentialName,
+    compromised: &Compromised,
+    note: &Note,
+    errand: &Errand<'_>,
+    tell: Tell<'_>,
+) -> Result<Rotated, Stopped> {
+    going_first(true, Box::pin(replace_at_once(engine, name, compromised, note, errand, tell))).await
+}
+
+async fn replace_at_once(
     engine: &Engine,
     name: &CredentialName,
     compromised: &Compromised,

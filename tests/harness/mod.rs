@@ -369,6 +369,12 @@ impl Stage {
         let _ = Host::new(self, Which::Retirement).invoke(event).await;
     }
 
+    /// Others use up what API Gateway's control plane takes at once. From now on it has its limits.
+    pub async fn exhaust(&self) {
+        self.aws.settings(|settings| settings.control_plane_limits = true);
+        while self.api_gateway().get_usage_plans().send().await.is_ok() {}
+    }
+
     /// Commits a change, whatever it is.
     pub async fn commit(&self, name: &str, change: Change) {
         let engine = self.engine_unhurt();

@@ -144,6 +144,8 @@ async fn adopts_and_lets_go() -> BTreeSet<Asked> {
     stage.tick().await;
     LAGGARD.call(&stage, &old).await;
     operator.does(&["retire", ACME, "--generation", "1", "--reason", "they were told"]).await;
+    stage.exhaust().await;
+    operator.does(&["rotate", ACME]).await;
     operator.asked()
 }
 

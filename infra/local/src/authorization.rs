@@ -20,7 +20,7 @@ mod asked;
 pub(crate) use asked::{Scene, asked};
 
 /// Keys of the request's context that may have many values.
-const MANY: [&str; 3] = ["aws:TagKeys", "kms:GrantOperations", "secretsmanager:VersionStage"];
+const MANY: [&str; 4] = ["aws:TagKeys", "dynamodb:LeadingKeys", "kms:GrantOperations", "secretsmanager:VersionStage"];
 
 /// Keys whose value is true or false.
 const TRUTHS: [&str; 3] =

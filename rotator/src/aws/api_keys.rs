@@ -1,10 +1,8 @@
 //! API Gateway's keys and usage plans.
 //!
-//! The control plane takes ten calls a second from everybody in the account together, so every caller here can be
-//! given a pace.
+//! The control plane takes ten calls a second from everybody in the account together: see [`super::turns`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 
 use aws_config::SdkConfig;
 use aws_sdk_apigateway::Client;
@@ -12,10 +10,11 @@ use aws_sdk_apigateway::types::{Op, PatchOperation, QuotaPeriodType, UsagePlan};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use chrono::{Days, NaiveDate, TimeDelta};
+use chrono::{Days, NaiveDate};
 use state::Time;
 use state::evidence::{KeyUse, QuotaPeriod};
 
+use super::turns::Turns;
 use super::{Answer, failed};
 use crate::failure::{CallFailed, Fault};
 use crate::patience::in_place;
@@ -27,8 +26,7 @@ use crate::secret::SecretValue;
 pub struct ApiKeys {
     client: Client,
     ports: Ports,
-    /// The time between two calls, and when the next may be made.
-    pace: Option<(TimeDelta, Mutex<Time>)>,
+    turns: Turns,
 }
 
 /// What stands for an id that may be its key's value: of a key that was made with `generateDistinctId=false`, or in 2016.
@@ -101,16 +99,9 @@ pub struct NewKey<'a> {
 pub type Use = BTreeMap<String, BTreeMap<NaiveDate, KeyUse>>;
 
 impl ApiKeys {
-    /// At full speed.
-    pub fn new(config: &SdkConfig, ports: Ports) -> Self {
-        Self { client: Client::new(config), ports, pace: None }
-    }
-
-    /// At most so many percent of the account's ten calls a second.
-    pub fn paced(config: &SdkConfig, ports: Ports, percent: u32) -> Self {
-        let gap = TimeDelta::milliseconds(10_000 / i64::from(percent.clamp(1, 100)));
-        let start = ports.clock.now();
-        Self { client: Client::new(config), ports, pace: Some((gap, Mutex::new(start))) }
+    /// With its turns among everybody who calls it.
+    pub fn new(config: &SdkConfig, ports: Ports, turns: Turns) -> Self {
+        Self { client: Client::new(config), ports, turns }
     }
 
     /// A key by id; `None` when there is none.
@@ -419,25 +410,15 @@ impl ApiKeys {
         in_place(&self.ports, || {
             let called = call();
             async {
-                self.turn().await;
-                called.await
+                self.turns.wait().await;
+                let answer = called.await;
+                if answer.as_ref().is_err_and(|failed| matches!(failed.fault, Fault::Throttled(_))) {
+                    self.turns.met_others();
+                }
+                answer
             }
         })
         .await
-    }
-
-    async fn turn(&self) {
-        let Some((gap, next)) = &self.pace else { return };
-        let now = self.ports.clock.now();
-        let wait = {
-            let mut next = next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let turn = (*next).max(now);
-            *next = turn + *gap;
-            turn - now
-        };
-        if wait > TimeDelta::zero() {
-            self.ports.clock.sleep(wait).await;
-        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod probe;
 pub mod records;
 pub mod secrets;
 pub mod signing_keys;
+pub mod turns;
 
 use std::time::Duration;
 

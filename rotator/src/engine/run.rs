@@ -20,7 +20,7 @@ use crate::doctor::Preflight;
 use crate::failure::{BadInput, Disposition, Failure, Fault, Stopped, chain};
 use crate::kind::{Case, Facts, Identity, Kind, Sight, tag_value};
 use crate::mend::{Breadth, inventory};
-use crate::patience::{Patience, in_time, is_over};
+use crate::patience::{Patience, going_first, in_time, is_over};
 use crate::secret::{Purpose, SecretValue};
 
 use super::{Engine, Errand};
@@ -154,6 +154,7 @@ impl Run<'_> {
         self.at = if let Decision::Perform(action) = &decision { about(action) } else { None };
         // Of one that is only about to be begun nothing can be recorded.
         self.at = self.at.filter(|generation| credential.versions.contains_key(generation));
+        let is_urgent = credential.head.order.is_some();
         match decision {
             Decision::Done => Ok(Turn::Over),
             Decision::Refuse(refusal) => Err(Stopped::Refused(refusal)),
@@ -194,13 +195,15 @@ impl Run<'_> {
             }
             Decision::Look(question) => {
                 let (engine, deadline) = (self.engine, self.errand.deadline);
-                let done = in_time(&engine.ports, deadline, Box::pin(self.look(&credential, question))).await;
+                let looked = going_first(is_urgent, Box::pin(self.look(&credential, question)));
+                let done = in_time(&engine.ports, deadline, looked).await;
                 self.done(known, credential, None, done).await
             }
             Decision::Perform(action) => {
                 let generation = self.at;
                 let (engine, deadline) = (self.engine, self.errand.deadline);
-                let done = in_time(&engine.ports, deadline, Box::pin(self.act(&credential, action))).await;
+                let acted = going_first(is_urgent, Box::pin(self.act(&credential, action)));
+                let done = in_time(&engine.ports, deadline, acted).await;
                 let done = done.map_err(|failure| self.or_not_yet(&credential, failure));
                 // The world is another one now, unless nobody did anything.
                 self.observed.inventory.take_if(|_| !done.as_ref().is_err_and(is_throttled));

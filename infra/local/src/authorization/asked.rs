@@ -211,7 +211,12 @@ impl Scene<'_, '_> {
             Some(index) => format!("{table}/index/{index}"),
             None => table,
         };
-        vec![ask(format!("dynamodb:{operation}"), &resource)]
+        let asked = ask(format!("dynamodb:{operation}"), &resource);
+        // The partition, of a table that names its key as this service's does.
+        match body["Key"]["pk"]["S"].as_str() {
+            Some(leading) => vec![asked.with("dynamodb:LeadingKeys", leading)],
+            None => vec![asked],
+        }
     }
 
     fn logs(&self, operation: &str, body: &Value) -> Vec<Asked> {

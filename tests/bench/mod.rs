@@ -1,0 +1,3 @@
+//! Benchmarks in virtual time. They print figures; docs/numbers.md keeps them.
+
+mod herd;
