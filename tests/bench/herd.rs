@@ -253,6 +253,24 @@ fn row(secrets: usize, instances: usize, went: &Went) -> String {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hundred_on_one_schedule_take_turns() {
+    for instances in [2, 100] {
+        let went = herd(100, instances, Beside::Nothing).await;
+        assert!(went.rotated == 100 && went.failed.is_empty(), "{went:?}");
+        assert!(went.over_the_floor() < 1.25 && went.throttled < 300, "{went:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_emergency_waits_for_nobody() {
+    let alone = herd(0, 100, Beside::Emergency(0)).await.emergency.expect("ended");
+    for (secrets, beside) in [(100, Beside::Emergency(0)), (100, Beside::Emergency(50)), (0, Beside::Readers(4))] {
+        let among_others = herd(secrets, 100, beside).await.emergency.expect("ended");
+        assert!(among_others <= alone + TimeDelta::seconds(10), "{beside:?}: {among_others}, alone {alone}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 #[ignore = "a benchmark: it takes minutes"]
 async fn table() {
     println!(

@@ -88,7 +88,7 @@ impl Retry {
             Self::NewToken => (3, RetryToken::New),
             Self::Never => (0, RetryToken::Same),
         };
-        Settings { rotation_retries, retry_token, control_plane_limits: false, ..Settings::default() }
+        Settings { rotation_retries, retry_token, ..Settings::default() }
     }
 }
 
@@ -99,6 +99,7 @@ pub fn all() -> Vec<Scenario> {
         rotation(ApiKey, Retry::SameToken),
         rotation(ApiKey, Retry::NewToken),
         rotation(ApiKey, Retry::Never),
+        crowd(),
         adoption(),
         api_key_emergency(ApiKey),
         retirement(ApiKey),
@@ -174,6 +175,13 @@ fn rotation(of: Of, retry: Retry) -> Scenario {
         (Of::ApiKey, _) | (_, Retry::SameToken | Retry::Never) => usual.hurts,
     };
     Scenario { retry, hurts, rotations: 1, ..usual }
+}
+
+/// The same while others use up what API Gateway's control plane takes: it takes turns.
+fn crowd() -> Scenario {
+    let usual = scenario(Of::ApiKey, "rotation among others", with_credential_among_others, rotate);
+    let faults = [Fault::ServerError, Fault::NoAnswerApplied, Fault::KilledBefore, Fault::KilledAfter];
+    Scenario { hurts: faults.map(|fault| (Often::Once, fault)).into(), rotations: 1, ..usual }
 }
 
 fn adoption() -> Scenario {
@@ -311,6 +319,14 @@ fn with_credential(run: &mut Run) -> LocalBoxFuture<'_, ()> {
     async {
         run.arn = run.scenario.of.credential(&run.stage, &run.scenario.terms).await;
         run.see().await;
+    }
+    .boxed_local()
+}
+
+fn with_credential_among_others(run: &mut Run) -> LocalBoxFuture<'_, ()> {
+    async {
+        with_credential(run).await;
+        run.stage.exhaust().await;
     }
     .boxed_local()
 }

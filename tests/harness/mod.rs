@@ -206,7 +206,7 @@ impl Terms {
 impl Stage {
     /// A stage with nothing but the API, its plan and the records' table.
     pub async fn new() -> Self {
-        Self::with(Settings { control_plane_limits: false, ..Settings::default() }).await
+        Self::with(Settings::default()).await
     }
 
     pub async fn with(settings: Settings) -> Self {
@@ -339,7 +339,7 @@ impl Stage {
         match &*made {
             // A test may change the settings.
             Some(engine) if engine.config == self.settings => engine.clone(),
-            _ => made.insert(Arc::new(self.engine_over(self.aws.connector()))).clone(),
+            _ => made.insert(Arc::new(self.engine_over(self.aws.set_up_connector()))).clone(),
         }
     }
 
@@ -369,10 +369,11 @@ impl Stage {
         let _ = Host::new(self, Which::Retirement).invoke(event).await;
     }
 
-    /// Others use up what API Gateway's control plane takes at once. From now on it has its limits.
+    /// Others use up what API Gateway's control plane takes at once.
     pub async fn exhaust(&self) {
-        self.aws.settings(|settings| settings.control_plane_limits = true);
-        while self.api_gateway().get_usage_plans().send().await.is_ok() {}
+        let config = sdk_config(self.aws.connector()).into_builder().retry_config(RetryConfig::disabled()).build();
+        let others = aws_sdk_apigateway::Client::new(&config);
+        while others.get_usage_plans().send().await.is_ok() {}
     }
 
     /// Commits a change, whatever it is.

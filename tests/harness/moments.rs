@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use chrono::{DateTime, Utc};
-use local_aws::{Function, FunctionError, LocalAws, Method, RestApi, Settings, Snapshot};
+use local_aws::{Function, FunctionError, LocalAws, Method, RestApi, Snapshot};
 use rotator::config::Config;
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -55,7 +55,7 @@ impl Stage {
 
     fn on(aws: LocalAws, clock: PausedClock, chance: Chance, settings: Config, plan: String) -> Self {
         let faults = Faults::new(aws.connector());
-        let observer = Observer::new(aws.connector());
+        let observer = Observer::new(aws.set_up_connector());
         let mut stage = Self { aws, clock, chance, faults, settings, plan, observer, idle: Idle::default() };
         let function = stage.aws.register("rotation", Arc::new(Host::new(&stage, Which::Rotation)));
         stage.settings.function_arn = Some(function);
@@ -73,8 +73,7 @@ pub async fn empty() -> &'static Moment {
 
 async fn make() -> Moment {
     let clock = PausedClock::showing("2026-03-02T10:30:00Z".parse().expect("a moment"));
-    let settings = Settings { control_plane_limits: false, ..Settings::default() };
-    let aws = LocalAws::builder().clock(Arc::new(clock)).seed(7).settings(settings).build().expect("in memory");
+    let aws = LocalAws::builder().clock(Arc::new(clock)).seed(7).build().expect("in memory");
     let kms = aws_sdk_kms::Client::new(&sdk_config(aws.connector()));
     let key = kms.create_key().key_spec(KeySpec::Hmac256).key_usage(KeyUsageType::GenerateVerifyMac).send().await;
     let key = key.expect("a key").key_metadata.and_then(|metadata| metadata.arn).expect("an ARN");

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use rotator::aws::turns;
 use serde_json::{Value, json};
 
 use super::Stage;
@@ -41,7 +42,10 @@ impl Followed {
 /// The outcome as text.
 pub async fn outcome(stage: &Stage, watch: &impl Debug) -> String {
     let mut writer = Writer::new(stage.clock.now());
-    writer.json(&stage.aws.inspect_state());
+    let mut state = stage.aws.inspect_state();
+    let limits = state["services"]["api_gateway"]["limits"].take();
+    writer.text(&format!("{:?}", left_of_the_rates(&limits, stage.clock.now())));
+    writer.json(&state);
     for (key, item) in stage.records().await {
         writer.text(&key);
         writer.json(&item);
@@ -50,15 +54,27 @@ pub async fn outcome(stage: &Stage, watch: &impl Debug) -> String {
     writer.written
 }
 
+/// Of which operations API Gateway's control plane would take half of the most at once: what follows from an outcome calls
+/// it less often than that.
+fn left_of_the_rates(limits: &Value, now: DateTime<Utc>) -> Vec<&String> {
+    let buckets = limits.as_object().into_iter().flatten().filter_map(|(name, bucket)| {
+        let figure = |member: &str| bucket[member].as_f64().expect("a number");
+        let since: DateTime<Utc> = bucket["at"].as_str().and_then(|at| at.parse().ok()).expect("a moment");
+        let tokens = figure("tokens") + (now - since).as_seconds_f64() * figure("rate");
+        (tokens * 2.0 >= figure("burst")).then_some(name)
+    });
+    buckets.collect()
+}
+
 impl Stage {
-    /// Every item of the records' table by its key; of an event only what happened. When it was and to which one it is
+    /// Every item of the records' table by its key, turns left out, which count for moments only; of an event only what happened. When it was and to which one it is
     /// chained was looked at before, and nothing that comes next looks again.
     async fn records(&self) -> BTreeMap<String, Value> {
         let scanned = self.dynamodb().scan().table_name(&self.settings.table).send().await.expect("scanned");
         assert!(scanned.last_evaluated_key.is_none(), "more than one page");
         let text = |item: &HashMap<String, AttributeValue>, name: &str| item[name].as_s().expect("text").clone();
         let mut records = BTreeMap::new();
-        for item in scanned.items() {
+        for item in scanned.items().iter().filter(|item| text(item, "pk") != turns::PARTITION) {
             let mut document: Value = serde_json::from_str(&text(item, "doc")).expect("JSON");
             if text(item, "sk").starts_with("EVT#") {
                 let event = document.as_object_mut().expect("an object");

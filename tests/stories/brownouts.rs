@@ -146,12 +146,7 @@ async fn a_key_is_back_at_the_end_of_its_brownout_whoever_dies_in_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_brownout_lasts_longer_than_a_refusal_takes() {
-    let stage = Stage::with(Settings {
-        disabling: Some(Duration::from_secs(7 * 60)),
-        control_plane_limits: false,
-        ..Settings::default()
-    })
-    .await;
+    let stage = Stage::with(Settings { disabling: Some(Duration::from_secs(7 * 60)), ..Settings::default() }).await;
     // The first key's end shows how long a refusal takes.
     let (arn, ..) = stage.credential(ACME, &watched()).await;
     stage.rotate(&arn).await;

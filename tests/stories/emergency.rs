@@ -20,7 +20,7 @@ use crate::harness::faults::{Fault, Hurt, Onlooker, When};
 use crate::harness::{ACME, API, FUNCTION_TIMEOUT, Host, Stage, Terms, Which, document};
 
 fn settings() -> Settings {
-    Settings { control_plane_limits: false, ..Settings::default() }
+    Settings::default()
 }
 
 /// A credential whose secret has rotated as often as `rotations` says, and all its values, oldest first.

@@ -228,13 +228,9 @@ async fn one_plan_that_tells_nothing_is_no_evidence_whatever_the_other_tells() {
 
 #[tokio::test(start_paused = true)]
 async fn figures_that_are_told_by_value_are_evidence_too() {
-    let stage = Stage::with(Settings {
-        usage_by_value: true,
-        usage_lag: Duration::from_secs(1800),
-        control_plane_limits: false,
-        ..Settings::default()
-    })
-    .await;
+    let stage =
+        Stage::with(Settings { usage_by_value: true, usage_lag: Duration::from_secs(1800), ..Settings::default() })
+            .await;
     let old = rotated(&stage, &watched()).await;
     stage.lags(&old, 26).await;
     assert_eq!(stage.held(1).await, Some(HoldReason::StillInUse), "{}", stage.story(ACME).await);
@@ -279,12 +275,7 @@ async fn a_signer_that_goes_on_holds_the_disabling_and_the_withdrawal_shifts() {
 
 #[tokio::test(start_paused = true)]
 async fn the_exposure_clock_tells_how_long_a_refusal_took() {
-    let stage = Stage::with(Settings {
-        disabling: Some(Duration::from_secs(90)),
-        control_plane_limits: false,
-        ..Settings::default()
-    })
-    .await;
+    let stage = Stage::with(Settings { disabling: Some(Duration::from_secs(90)), ..Settings::default() }).await;
     let (arn, _, old) = stage.credential(ACME, &Terms::default()).await;
     stage.rotate(&arn).await;
     stage.pass(HOUR * 24).await;

@@ -40,8 +40,7 @@ async fn retirement_takes_no_more_than_its_share_of_the_control_plane() {
 
 #[tokio::test(start_paused = true)]
 async fn an_index_that_is_behind_is_only_a_hint() {
-    let behind =
-        Settings { stale_index: Duration::from_secs(3_600), control_plane_limits: false, ..Settings::default() };
+    let behind = Settings { stale_index: Duration::from_secs(3_600), ..Settings::default() };
     let stage = Stage::with(behind).await;
     let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
     stage.rotate(&arn).await;

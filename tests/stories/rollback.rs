@@ -189,7 +189,7 @@ async fn what_can_not_come_back_is_refused_with_the_reason() {
     stage.assert_no_way_back(None, "the value of generation 1 is gone").await;
 
     // A rotation that does not come to its end, because its new key is refused.
-    let stage = Stage::with(Settings { rotation_retries: 0, control_plane_limits: false, ..Settings::default() }).await;
+    let stage = Stage::with(Settings { rotation_retries: 0, ..Settings::default() }).await;
     let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
     stage.rotate(&arn).await;
     stage.assert_rotated();
@@ -343,12 +343,7 @@ async fn a_rollback_that_nothing_proves_expires_and_leaves_everything_as_it_was(
 
 #[tokio::test(start_paused = true)]
 async fn a_rollback_waits_until_the_key_is_accepted_again_everywhere() {
-    let stage = Stage::with(Settings {
-        enabling: Some(Duration::from_secs(150)),
-        control_plane_limits: false,
-        ..Settings::default()
-    })
-    .await;
+    let stage = Stage::with(Settings { enabling: Some(Duration::from_secs(150)), ..Settings::default() }).await;
     let (arn, old, _) = stage.suspended(&Terms::default()).await;
     let watched = Watched::new(&stage, &arn);
     let said = stage.command_over(watched.connector(), &["rollback", ACME, "--reason", REASON]).await;

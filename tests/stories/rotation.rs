@@ -22,7 +22,7 @@ use crate::harness::faults::{Fault, When};
 use crate::harness::{ACME, API, FUNCTION_TIMEOUT, OPERATOR, Stage, Terms, document};
 
 fn settings() -> Settings {
-    Settings { control_plane_limits: false, ..Settings::default() }
+    Settings::default()
 }
 
 fn states(credential: &state::credential::Credential) -> Vec<State> {

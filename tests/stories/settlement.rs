@@ -21,7 +21,7 @@ const LAG: u64 = 600;
 
 /// A stage whose usual plan allows that much in that period, and whose figures are late by [`LAG`] seconds.
 async fn allowing(limit: i32, period: QuotaPeriodType, lag: u64) -> Stage {
-    let settings = Settings { usage_lag: Duration::from_secs(lag), control_plane_limits: false, ..Settings::default() };
+    let settings = Settings { usage_lag: Duration::from_secs(lag), ..Settings::default() };
     let mut stage = Stage::with(settings).await;
     stage.settings.usage_lag = Period::seconds(lag);
     let quota = QuotaSettings::builder().limit(limit).period(period).build();

@@ -1,6 +1,11 @@
 //! What a person is told who waits for a rotation, and when.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
+use futures::stream::{self, StreamExt};
+use rotator::aws::plain;
+use rotator::aws::turns::Turns;
 use rotator::failure::Stopped;
 use rotator::rotate::{Milestone, Rotated, on_demand};
 use state::credential::Credential;
@@ -8,7 +13,7 @@ use state::hold::HoldReason;
 use state::name::CredentialName;
 
 use crate::harness::faults::{Fault, When};
-use crate::harness::{ACME, Stage, Terms, document};
+use crate::harness::{ACME, Stage, Terms, document, sdk_config};
 
 /// `rotator rotate`, while AWS does what AWS does. With how long it took.
 async fn rotates(stage: &Stage) -> (Result<Rotated, Stopped>, Vec<Milestone>, TimeDelta) {
@@ -196,10 +201,16 @@ async fn a_value_that_can_not_be_read_is_told_before_a_rotation_begins() {
 async fn a_throttled_call_to_api_gateway_is_repeated_where_it_stands() {
     let rotation = async |throttled: usize| {
         let (stage, arn) = Stage::two_rotated().await;
+        // Whoever met others then has forgotten them.
+        stage.wait(TimeDelta::minutes(5)).await;
         stage.faults.arm(When::Once(throttled), Fault::Throttled);
         stage.rotate(&arn).await;
         stage.assert_rotated();
-        stage.faults.calls()
+        let calls = stage.faults.calls();
+        // A turn for each call that comes after.
+        let (turns, calls): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call == "DynamoDB:UpdateItem");
+        assert_eq!(turns.is_empty(), throttled == usize::MAX, "nobody who is alone takes a turn");
+        calls
     };
     let base = rotation(usize::MAX).await;
     let control: Vec<usize> = (0..base.len()).filter(|at| base[*at].starts_with("apigateway:")).collect();
@@ -209,4 +220,63 @@ async fn a_throttled_call_to_api_gateway_is_repeated_where_it_stands() {
         assert_eq!(calls.remove(at), base[at]);
         assert_eq!(calls, base, "call {at}, {}", base[at]);
     }
+}
+
+/// How long a rotation takes while others use up what the control plane takes at once.
+async fn among_others(stage: &Stage, arn: &str) -> TimeDelta {
+    stage.exhaust().await;
+    let begun = stage.clock.now();
+    stage.rotate(arn).await;
+    stage.assert_rotated();
+    stage.clock.now() - begun
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_gets_no_turn_goes_on_without() {
+    let (stage, arn) = Stage::two_rotated().await;
+    let with_turns = among_others(&stage, &arn).await;
+    assert!(with_turns < TimeDelta::seconds(10), "{with_turns}");
+    stage.wait(TimeDelta::hours(1)).await;
+    stage.faults.deny("DynamoDB:UpdateItem");
+    let without = among_others(&stage, &arn).await;
+    assert!(without < TimeDelta::seconds(30), "{without}");
+    stage.assert_sound(ACME, "without a turn").await;
+}
+
+/// It takes a turn, and dies or lives on: nobody else waits for its clock.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_off_keeps_nobody_waiting() {
+    for (ahead, longest) in [(TimeDelta::hours(1), 30), (TimeDelta::minutes(1), 90), (-TimeDelta::hours(1), 30)] {
+        let (stage, arn) = Stage::two_rotated().await;
+        stage.exhaust().await;
+        let process = stage.faults.process();
+        let mut ports = stage.ports(process.connector.clone());
+        ports.clock = Arc::new(stage.clock.ahead(ahead));
+        let turns = Turns::new(&plain(sdk_config(process.connector.clone())), &stage.settings.table, ports);
+        turns.met_others();
+        turns.wait().await;
+        let took = among_others(&stage, &arn).await;
+        assert!(took < TimeDelta::seconds(longest), "{ahead}: {took}");
+    }
+}
+
+/// Those who were first are first, at the rate of the line.
+#[tokio::test(start_paused = true)]
+async fn turns_come_in_the_order_in_which_they_were_taken() {
+    let stage = Stage::new().await;
+    let begun = stage.clock.now();
+    let waited = stream::iter(0..20)
+        .map(|_| async {
+            let connector = stage.aws.connector();
+            let ports = stage.ports(connector.clone());
+            let turns = Turns::new(&plain(sdk_config(connector)), &stage.settings.table, ports);
+            turns.wait().await;
+            assert_eq!(stage.clock.now(), begun, "alone, nobody waits");
+            turns.met_others();
+            turns.wait().await;
+            (stage.clock.now() - begun).num_milliseconds()
+        })
+        .buffer_unordered(20);
+    let waited: Vec<i64> = waited.collect().await;
+    assert_eq!(waited, (0..20).map(|place| place * 111).collect::<Vec<_>>());
 }

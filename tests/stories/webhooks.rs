@@ -115,7 +115,7 @@ async fn a_compromised_secret_is_good_for_nothing_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_value_drafted_with_a_secret_that_is_then_compromised_is_abandoned_and_drafted_anew() {
     for retry_token in [RetryToken::Same, RetryToken::New] {
-        let stage = Stage::with(Settings { retry_token, control_plane_limits: false, ..Settings::default() }).await;
+        let stage = Stage::with(Settings { retry_token, ..Settings::default() }).await;
         let arn = stage.secret(ACME, "{}", &Terms::webhook()).await;
         stage.rotate(&arn).await;
         let first = stage.document(ACME).await;

@@ -19,6 +19,8 @@ pub(crate) struct Request {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: Bytes,
+    /// Of whoever sets a scene: it uses up no rate.
+    pub(crate) is_set_up: bool,
 }
 
 impl Request {

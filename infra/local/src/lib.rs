@@ -243,7 +243,13 @@ impl LocalAws {
 
     /// Hands every request to this AWS, whatever host it names: no port, no network.
     pub fn connector(&self) -> SharedHttpConnector {
-        SharedHttpConnector::new(LocalConnector { aws: self.clone() })
+        SharedHttpConnector::new(LocalConnector { aws: self.clone(), is_set_up: false })
+    }
+
+    /// The same, for whoever sets a scene: what goes through it uses up none of the account's rates. It exists in this
+    /// process alone: no request over a port is exempt.
+    pub fn set_up_connector(&self) -> SharedHttpConnector {
+        SharedHttpConnector::new(LocalConnector { aws: self.clone(), is_set_up: true })
     }
 
     /// The same, as an SDK configuration takes it.

@@ -31,8 +31,8 @@ const EVERYBODY: Line = Line { name: "everybody", gap: TimeDelta::milliseconds(1
 const SHARE: &str = "share";
 /// For how long a process that was throttled reckons with others.
 const CROWDED: TimeDelta = TimeDelta::seconds(60);
-/// A turn that is further away was given by a clock that is off. No function runs for longer.
-const FARTHEST: TimeDelta = TimeDelta::minutes(15);
+/// A turn that is further away is not waited for: a clock is off, or more than a thousand processes wait.
+const FARTHEST: TimeDelta = TimeDelta::minutes(2);
 /// How often a turn is asked for while others take turns at the same moment.
 const TRIES: u32 = 6;
 
@@ -96,7 +96,7 @@ impl Turns {
         let now = self.ports.clock.now();
         match self.take(line, now).await {
             Ok(turn) if turn <= now + FARTHEST => self.ports.clock.sleep(turn - now).await,
-            Ok(turn) => warn!(line = line.name, %turn, "a clock is off: the call is made out of turn"),
+            Ok(turn) => warn!(line = line.name, %turn, "too far away: the call is made out of turn"),
             Err(failed) => warn!(line = line.name, reason = chain(&failed), "the call is made out of turn"),
         }
     }

@@ -102,6 +102,15 @@ fn disabled(id: &str) -> Failure {
     Hold::new(HoldReason::KeyDisabled, detail).into()
 }
 
+fn not_shown(id: &str, plan: &str) -> Failure {
+    Failure::NotYet(format!("API Gateway does not show key {id} in plan {plan} yet"))
+}
+
+/// A recorded plan that is not among those that are shown.
+fn missing<'a>(recorded: &'a str, shown: &[Plan]) -> Option<&'a str> {
+    recorded.split_whitespace().find(|id| shown.iter().all(|plan| plan.id != *id))
+}
+
 fn gone(id: &str, version: &Version) -> Failure {
     Hold::new(HoldReason::KeyVanished, format!("key {id} of generation {} is gone", version.generation)).into()
 }
@@ -241,16 +250,19 @@ impl Kind for ApiGatewayKey {
         let wishes = Wishes::read(case)?;
         let plans = self.plans(case, &wishes).await?;
         let id = self.adopt_or_create(case, &value).await?;
+        let mut conflicts = Vec::new();
         for plan in &plans {
             match self.keys.attach(&id, &plan.id).await {
-                // In it already, or in another plan with the same stage: reading back tells which.
-                Err(failed) if failed.fault == Fault::Conflict => {}
+                Err(failed) if failed.fault == Fault::Conflict => conflicts.push(plan),
                 other => other?,
             }
         }
-        let attached: BTreeSet<String> = self.keys.plans_of(&id).await?.into_iter().map(|plan| plan.id).collect();
-        if let Some(missing) = plans.iter().find(|plan| !attached.contains(&plan.id)) {
-            return Err(Failure::NotYet(format!("API Gateway does not show key {id} in plan {} yet", missing.id)));
+        // In it already, or in another plan with the same stage: reading back tells which.
+        if !conflicts.is_empty() {
+            let shown = self.keys.plans_of(&id).await?;
+            if let Some(missing) = conflicts.iter().find(|plan| shown.iter().all(|shown| shown.id != plan.id)) {
+                return Err(not_shown(&id, &missing.id));
+            }
         }
         let evidence = self.carry_quotas(case, &id, &plans).await?;
         let plans = plans.iter().map(|plan| plan.id.as_str()).collect::<Vec<_>>().join(" ");
@@ -265,7 +277,14 @@ impl Kind for ApiGatewayKey {
             Some(id) => self.keys.plans_of(id).await?,
             None => self.plans(case, &wishes).await?,
         };
-        let unproven = wishes.probes_in(&plans)?;
+        let recorded = case.version.and_then(|version| version.provider.get("plans")).map_or("", String::as_str);
+        let unproven = match (wishes.probes_in(&plans), id) {
+            // A probe into a plan that was just attached is no stranger's.
+            (Err(_), Some(id)) if let Some(missing) = missing(recorded, &plans) => {
+                return Err(not_shown(id, missing));
+            }
+            (unproven, _) => unproven?,
+        };
         for probe in &wishes.probes {
             for _ in 0..TRIES {
                 match self.prober.send(probe, &key).await {
@@ -384,7 +403,7 @@ impl Kind for ApiGatewayKey {
         if !missing.is_empty() {
             let after = attached(self.keys.plans_of(&id).await?);
             if let Some(plan) = missing.iter().find(|plan| !after.contains(**plan)) {
-                return Err(Failure::NotYet(format!("API Gateway does not show key {id} in plan {plan} yet")));
+                return Err(not_shown(&id, plan));
             }
         }
         Ok(BTreeMap::from([("id".into(), id)]))

@@ -37,7 +37,7 @@ async fn before_the_standby(settings: &Settings) -> (Stage, usize) {
 }
 
 fn settings(lag: u64) -> Settings {
-    Settings { kms_lag: Duration::from_secs(lag), control_plane_limits: false, ..Settings::default() }
+    Settings { kms_lag: Duration::from_secs(lag), ..Settings::default() }
 }
 
 #[tokio::test(start_paused = true)]

@@ -173,7 +173,7 @@ async fn a_key_that_nobody_can_disable_is_withdrawn_and_its_history_does_not_say
 #[tokio::test(start_paused = true)]
 async fn a_rotation_retried_with_another_token_burns_no_key() {
     for terms in [Terms::kms(), Terms::jwt()] {
-        let settings = Settings { retry_token: RetryToken::New, control_plane_limits: false, ..Settings::default() };
+        let settings = Settings { retry_token: RetryToken::New, ..Settings::default() };
         let stage = Stage::with(settings).await;
         let arn = stage.signing(&terms).await;
         let (keys, published) = (signing_keys(&stage), stage.key_set(ACME).await.kids());

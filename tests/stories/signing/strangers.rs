@@ -30,7 +30,7 @@ async fn standby(stage: &Stage) -> Version {
 }
 
 async fn first_of(terms: &Terms) -> Stage {
-    let stage = Stage::with(Settings { control_plane_limits: false, ..Settings::default() }).await;
+    let stage = Stage::with(Settings::default()).await;
     let arn = stage.secret(ACME, "{}", terms).await;
     stage.rotate(&arn).await;
     stage.assert_rotated();

@@ -225,7 +225,7 @@ async fn an_eleventh_key_is_not_published() {
 #[tokio::test(start_paused = true)]
 async fn a_region_without_the_key_spec() {
     let kms_specs_missing = vec!["ECC_NIST_EDWARDS25519".to_owned()];
-    let stage = Stage::with(Settings { kms_specs_missing, control_plane_limits: false, ..Settings::default() }).await;
+    let stage = Stage::with(Settings { kms_specs_missing, ..Settings::default() }).await;
     let arn = stage.secret(ACME, "{}", &Terms::kms().with("algorithm", "EdDSA")).await;
     stage.rotate(&arn).await;
     stage.assert_held(HoldReason::AlgorithmUnsupported, "EdDSA");

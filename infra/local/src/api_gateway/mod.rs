@@ -91,7 +91,7 @@ impl ApiGateway {
     }
 
     fn run(&mut self, cx: &mut Context<'_>, operation: &Operation, call: &Call<'_>) -> Result<Response, ServiceError> {
-        if cx.settings.control_plane_limits {
+        if cx.settings.control_plane_limits && !call.request.is_set_up {
             self.limits.get_or_insert_with(|| Limits::new(cx.now)).take(operation.name, cx.now)?;
         }
         if let Some((unknown, _)) =

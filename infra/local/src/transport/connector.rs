@@ -14,18 +14,28 @@ use crate::LocalAws;
 #[derive(Clone)]
 pub(crate) struct LocalConnector {
     pub(crate) aws: LocalAws,
+    /// What is called sets a scene.
+    pub(crate) is_set_up: bool,
 }
 
 impl HttpConnector for LocalConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let aws = self.aws.clone();
+        let Self { aws, is_set_up } = self.clone();
         HttpConnectorFuture::new(async move {
+            let mut request = incoming(&request)?;
+            if is_set_up {
+                request.extensions_mut().insert(SetUp);
+            }
             // Whoever holds this value needs no key: it is the AWS itself.
-            let response = aws.answer(incoming(&request)?, None).await;
+            let response = aws.answer(request, None).await;
             outgoing(response)
         })
     }
 }
+
+/// Marks a request that sets a scene.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SetUp;
 
 impl fmt::Debug for LocalConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

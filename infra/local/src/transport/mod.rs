@@ -18,6 +18,7 @@ mod server;
 pub use door::AccessKey;
 
 pub(crate) use connector::LocalConnector;
+use connector::SetUp;
 
 use door::Stranger;
 
@@ -59,6 +60,7 @@ impl LocalAws {
             query: form(parts.uri.query().unwrap_or_default()),
             headers: parts.headers,
             body,
+            is_set_up: parts.extensions.get::<SetUp>().is_some(),
         };
         let route = route(&host, &mut request);
         let (caller, asked, denied) = self.authorized(&route, &request);
