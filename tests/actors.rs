@@ -5,7 +5,6 @@
 //!
 //! `TWO_ACTORS=Retirements cargo test -p tests --test all two_actors` runs only the meetings with that in their name.
 
-use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -28,7 +27,7 @@ use crate::crash_matrix::{Of, Watch, go_on, retire, told_late};
 use crate::harness::outcome::Followed;
 use crate::harness::strangers::{Made, Stranger};
 use crate::harness::turns::{Schedule, Side, Turns};
-use crate::harness::{ACME, API, Stage, Terms, sdk_config};
+use crate::harness::{ACME, API, Stage, Terms, say, sdk_config};
 
 /// How long a process lives here. Whoever is stopped in the middle for longer is gone.
 const PROCESS: TimeDelta = TimeDelta::seconds(30);
@@ -196,11 +195,6 @@ fn two_actors() {
     let (runs, bad) = (runs.into_inner(), bad.into_inner().expect("not poisoned"));
     say(&format!("two actors: {} of {runs}, followed {} outcomes", runs - bad.len(), outcomes.into_inner()));
     assert!(bad.is_empty(), "{} schedules ended badly, among them {:#?}", bad.len(), &bad[..bad.len().min(20)]);
-}
-
-/// Past libtest's capture: the count is to be seen whenever the tests are run.
-fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").expect("standard output");
 }
 
 /// How many schedules there are: as many as the actors make calls, which only trying tells.

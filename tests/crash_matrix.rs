@@ -11,7 +11,6 @@ mod scenarios;
 mod watch;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +19,7 @@ use crate::harness::faults::{Fault, When};
 use crate::harness::moments::Moment;
 use crate::harness::outcome::Followed;
 use crate::harness::strangers::Made;
-use crate::harness::{ACME, Stage, Terms};
+use crate::harness::{ACME, Stage, Terms, say};
 
 pub use scenarios::told_late;
 use scenarios::{Often, Run, Scenario};
@@ -172,9 +171,4 @@ fn crash_matrix() {
     let followed: usize = prepared.iter().map(|one| one.followed.count()).sum();
     say(&format!("crash matrix: {} of {}, followed {followed} outcomes", runs.len() - bad.len(), runs.len()));
     assert!(bad.is_empty(), "{} runs ended badly, among them {:#?}", bad.len(), &bad[..bad.len().min(20)]);
-}
-
-/// Past libtest's capture: the count is to be seen whenever the tests are run.
-fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").expect("standard output");
 }

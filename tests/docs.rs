@@ -11,7 +11,7 @@ use rotator_cli::commands::Cli;
 use state::decide::AWSCURRENT;
 use state::drift::Finding;
 use state::hold::HoldReason;
-use state::policy::{COMMON_TAGS, PUBLISHING_TAGS, WATCHED_TAGS};
+use state::policy::{COMMON_TAGS, PUBLISHING_TAGS, Timetable, WATCHED_TAGS};
 
 use crate::harness::{ACME, API, Stage, Terms};
 
@@ -135,7 +135,7 @@ async fn adopt(stage: &Stage) -> String {
     let terms = adoption::Terms {
         secret_prefix: "partner/".into(),
         tags: BTreeMap::from([("probe".to_owned(), format!("{API}/prod/ping"))]),
-        schedule: Some("rate(30 days)".into()),
+        schedule: Timetable::Together("rate(30 days)".into()),
         encrypted_by: None,
         function_arn: stage.settings.function_arn.clone().expect("registered"),
     };

@@ -16,7 +16,7 @@ use state::drift::Owner;
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Change, Note};
 use state::name::{CredentialName, Token};
-use state::policy::{Otherwise, Outlook, PREFIX, Policy, Schedule};
+use state::policy::{Otherwise, Outlook, PREFIX, Policy, Timetable};
 use uuid::Uuid;
 
 use crate::aws::api_keys::{ApiKey, SECRET_ID};
@@ -51,8 +51,8 @@ pub struct Terms {
     /// The owner's wishes, without `rotator:`. The kind is ours to say; probes are kept for the keys that are in a
     /// plan with their stage.
     pub tags: BTreeMap<String, String>,
-    /// `cron(..)` or `rate(..)`, at least four hours apart. `None`: nothing rotates by itself.
-    pub schedule: Option<String>,
+    /// When they rotate by themselves; at least four hours apart.
+    pub schedule: Timetable,
     /// The ARN of the key that encrypts the secrets; `None` for AWS's own.
     pub encrypted_by: Option<String>,
     /// The rotation function's ARN.
@@ -72,6 +72,8 @@ pub struct Item {
     pub stages: BTreeSet<String>,
     /// The tags that its secret gets.
     pub tags: BTreeMap<String, String>,
+    /// When it will be rotated: `cron(..)` or `rate(..)`; `None` on demand only.
+    pub schedule: Option<String>,
     /// What is ahead of it, if it is adopted and then rotates by itself.
     pub outlook: Option<Outlook>,
     /// Whether it can be adopted.
@@ -152,17 +154,15 @@ pub async fn adopt(
 fn check_terms(engine: &Engine, terms: &Terms) -> Result<Policy, Stopped> {
     let refused = |bad| Stopped::Refused(Refusal::Policy(bad));
     let policy = engine.wishes(&prefixed(&terms.tags)).map_err(refused)?;
-    policy.check_schedule(&schedule(terms), engine.ports.clock.now()).map_err(refused)?;
+    // That of one is as good as that of another.
+    let schedule = terms.schedule.of(&CredentialName::parse("any").expect("a name"));
+    policy.check_schedule(&schedule, engine.ports.clock.now()).map_err(refused)?;
     PLACES.of(&policy).map_err(Stopped::Input)?;
     for probe in probes(terms) {
         let bad = |rule| Stopped::Input(BadInput::Tag { tag: "probe", found: probe.to_owned(), rule });
         Probe::parse(probe).map_err(bad)?;
     }
     Ok(policy)
-}
-
-fn schedule(terms: &Terms) -> Schedule {
-    Schedule { expression: terms.schedule.clone(), after_days: None }
 }
 
 fn probes(terms: &Terms) -> impl Iterator<Item = &str> {
@@ -199,7 +199,7 @@ async fn consider(
         };
         let secret = secret_name(&terms.secret_prefix, &key.name, None);
         let (tags, plans, stages) = (prefixed(&terms.tags), Vec::new(), BTreeSet::new());
-        return Ok(Item { key: key.clone(), secret, plans, stages, tags, outlook: None, verdict });
+        return Ok(Item { key: key.clone(), secret, plans, stages, tags, schedule: None, outlook: None, verdict });
     }
     let claim = claim(engine, key).await?;
     let (secret, managed) = match &claim {
@@ -244,14 +244,13 @@ async fn consider(
             None => Verdict::Adopt,
         }
     };
+    let schedule = terms.schedule.of(&secret);
     let outlook = match &verdict {
-        Verdict::Adopt => {
-            policy.and_then(|policy| policy.outlook(&schedule(terms), engine.ports.clock.now()).ok().flatten())
-        }
+        Verdict::Adopt => policy.and_then(|policy| policy.outlook(&schedule, engine.ports.clock.now()).ok().flatten()),
         Verdict::Managed | Verdict::Refused { .. } => None,
     };
     let plans = plans.into_iter().map(|plan| plan.id).collect();
-    Ok(Item { key: key.clone(), secret, plans, stages, tags, outlook, verdict })
+    Ok(Item { key: key.clone(), secret, plans, stages, tags, schedule: schedule.expression, outlook, verdict })
 }
 
 /// The credential that the key's own tags name, and whether its records know the key: tags alone prove nothing.
@@ -360,7 +359,8 @@ async fn take(
     }
     if !secret.rotation_enabled {
         let token = credential.next_token("schedule");
-        engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, terms.schedule.as_deref()).await?;
+        let schedule = terms.schedule.of(&item.secret).expression;
+        engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, schedule.as_deref()).await?;
     }
     Ok(())
 }

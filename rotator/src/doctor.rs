@@ -15,7 +15,7 @@ use state::decide::{AWSCURRENT, AWSPENDING, Secret};
 use state::hold::{Held, Hold, HoldReason};
 use state::name::{CredentialName, Token};
 use state::period::Period;
-use state::policy::{BadPolicy, Policy};
+use state::policy::{BadPolicy, Policy, Timetable};
 use state::standby::too_young;
 
 pub use report::{Area, Check, Report, Verdict};
@@ -212,6 +212,33 @@ pub async fn retirement(engine: &Engine) -> Check {
     }
 }
 
+/// Whether many API keys rotate at one moment.
+pub async fn herd(engine: &Engine) -> Check {
+    let together = match asked(engine, async || Ok(engine.secrets.together().await?)).await {
+        Ok(together) => together,
+        Err(stopped) => return refused(Area::Schedule, "when the secrets rotate", &stopped),
+    };
+    match together.into_iter().max_by_key(|(_, count)| *count) {
+        Some((schedule, count)) if count > HERD => {
+            let minutes = (count * CALLS_OF_A_ROTATION / 9).div_ceil(60);
+            let what = format!(
+                "{count} API keys rotate at one moment, {schedule}: API Gateway takes ten calls a second, so the last \
+                 of them has to wait for about {minutes} minutes"
+            );
+            Check::warning(Area::Schedule, what, MOMENT_OF_ITS_OWN)
+        }
+        Some(_) | None => Check::ok(Area::Schedule, "no more than a hundred API keys rotate at one moment"),
+    }
+}
+
+/// More API keys than that on one schedule are told.
+const HERD: usize = 100;
+/// Calls to API Gateway's control plane: docs/calls.md counts them.
+const CALLS_OF_A_ROTATION: usize = 10;
+const MOMENT_OF_ITS_OWN: &str = "give each a day and an hour of its own, as `rotator adopt` does: aws secretsmanager \
+     rotate-secret --secret-id NAME --no-rotate-immediately --rotation-rules \
+     '{\"ScheduleExpression\": \"cron(0 HOUR DAY * ? *)\"}'";
+
 /// What to do when retirement does not run.
 const RUN_RETIREMENT: &str = "let EventBridge send {\"detail-type\": \"Scheduled Event\"} to the function retirement every minute; runbook.md has \
      more under Retirement does not run";
@@ -388,9 +415,10 @@ impl Subject<'_> {
 
     fn schedule(&self, policy: &Policy) -> Option<Check> {
         let (name, schedule) = (self.name, &self.secret.schedule);
+        let own = Timetable::Spread.of(name).expression.unwrap_or_default();
         let set = format!(
             "aws secretsmanager rotate-secret --secret-id {name} --no-rotate-immediately --rotation-rules \
-             '{{\"ScheduleExpression\": \"cron(0 8 1 * ? *)\"}}'"
+             '{{\"ScheduleExpression\": \"{own}\"}}'"
         );
         if let Err(bad) = policy.check_schedule(schedule, self.now) {
             return Some(Check::broken(Area::Schedule, chain(&bad), set));

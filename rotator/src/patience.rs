@@ -24,6 +24,8 @@ const IN_PLACE: TimeDelta = TimeDelta::seconds(60);
 /// The least wait before that, where AWS names none, and what it may be longer by at the most.
 const TURN: TimeDelta = TimeDelta::seconds(1);
 const SPREAD: TimeDelta = TimeDelta::seconds(16);
+/// The same of whoever goes first.
+const SOON: TimeDelta = TimeDelta::milliseconds(250);
 
 /// Counts failures in a row.
 #[derive(Debug, Default)]
@@ -118,7 +120,8 @@ where
         };
         let Fault::Throttled(asked) = failed.fault else { return Err(failed) };
         let least = asked.and_then(|asked| TimeDelta::from_std(asked).ok()).unwrap_or(TURN);
-        let wait = least + part(ports, spread);
+        // Whoever goes first makes nobody wait by coming back soon.
+        let wait = least + part(ports, if goes_first() { SOON } else { spread });
         if ports.clock.now() + wait > begun + IN_PLACE {
             return Err(failed);
         }

@@ -431,11 +431,8 @@ fn not_now(engine: &Engine, credential: &Credential, secret: &Secret) -> Option<
 /// Records what stopped the check if a scheduled rotation would stop at it too: then `rotator list` shows it. What the
 /// caller alone may not do is no such thing.
 async fn recorded(engine: &Engine, credential: &Credential, stopped: Stopped, errand: &Errand<'_>) -> Stopped {
-    let hold = match &stopped {
-        Stopped::Held(hold) => Some(hold.clone()).filter(|hold| hold.reason != HoldReason::Denied),
-        other => other.as_rejection(),
-    };
-    let Some(hold) = hold else { return stopped };
+    let hold = if let Stopped::Held(hold) = &stopped { Some(hold.clone()) } else { stopped.as_rejection() };
+    let Some(hold) = hold.filter(|hold| hold.reason != HoldReason::Denied) else { return stopped };
     let change = Change::Held { generation: None, hold: hold.clone() };
     if let Err(failed) = engine.commit(credential, change, &engine.stamp(errand, None)).await {
         warn!(credential = %credential.head.name, reason = chain(&failed), "the hold was not recorded");

@@ -12,7 +12,7 @@ use crate::credential::Credential;
 use crate::period::Period;
 
 pub use bad::BadPolicy;
-pub use schedule::{Outlook, Schedule};
+pub use schedule::{Outlook, Schedule, Timetable};
 
 /// The prefix of every tag that is a wish.
 pub const PREFIX: &str = "rotator:";
@@ -425,8 +425,11 @@ fn log_group(raw: &str) -> Result<String, BadPolicy> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::Time;
+    use crate::name::CredentialName;
     use crate::period::BadPeriod;
 
     const KINDS: &[KindWishes<'_>] = &[
@@ -588,5 +591,20 @@ mod tests {
         ));
         assert!(matches!(policy.check_schedule(&every("rate(400 days)"), at()), Err(BadPolicy::TooOld { .. })));
         assert!(matches!(policy.check_schedule(&every("every day"), at()), Err(BadPolicy::Schedule(_))));
+    }
+
+    #[test]
+    fn a_thousand_names_have_moments_of_their_own() {
+        let of = |name: &str| Timetable::Spread.of(&CredentialName::parse(name).unwrap());
+        let moments: BTreeSet<_> =
+            (0..1_000).filter_map(|number| of(&format!("partner/{number}")).expression).collect();
+        assert!(moments.len() > 400, "{} of 672", moments.len());
+        for moment in moments {
+            let schedule = Schedule { expression: Some(moment.clone()), after_days: None };
+            let (least, most) = schedule.gaps("2026-03-02T10:30:00Z".parse().unwrap()).unwrap().unwrap();
+            assert!(least >= Period::days(28) && most <= Period::days(31), "{moment}");
+        }
+        // Whoever adopts again must come to the same.
+        assert_eq!(of("partner/acme").expression.as_deref(), Some("cron(0 15 4 * ? *)"));
     }
 }

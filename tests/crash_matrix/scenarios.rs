@@ -18,6 +18,7 @@ use state::credential::Version;
 use state::drift::Scope;
 use state::ledger::Note;
 use state::name::CredentialName;
+use state::policy::Timetable;
 
 use super::Of;
 use super::watch::Watch;
@@ -653,7 +654,7 @@ fn adopt(run: &mut Run) -> LocalBoxFuture<'_, ()> {
                 .into_iter()
                 .map(|(tag, value)| (tag.to_owned(), value))
                 .collect(),
-            schedule: Some("rate(30 days)".into()),
+            schedule: Timetable::Together("rate(30 days)".into()),
             encrypted_by: None,
             function_arn: stage.settings.function_arn.clone().expect("registered"),
         };

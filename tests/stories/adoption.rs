@@ -1,6 +1,6 @@
 //! Keys that were there before this service are taken under management.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_secretsmanager::types::Tag;
 use chrono::TimeDelta;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use state::drift::{Finding, Scope};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
+use state::policy::Timetable;
 
 use crate::harness::{ACME, API, Stage, Terms};
 
@@ -22,7 +23,7 @@ pub fn terms(stage: &Stage) -> adoption::Terms {
     adoption::Terms {
         secret_prefix: "partner/".into(),
         tags: tags.into_iter().map(|(tag, value)| (tag.to_owned(), value)).collect(),
-        schedule: Some("rate(30 days)".into()),
+        schedule: Timetable::Together("rate(30 days)".into()),
         encrypted_by: None,
         function_arn: stage.settings.function_arn.clone().expect("registered"),
     }
@@ -522,4 +523,31 @@ async fn a_key_can_be_adopted_without_a_schedule() {
     stage.rotate(ACME).await;
     stage.assert_rotated();
     stage.assert_sound(ACME, "rotated on demand").await;
+}
+
+/// A hundred that are taken over together don't rotate together, unless somebody wants that; then doctor tells.
+#[tokio::test(start_paused = true)]
+async fn whatever_is_adopted_together_rotates_at_moments_of_its_own() {
+    let stage = Stage::new().await;
+    for number in 0..101 {
+        stage.key(&format!("customer-{number}")).await;
+    }
+    let line = ["adopt", "--prefix", "customer-", "--secret-prefix", "partner/", "--output", "json"];
+    let planned = stage.command(&line).await.json();
+    assert_eq!(planned["schedule"], "spread");
+    let keys = planned["keys"].as_array().expect("keys").clone();
+    let moments: BTreeSet<&str> = keys.iter().filter_map(|key| key["schedule"].as_str()).collect();
+    assert!(keys.len() == 101 && moments.len() > 80, "{moments:?}");
+    let page = stage.command(&line[..5]).await.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(page.contains("each key on a day and at an hour of its own"), "{page}");
+
+    let together = "cron(0 8 1 * ? *)";
+    let line = ["adopt", "--prefix", "customer-", "--secret-prefix", "partner/", "--schedule", together, "--yes"];
+    assert_eq!(stage.command(&line).await.outcome, Outcome::Done);
+    let said = stage.command(&["doctor"]).await.stdout;
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("101 API keys rotate at one moment, cron(0 8 1 * ? *)"), "{said}");
+    let described = stage.secrets_manager().describe_secret().secret_id("partner/customer-7").send().await;
+    let rules = described.expect("described").rotation_rules.expect("rules");
+    assert_eq!(rules.schedule_expression(), Some(together));
 }

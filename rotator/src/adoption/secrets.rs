@@ -12,7 +12,7 @@ use state::decide::{AWSCURRENT, AWSPENDING, Secret};
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Change, Note};
 use state::name::{CredentialName, Token};
-use state::policy::{BadPolicy, Outlook, PREFIX, Policy, Schedule};
+use state::policy::{BadPolicy, Outlook, PREFIX, Policy, Schedule, Timetable};
 
 use super::{KIND, Verdict, waiting};
 use crate::aws::secrets::{NewSecret, OWN_KEY};
@@ -34,9 +34,8 @@ pub struct Terms {
     /// The owner's wishes, without `rotator:` and without the kind. They are added to what the secret's tags say
     /// already, and never replace any of it.
     pub tags: BTreeMap<String, String>,
-    /// `cron(..)` or `rate(..)`, at least four hours apart. `None`: nothing rotates by itself. Of no meaning for a secret
-    /// that is rotated already.
-    pub schedule: Option<String>,
+    /// When they rotate by themselves; at least four hours apart. Of no meaning for a secret that is rotated already.
+    pub schedule: Timetable,
     /// The ARN of the key that encrypts a secret that is created here; `None` for AWS's own. An existing one keeps its
     /// own, and is refused if that is not the one that is asked for.
     pub encrypted_by: Option<String>,
@@ -131,7 +130,8 @@ async fn take(
     }
     if !secret.rotation_enabled {
         let token = Token::derived(&format!("schedule secret {}", secret.arn));
-        engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, terms.schedule.as_deref()).await?;
+        let schedule = terms.schedule.of(name).expression;
+        engine.secrets.schedule(&secret.arn, &token, &terms.function_arn, schedule.as_deref()).await?;
     }
     Ok(())
 }
@@ -168,7 +168,7 @@ async fn consider(engine: &Engine, name: &CredentialName, terms: &Terms) -> Resu
             (Some(policy), recorded.or(key.map(|key| key.facts)), verdict)
         }
     };
-    let schedule = found.schedule(terms);
+    let schedule = found.schedule(name, terms);
     let now = engine.ports.clock.now();
     let outlook = match (&verdict, &policy) {
         (Verdict::Adopt, Some(policy)) => policy.outlook(&schedule, now).ok().flatten(),
@@ -246,10 +246,10 @@ impl Found {
     }
 
     /// The schedule in force, or the one that will be.
-    fn schedule(&self, terms: &Terms) -> Schedule {
+    fn schedule(&self, name: &CredentialName, terms: &Terms) -> Schedule {
         match &self.secret {
             Some(secret) if secret.rotation_enabled => secret.schedule.clone(),
-            Some(_) | None => Schedule { expression: terms.schedule.clone(), after_days: None },
+            Some(_) | None => terms.schedule.of(name),
         }
     }
 
@@ -370,7 +370,7 @@ async fn judge(
     if let Err(bad) = policy.check_name(credential) {
         return Ok(Err(Refused::new(chain(&bad), "name another secret; nothing was changed")));
     }
-    if let Err(bad) = policy.check_schedule(&found.schedule(terms), engine.ports.clock.now()) {
+    if let Err(bad) = policy.check_schedule(&found.schedule(name, terms), engine.ports.clock.now()) {
         return Ok(Err(bad.into()));
     }
     let kind = engine.kind(&policy.kind)?;

@@ -6,7 +6,9 @@ use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_secretsmanager::primitives::DateTime;
-use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, RotationRulesType, StatusType, Tag};
+use aws_sdk_secretsmanager::types::{
+    Filter, FilterNameStringType, RotationRulesType, SecretListEntry, StatusType, Tag,
+};
 use state::Time;
 use state::decide::{AWSCURRENT, AWSPENDING, Secret};
 use state::name::Token;
@@ -310,8 +312,29 @@ impl Secrets {
 
     /// Names of all secrets that carry a kind of ours. May lag by five minutes, as `ListSecrets` does.
     pub async fn managed(&self) -> Result<Vec<String>, CallFailed> {
-        let filter = Filter::builder().key(FilterNameStringType::TagKey).values("rotator:kind").build();
-        let mut names = Vec::new();
+        let listed = self.listed("rotator:kind").await?.into_iter();
+        let mut names: Vec<String> = listed.filter_map(|secret| secret.name).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// How many API keys rotate by themselves at the same moments, by their `cron(..)`.
+    pub async fn together(&self) -> Result<BTreeMap<String, usize>, CallFailed> {
+        let mut together = BTreeMap::new();
+        for secret in self.listed("rotator:kind").await? {
+            let is_api_key = secret.tags().iter().any(|tag| tag.value() == Some("api-gateway-key"));
+            let rules = secret.rotation_rules.filter(|_| is_api_key && secret.rotation_enabled == Some(true));
+            let expression = rules.and_then(|rules| rules.schedule_expression);
+            if let Some(expression) = expression.filter(|expression| expression.starts_with("cron(")) {
+                *together.entry(expression).or_default() += 1;
+            }
+        }
+        Ok(together)
+    }
+
+    async fn listed(&self, tag: &str) -> Result<Vec<SecretListEntry>, CallFailed> {
+        let filter = Filter::builder().key(FilterNameStringType::TagKey).values(tag).build();
+        let mut listed = Vec::new();
         let mut next = None;
         loop {
             let page = self
@@ -323,11 +346,10 @@ impl Secrets {
                 .send()
                 .await
                 .map_err(|error| failed("secretsmanager:ListSecrets", "*", Answer::Open, error))?;
-            names.extend(page.secret_list().iter().filter_map(|secret| secret.name().map(str::to_owned)));
+            listed.extend(page.secret_list.unwrap_or_default());
             next = page.next_token;
             if next.is_none() {
-                names.sort_unstable();
-                return Ok(names);
+                return Ok(listed);
             }
         }
     }

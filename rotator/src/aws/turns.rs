@@ -33,6 +33,8 @@ const SHARE: &str = "share";
 const CROWDED: TimeDelta = TimeDelta::seconds(60);
 /// A turn that is further away is not waited for: a clock is off, or more than a thousand processes wait.
 const FARTHEST: TimeDelta = TimeDelta::minutes(2);
+/// For how long a line saves the turns that nobody takes.
+const SAVED: TimeDelta = TimeDelta::seconds(1);
 /// How often a turn is asked for while others take turns at the same moment.
 const TRIES: u32 = 6;
 
@@ -95,16 +97,17 @@ impl Turns {
     async fn wait_in(&self, line: Line) {
         let now = self.ports.clock.now();
         match self.take(line, now).await {
+            Ok(turn) if turn <= now => {}
             Ok(turn) if turn <= now + FARTHEST => self.ports.clock.sleep(turn - now).await,
             Ok(turn) => warn!(line = line.name, %turn, "too far away: the call is made out of turn"),
             Err(failed) => warn!(line = line.name, reason = chain(&failed), "the call is made out of turn"),
         }
     }
 
-    /// Takes the next turn of a line: now or later.
+    /// Takes the next turn of a line: now, or later, or of the second that is over.
     async fn take(&self, line: Line, now: Time) -> Result<Time, CallFailed> {
         let number = |at: i64| AttributeValue::N(at.to_string());
-        let (now, gap) = (now.timestamp_millis(), line.gap.num_milliseconds());
+        let (since, gap) = ((now - SAVED).timestamp_millis(), line.gap.num_milliseconds());
         let (mut is_idle, mut tries) = (false, 0);
         loop {
             tries += 1;
@@ -115,17 +118,17 @@ impl Turns {
                 .key("pk", AttributeValue::S(PARTITION.into()))
                 .key("sk", AttributeValue::S(line.name.into()))
                 .expression_attribute_names("#next", "next")
-                .expression_attribute_values(":now", number(now))
+                .expression_attribute_values(":since", number(since))
                 .return_values(ReturnValue::UpdatedNew);
             let asked = if is_idle {
                 asked
                     .update_expression("SET #next = :after")
-                    .condition_expression("attribute_not_exists(#next) OR #next < :now")
-                    .expression_attribute_values(":after", number(now + gap))
+                    .condition_expression("attribute_not_exists(#next) OR #next < :since")
+                    .expression_attribute_values(":after", number(since + gap))
             } else {
                 asked
                     .update_expression("SET #next = #next + :gap")
-                    .condition_expression("#next >= :now")
+                    .condition_expression("#next >= :since")
                     .expression_attribute_values(":gap", number(gap))
             };
             match asked.send().await {
@@ -139,7 +142,7 @@ impl Turns {
                     if failed.fault != Fault::Conflict || tries >= TRIES {
                         return Err(failed);
                     }
-                    // Nobody waits there; or, meanwhile, somebody does.
+                    // Nobody has taken a turn lately; or, meanwhile, somebody has.
                     is_idle = !is_idle;
                 }
             }

@@ -2,8 +2,10 @@
 
 use chrono::{DurationRound, TimeDelta};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::Time;
+use crate::name::CredentialName;
 use crate::period::Period;
 
 use super::{BadPolicy, MOST_PUBLISHED, Otherwise, Policy};
@@ -18,6 +20,35 @@ pub struct Schedule {
     pub expression: Option<String>,
     /// The older form: days between two rotations.
     pub after_days: Option<u32>,
+}
+
+/// When credentials that are taken under management will rotate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Timetable {
+    /// Only when somebody asks.
+    OnDemand,
+    /// All of them at the same times: `cron(..)` or `rate(..)`.
+    Together(String),
+    /// Each once a month, on a day and at an hour of its own, which follow from its name. Where many rotate at one moment,
+    /// all wait for API Gateway's ten calls a second.
+    Spread,
+}
+
+impl Timetable {
+    /// One credential's schedule.
+    pub fn of(&self, name: &CredentialName) -> Schedule {
+        let expression = match self {
+            Self::OnDemand => None,
+            Self::Together(expression) => Some(expression.clone()),
+            Self::Spread => {
+                let drawn = Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_str().as_bytes()).as_u128();
+                // Every month has 28 days.
+                let (day, hour) = (drawn % 28 + 1, drawn / 28 % 24);
+                Some(format!("cron(0 {hour} {day} * ? *)"))
+            }
+        };
+        Schedule { expression, after_days: None }
+    }
 }
 
 /// A schedule that could be read.

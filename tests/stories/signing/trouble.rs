@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use state::hold::HoldReason;
 use state::lifecycle::State;
 use state::name::CredentialName;
+use state::policy::Timetable;
 
 use super::{key_of, kid, signing_keys, states};
 use crate::harness::signing::{LEAD, Traffic};
@@ -350,7 +351,7 @@ async fn a_name_that_clients_make_another_url_of_gets_no_key() {
 
         let kind = terms.tags["rotator:kind"].clone();
         let function_arn = stage.settings.function_arn.clone().expect("registered");
-        let schedule = Some("rate(30 days)".into());
+        let schedule = Timetable::Together("rate(30 days)".into());
         let terms = taking::Terms { kind, tags: BTreeMap::new(), schedule, encrypted_by: None, function_arn };
         let name = CredentialName::parse(name).expect("a name of a secret");
         let planned = taking::plan(&stage.engine_unhurt(), std::slice::from_ref(&name), &terms, &stage.errand()).await;

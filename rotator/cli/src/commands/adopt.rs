@@ -3,6 +3,7 @@
 mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use rotator::adoption::{Item, Selection, Terms, Verdict, adopt, plan};
 use rotator::failure::{BadInput, Stopped, chain};
@@ -11,7 +12,7 @@ use rotator::member::TAG;
 use serde::Serialize;
 use state::Time;
 use state::name::CredentialName;
-use state::policy::{Outlook, PREFIX};
+use state::policy::{Outlook, PREFIX, Timetable};
 
 use super::consent::{Consent, Plan, Unasked};
 use super::rotate::reason;
@@ -51,9 +52,10 @@ pub struct Args {
     /// Tag the secrets with this wish, for instance overlap=P3D; README.md lists the tags; may be repeated
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = wish)]
     tags: Vec<(String, String)>,
-    /// Rotate at these times: cron(..) or rate(..), in UTC, at least four hours apart; or none: only when somebody asks
-    #[arg(long, value_name = "EXPRESSION|none", default_value = "cron(0 8 1 * ? *)")]
-    schedule: String,
+    /// Rotate each credential once a month, on a day and at an hour of its own (spread); all at these times: cron(..) or
+    /// rate(..), in UTC, at least four hours apart; or only when somebody asks (none)
+    #[arg(long, value_name = "spread|EXPRESSION|none", default_value = "spread", value_parser = timetable)]
+    schedule: Timetable,
     /// Encrypt the secrets that are created with this KMS key of yours, an ARN [default: AWS's own for Secrets Manager]
     #[arg(long, value_name = "ARN", value_parser = encryption_key)]
     encryption_key: Option<String>,
@@ -96,7 +98,6 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     })?;
     let Args { which, names, secret_prefix, schedule, encryption_key: encrypted_by, reason, consent, .. } = args;
     let reason = reason.unwrap_or_default();
-    let schedule = Some(schedule).filter(|schedule| schedule != "none");
     let selection = match (which.kind, which.prefix, which.id) {
         (Some(kind), _, _) => {
             let names = names.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
@@ -118,7 +119,7 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
             source: None,
         });
     }
-    let mut view = AdoptView::planned(&items, terms.schedule.clone());
+    let mut view = AdoptView::planned(&items, &terms.schedule);
     if let Some(outcome) = consent.ends(&view, out)? {
         return Ok(outcome);
     }
@@ -161,6 +162,11 @@ impl From<Outlook> for OutlookView {
 impl OutlookView {
     /// When it rotates first, and when today's key is refused.
     fn page(&self, whose: &str, one: &str) -> String {
+        paragraph(0, &format!("first rotation: {}", moment(self.first_rotation)))
+            + &paragraph(0, &self.refusal(whose, one))
+    }
+
+    fn refusal(&self, whose: &str, one: &str) -> String {
         let from = moment(self.refused_from);
         let end = match self.refused_by {
             None => format!(
@@ -170,9 +176,20 @@ impl OutlookView {
             Some(by) if by == self.refused_from => format!("at {from}, whoever uses them"),
             Some(by) => format!("from {from} on, once nobody uses them, and at the latest at {}", moment(by)),
         };
-        paragraph(0, &format!("first rotation: {}", moment(self.first_rotation)))
-            + &paragraph(0, &format!("{whose} will be refused {end}"))
+        format!("{whose} will be refused {end}")
     }
+}
+
+/// The same of many keys. They are adopted on the same terms, and differ only in when they rotate.
+fn ahead_of_all(outlooks: &[&OutlookView]) -> Option<String> {
+    let first = outlooks.iter().min_by_key(|outlook| outlook.first_rotation)?;
+    let last = outlooks.iter().max_by_key(|outlook| outlook.first_rotation)?;
+    if first.first_rotation == last.first_rotation {
+        return Some(first.page("today's keys", "a key"));
+    }
+    let (from, to) = (moment(first.first_rotation), moment(last.first_rotation));
+    let each = format!("first rotations: from {from} to {to}, each key on a day and at an hour of its own");
+    Some(paragraph(0, &each) + &paragraph(0, &format!("of the first, {}", first.refusal("today's key", "it"))))
 }
 
 /// The wishes on the command line, without `rotator:`.
@@ -204,6 +221,14 @@ fn unplanned(stopped: Stopped) -> Trouble {
     }
 }
 
+fn timetable(raw: &str) -> Result<Timetable, Infallible> {
+    Ok(match raw {
+        "spread" => Timetable::Spread,
+        "none" => Timetable::OnDemand,
+        together => Timetable::Together(together.to_owned()),
+    })
+}
+
 /// An alias may move, and a secret that is there is compared with what is asked for: so only an ARN.
 fn encryption_key(raw: &str) -> Result<String, String> {
     match raw.split(':').collect::<Vec<_>>().as_slice() {
@@ -226,14 +251,15 @@ fn wish(raw: &str) -> Result<(String, String), String> {
 /// What `rotator adopt` prints for API keys.
 ///
 /// ```json
-/// {"applied": false, "adopted": 0, "schedule": "cron(0 8 1 * ? *)", "keys": [{
+/// {"applied": false, "adopted": 0, "schedule": "spread", "keys": [{
 ///   "id": "k1a2b3", "name": "acme", "secret": "api-keys/acme", "plans": ["p1x2y3"], "stages": ["a1b2c3/prod"],
-///   "tags": {"rotator:kind": "api-gateway-key"},
+///   "tags": {"rotator:kind": "api-gateway-key"}, "schedule": "cron(0 17 12 * ? *)",
 ///   "outlook": {"firstRotation": "...", "refusedFrom": "...", "refusedBy": null},
 ///   "verdict": "adopt", "why": null, "remedy": null, "adopted": false, "error": null}]}
 /// ```
 ///
-/// `applied` is `false` for a plan. `schedule` is null if nothing is to rotate by itself. `outlook`: when the key is replaced
+/// `applied` is `false` for a plan. `schedule` is `spread`, the one that all keys have, or null if nothing is to rotate by
+/// itself; a key's is its own. `outlook`: when the key is replaced
 /// first, from when on it is refused if nobody uses it, and when at the latest: null, if never while it is used; the whole is
 /// null without a schedule, and where nothing is adopted. `stages` are those of its plans: without any, nobody can use
 /// the key. `verdict` is `adopt`, `managed` (it is already) or `refused`, then
@@ -258,6 +284,7 @@ struct KeyView {
     plans: Vec<String>,
     stages: BTreeSet<String>,
     tags: BTreeMap<String, String>,
+    schedule: Option<String>,
     outlook: Option<OutlookView>,
     verdict: &'static str,
     why: Option<String>,
@@ -268,7 +295,12 @@ struct KeyView {
 
 impl AdoptView {
     /// What would be done.
-    pub fn planned(items: &[Item], schedule: Option<String>) -> Self {
+    pub fn planned(items: &[Item], timetable: &Timetable) -> Self {
+        let schedule = match timetable {
+            Timetable::OnDemand => None,
+            Timetable::Together(expression) => Some(expression.clone()),
+            Timetable::Spread => Some("spread".into()),
+        };
         let keys = items.iter().map(KeyView::planned).collect();
         Self { applied: false, adopted: 0, schedule, keys, failed: false }
     }
@@ -314,6 +346,7 @@ impl KeyView {
             plans: item.plans.clone(),
             stages: item.stages.clone(),
             tags: item.tags.clone(),
+            schedule: item.schedule.clone(),
             outlook: item.outlook.map(OutlookView::from),
             verdict,
             why,
@@ -378,9 +411,9 @@ impl View for AdoptView {
                 && key.tags.get("rotator:probe").is_some_and(|probe| probe == "none")
         };
         let ahead = self.keys.iter().filter(|key| ["adopt", "adopted"].contains(&key.word()));
-        // The same for all of them: they are adopted on the same terms.
-        match (ahead.clone().find_map(|key| key.outlook.as_ref()), &self.schedule) {
-            (Some(outlook), _) => page.push_str(&outlook.page("today's keys", "a key")),
+        let outlooks: Vec<&OutlookView> = ahead.clone().filter_map(|key| key.outlook.as_ref()).collect();
+        match (ahead_of_all(&outlooks), &self.schedule) {
+            (Some(page_of_all), _) => page.push_str(&page_of_all),
             (None, None) if ahead.count() > 0 => page.push_str(ON_DEMAND),
             (None, _) => {}
         }
@@ -431,6 +464,7 @@ mod tests {
             tags: [("kind", "api-gateway-key"), ("probe", "a1b2c3/prod/ping")]
                 .map(|(name, value)| (format!("rotator:{name}"), value.to_owned()))
                 .into(),
+            schedule: Some("cron(0 8 1 * ? *)".into()),
             outlook: (verdict == Verdict::Adopt).then(|| Outlook {
                 rotates: at(0),
                 refused_from: at(604_800),
@@ -441,8 +475,8 @@ mod tests {
         .to_vec()
     }
 
-    fn schedule() -> Option<String> {
-        Some("cron(0 8 1 * ? *)".into())
+    fn schedule() -> &'static Timetable {
+        &Timetable::Spread
     }
 
     #[test]
@@ -454,7 +488,7 @@ mod tests {
         assert!(said(Some(at(604_800))).contains("whoever uses them"));
         assert!(said(Some(at(3_196_800))).contains("at the latest at"));
         let unscheduled: Vec<Item> = items().into_iter().map(|item| Item { outlook: None, ..item }).collect();
-        let page = AdoptView::planned(&unscheduled, None).page(&Look::PLAIN);
+        let page = AdoptView::planned(&unscheduled, &Timetable::OnDemand).page(&Look::PLAIN);
         assert!(page.contains("no schedule: no key is replaced before"), "{page}");
     }
 

@@ -8,7 +8,7 @@ mod owned;
 use futures::{StreamExt, stream};
 use rotator::aws::secrets::Particulars;
 use rotator::doctor::permissions::{Scope, Subject};
-use rotator::doctor::{Area, Check, Report, Verdict, asked, credential, refused, retirement};
+use rotator::doctor::{Area, Check, Report, Verdict, asked, credential, herd, refused, retirement};
 use serde::Serialize;
 use state::Time;
 use state::credential::Version;
@@ -108,7 +108,10 @@ pub async fn examine(
             let checks = doctor.credential(name, &fleet).await.ok_or_else(|| Trouble::NoCredential(name.clone()))?;
             report.extend(checks);
         }
-        None => doctor.all(&fleet, &mut report, progress).await,
+        None => {
+            report.add(herd(&context.engine).await);
+            doctor.all(&fleet, &mut report, progress).await;
+        }
     }
     Ok(DoctorView::new(name, &report, context.now()))
 }

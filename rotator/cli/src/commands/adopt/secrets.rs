@@ -244,6 +244,8 @@ mod tests {
     use rotator::engine::{Engine, Errand};
     use tokio::sync::Notify;
 
+    use state::policy::Timetable;
+
     use super::*;
     use crate::embedded::{Embedded, Setup};
 
@@ -309,7 +311,7 @@ mod tests {
         Terms {
             kind: kind.into(),
             tags: [("soak".to_owned(), "P3D".to_owned())].into(),
-            schedule: Some("rate(30 days)".into()),
+            schedule: Timetable::Together("rate(30 days)".into()),
             encrypted_by: None,
             function_arn: embedded.settings.function_arn.clone().unwrap(),
         }
@@ -398,7 +400,7 @@ mod tests {
         put(&embedded, "hooks/there", VALUE).await;
         let with = |kind: &str, tags: &[(&str, &str)], schedule: &str| Terms {
             tags: tags.iter().map(|(tag, value)| ((*tag).to_owned(), (*value).to_owned())).collect(),
-            schedule: Some(schedule.into()),
+            schedule: Timetable::Together(schedule.into()),
             ..terms(&embedded, kind)
         };
         let monthly = "rate(30 days)";

@@ -23,6 +23,7 @@ use rotator::rotate::{Compromised, Milestone, emergency, on_demand};
 use state::Time;
 use state::ledger::{Actor, Note};
 use state::name::CredentialName;
+use state::policy::Timetable;
 use tokio::net::TcpListener;
 
 use self::clients::{CLIENTS, Clients};
@@ -243,7 +244,7 @@ async fn adopt_all(embedded: &Embedded) -> Result<Vec<(Item, Terms)>, Trouble> {
             .into_iter()
             .chain([("probe".to_owned(), probes.clone())])
             .collect(),
-        schedule: Some(schedule.to_owned()),
+        schedule: Timetable::Together(schedule.to_owned()),
         encrypted_by: None,
         function_arn: engine.config.function_arn.clone().unwrap_or_default(),
     };

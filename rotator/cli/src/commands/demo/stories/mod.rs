@@ -21,6 +21,7 @@ use state::credential::{Credential, Version};
 use state::drift::{Finding, Remedy};
 use state::ledger::{Change, Event};
 use state::name::CredentialName;
+use state::policy::Timetable;
 
 use super::crowd::Tally;
 use super::stage::{Ear, SMALL, Stage, WHAT, unread};
@@ -82,7 +83,7 @@ impl Scene<'_, '_> {
         let terms = Terms {
             secret_prefix: "partner/".into(),
             tags,
-            schedule: Some(MONTHLY.into()),
+            schedule: Timetable::Together(MONTHLY.into()),
             encrypted_by: None,
             function_arn: engine.config.function_arn.clone().unwrap_or_default(),
         };
