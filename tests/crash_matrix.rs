@@ -15,6 +15,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use chrono::TimeDelta;
+use rotator::ports::Clock;
+
 use crate::harness::faults::{Fault, When};
 use crate::harness::moments::Moment;
 use crate::harness::outcome::Followed;
@@ -88,6 +91,8 @@ impl Prepared {
         let (arn, strangers) = (String::new(), Vec::new());
         let mut run = Run { scenario: scenario.clone(), stage, watch, arn, strangers, what };
         (scenario.prepare)(&mut run).await;
+        // API Gateway takes as much at once again as before it was set up.
+        Clock::sleep(&run.stage.clock, TimeDelta::seconds(10)).await;
         let Run { stage, watch, arn, strangers, .. } = run;
         Self { scenario, moment: stage.moment(), watch, arn, strangers, followed: Followed::default() }
     }

@@ -19,7 +19,7 @@ use state::name::{CredentialName, Token};
 use state::policy::{Otherwise, Outlook, PREFIX, Policy, Timetable};
 use uuid::Uuid;
 
-use crate::aws::api_keys::{ApiKey, SECRET_ID};
+use crate::aws::api_keys::{ApiKey, Plan, SECRET_ID};
 use crate::aws::probe::Probe;
 use crate::aws::secrets::{NewSecret, OWN_KEY};
 use crate::engine::{Engine, Errand};
@@ -96,6 +96,9 @@ pub enum Verdict {
     },
 }
 
+/// Of so many keys each is asked for its plans.
+const FEW: usize = 20;
+
 /// Says what would be done. Changes nothing.
 pub async fn plan(
     engine: &Engine,
@@ -112,11 +115,25 @@ pub async fn plan(
         })
     })
     .await?;
+    // For many keys the plans are listed once: API Gateway's rate is the account's.
+    let mut memberships = match keys.len() > FEW {
+        true => {
+            Some(patiently(&engine.ports, errand.deadline, async || Ok(engine.api_keys.memberships().await?)).await?)
+        }
+        false => None,
+    };
     let mut taken = BTreeSet::new();
     let mut items = Vec::new();
     for key in keys {
-        let item =
-            patiently(&engine.ports, errand.deadline, async || consider(engine, &key, terms, &taken).await).await?;
+        let listed = memberships.as_mut().map(|plans| plans.remove(&key.id).unwrap_or_default());
+        let item = patiently(&engine.ports, errand.deadline, async || {
+            let plans = match &listed {
+                Some(plans) => plans.clone(),
+                None => engine.api_keys.plans_of(&key.id).await?,
+            };
+            consider(engine, &key, plans, terms, &taken).await
+        })
+        .await?;
         taken.insert(item.secret.clone());
         items.push(item);
     }
@@ -189,6 +206,7 @@ fn waiting(tags: &BTreeMap<String, String>) -> Option<(String, String)> {
 async fn consider(
     engine: &Engine,
     key: &ApiKey,
+    plans: Vec<Plan>,
     terms: &Terms,
     taken: &BTreeSet<CredentialName>,
 ) -> Result<Item, Failure> {
@@ -206,7 +224,6 @@ async fn consider(
         Some((name, true)) => (name.clone(), true),
         Some((_, false)) | None => place(engine, key, terms, taken).await?,
     };
-    let plans = engine.api_keys.plans_of(&key.id).await?;
     let stages: BTreeSet<String> = plans.iter().flat_map(|plan| plan.stages.iter().cloned()).collect();
     let mut wishes = terms.tags.clone();
     let mine: Vec<&str> = probes(terms)

@@ -227,11 +227,11 @@ pub trait Kind: Send + Sync + fmt::Debug {
     }
 
     /// The keys that the records of one credential name, and those that may carry our tags for it; `None` for kinds
-    /// without a provider. They come out of a survey, if there was one.
+    /// without a provider. `surveyed`: those of them that a survey showed, if there was one.
     async fn inventory(
         &self,
         _credential: &Credential,
-        _surveyed: Option<&[ProviderKey]>,
+        _surveyed: Option<Vec<ProviderKey>>,
     ) -> Result<Option<Vec<ProviderKey>>, Failure> {
         Ok(None)
     }

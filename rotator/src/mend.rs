@@ -4,7 +4,7 @@
 //! right through the engine, one at a time, and every cure is preceded by another look. For many credentials the
 //! provider's keys are surveyed once, and each credential's part is taken from there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
@@ -16,7 +16,7 @@ use state::hold::{Hold, HoldReason};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
 use state::policy::Policy;
-use tracing::warn;
+use tracing::{info, warn};
 
 use uuid::Uuid;
 
@@ -27,10 +27,42 @@ use crate::patience::Patience;
 
 /// How many credentials are looked at at the same time: most of the time is spent waiting for answers.
 const ABREAST: usize = 8;
+/// After how many credentials the log is told how far a look at all of them has come.
+const TOLD_EVERY: usize = 250;
 
 /// The provider's keys of this account as they were at one moment, by the name of the kind that they could be of.
 #[derive(Debug, Default)]
-pub struct Survey(BTreeMap<&'static str, Vec<ProviderKey>>);
+pub struct Survey(BTreeMap<&'static str, Surveyed>);
+
+/// The keys of one kind, to be found by a record's id and by the name in a tag: each of ten thousand credentials asks.
+#[derive(Debug, Default)]
+struct Surveyed {
+    keys: Vec<ProviderKey>,
+    by_id: HashMap<String, usize>,
+    by_claim: HashMap<String, Vec<usize>>,
+}
+
+impl Surveyed {
+    fn new(keys: Vec<ProviderKey>) -> Self {
+        let (mut by_id, mut by_claim) = (HashMap::new(), HashMap::<String, Vec<usize>>::new());
+        for (place, key) in keys.iter().enumerate() {
+            by_id.insert(key.id.clone(), place);
+            if let Some(claim) = key.tags.get(CREDENTIAL_TAG) {
+                by_claim.entry(claim.clone()).or_default().push(place);
+            }
+        }
+        Self { keys, by_id, by_claim }
+    }
+
+    /// Those that a credential's records name, and those whose tags name the credential.
+    fn of(&self, credential: &Credential) -> Vec<ProviderKey> {
+        let recorded = credential.versions.values().filter_map(|version| version.provider.get("id"));
+        let recorded = recorded.filter_map(|id| self.by_id.get(id));
+        let claimed = self.by_claim.get(&tag_value(&credential.head.name)).into_iter().flatten();
+        let places: BTreeSet<usize> = recorded.chain(claimed).copied().collect();
+        places.into_iter().map(|place| self.keys[place].clone()).collect()
+    }
+}
 
 /// How much is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +114,7 @@ pub async fn survey(engine: &Engine, used: &BTreeSet<String>, errand: &Errand<'_
         loop {
             match kind.survey().await {
                 Ok(keys) => {
-                    found.insert(kind.name(), keys);
+                    found.insert(kind.name(), Surveyed::new(keys));
                     break;
                 }
                 Err(failure) if !is_used && is_denied(&failure) => break,
@@ -174,6 +206,10 @@ pub async fn look_at_all(
     let (mut examined, mut failed) = (Vec::new(), Vec::new());
     let mut looked = stream::iter(looks).buffered(ABREAST).zip(stream::iter(names)).boxed();
     while let Some((looked, name)) = looked.next().await {
+        let count = examined.len() + failed.len();
+        if count > 0 && count.is_multiple_of(TOLD_EVERY) {
+            info!(looked_at = count, of = names.len(), "looking");
+        }
         match looked {
             Ok(found) => examined.push(found),
             Err(stopped) => failed.push((name.clone(), stopped)),
@@ -199,11 +235,15 @@ pub async fn overview(engine: &Engine, errand: &Errand<'_>) -> Result<Overview, 
     let survey = survey(engine, &used, errand).await?;
     // After the keys: what was adopted meanwhile is recorded by now.
     let names: Vec<CredentialName> = everybody(engine, errand).await?.into_keys().collect();
-    let (mut examined, failed) = look_at_all(engine, &names, Some(&survey), errand).await;
-    // The survey is minutes old, the records are not: whatever differs is looked at once more, by itself.
-    for one in examined.iter_mut().filter(|one| !one.findings.is_empty()) {
-        *one = look(engine, &one.name.clone(), Scope::All, None, errand).await?;
-    }
+    let (mut examined, mut failed) = look_at_all(engine, &names, Some(&survey), errand).await;
+    // The survey is minutes old, the records are not: whatever differs is looked at once more, by itself. What can't be is
+    // told with the reason, and keeps nothing else from being told.
+    let differ: Vec<CredentialName> =
+        examined.extract_if(.., |one| !one.findings.is_empty()).map(|one| one.name).collect();
+    let (again, unseen) = look_at_all(engine, &differ, None, errand).await;
+    examined.extend(again);
+    examined.sort_by(|a, b| a.name.cmp(&b.name));
+    failed.extend(unseen);
     let unowned = if failed.is_empty() { unowned(&survey, &examined) } else { Vec::new() };
     Ok(Overview { examined, unowned, failed })
 }
@@ -214,7 +254,7 @@ pub fn unowned(survey: &Survey, examined: &[Examined]) -> Vec<Finding> {
     let names: BTreeSet<String> = examined.iter().map(|one| tag_value(&one.name)).collect();
     let versions = examined.iter().flat_map(|one| one.credential.versions.values());
     let recorded: BTreeSet<&String> = versions.filter_map(|version| version.provider.get("id")).collect();
-    let keys = survey.0.values().flatten().filter(|key| !recorded.contains(&key.id));
+    let keys = survey.0.values().flat_map(|surveyed| &surveyed.keys).filter(|key| !recorded.contains(&key.id));
     keys.filter_map(|key| match key.tags.get(CREDENTIAL_TAG) {
         Some(claims) if names.contains(claims) => None,
         Some(claims) => Some(Finding::Stranger { id: key.id.clone(), claims: claims.clone() }),
@@ -306,7 +346,7 @@ pub(crate) async fn inventory(
         }
     }
     let (Breadth::Everything(survey), Some(kind)) = (breadth, kind) else { return Ok(found) };
-    let surveyed = survey.and_then(|survey| survey.0.get(kind.name())).map(Vec::as_slice);
+    let surveyed = survey.and_then(|survey| survey.0.get(kind.name())).map(|surveyed| surveyed.of(credential));
     let keys = kind.inventory(credential, surveyed).await?;
     found.keys = keys.map(|keys| keys.into_iter().filter_map(|key| its(credential, key)).collect());
     for key in found.keys.iter_mut().flatten() {

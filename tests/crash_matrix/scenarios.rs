@@ -180,7 +180,7 @@ fn rotation(of: Of, retry: Retry) -> Scenario {
 
 /// The same while others use up what API Gateway's control plane takes: it takes turns.
 fn crowd() -> Scenario {
-    let usual = scenario(Of::ApiKey, "rotation among others", with_credential_among_others, rotate);
+    let usual = scenario(Of::ApiKey, "rotation among others", with_credential, rotate_among_others);
     let faults = [Fault::ServerError, Fault::NoAnswerApplied, Fault::KilledBefore, Fault::KilledAfter];
     Scenario { hurts: faults.map(|fault| (Often::Once, fault)).into(), rotations: 1, ..usual }
 }
@@ -320,14 +320,6 @@ fn with_credential(run: &mut Run) -> LocalBoxFuture<'_, ()> {
     async {
         run.arn = run.scenario.of.credential(&run.stage, &run.scenario.terms).await;
         run.see().await;
-    }
-    .boxed_local()
-}
-
-fn with_credential_among_others(run: &mut Run) -> LocalBoxFuture<'_, ()> {
-    async {
-        with_credential(run).await;
-        run.stage.exhaust().await;
     }
     .boxed_local()
 }
@@ -509,6 +501,14 @@ fn drifted(run: &mut Run) -> LocalBoxFuture<'_, ()> {
 
 fn rotate(run: &mut Run) -> LocalBoxFuture<'_, ()> {
     async { run.stage.rotate(&run.arn).await }.boxed_local()
+}
+
+fn rotate_among_others(run: &mut Run) -> LocalBoxFuture<'_, ()> {
+    async {
+        run.stage.exhaust().await;
+        run.stage.rotate(&run.arn).await;
+    }
+    .boxed_local()
 }
 
 fn tick(run: &mut Run) -> LocalBoxFuture<'_, ()> {

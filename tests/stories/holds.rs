@@ -1,5 +1,7 @@
 //! One story for each hold: where it arises, what it says, what it leaves alone, and that it is over when its cause is.
 
+use aws_sdk_apigateway::primitives::Blob;
+use aws_sdk_apigateway::types::ApiKeysFormat;
 use chrono::TimeDelta;
 use local_aws::{FunctionError, Method};
 use state::decide::{AWSCURRENT, AWSPENDING};
@@ -590,4 +592,23 @@ async fn rejected_to_retirement() {
     }
     assert_eq!(stage.key_set(ACME).await.kids().len(), 2, "{}", stage.story(ACME).await);
     stage.assert_sound(ACME, "made at last").await;
+}
+
+/// Its quota is no rate: no wait helps, and somebody must hear of it.
+#[tokio::test(start_paused = true)]
+async fn an_account_that_is_full_of_api_keys() {
+    let stage = Stage::new().await;
+    let (arn, value) = rotated(&stage, &Terms::default()).await;
+    let rows: String = (0..9_998).map(|number| format!("k{number},aValueOfTwentyLetters{number}\n")).collect();
+    let file = Blob::new(format!("name,key\n{rows}"));
+    stage.api_gateway().import_api_keys().format(ApiKeysFormat::Csv).body(file).send().await.expect("imported");
+    stage.rotate(&arn).await;
+    assert_names(&stage.failure(), HoldReason::Rejected, "LimitExceededException");
+    assert_eq!(recorded(&stage, Some(3)).await.hold.reason, HoldReason::Rejected);
+    assert_published(&stage, &arn, &value).await;
+    // Somebody makes room.
+    let others = stage.aws.inspect_api_keys();
+    let one = others.iter().find(|key| key.name.as_deref() == Some("k7")).expect("imported");
+    stage.delete_key(&one.id).await;
+    goes_on(&stage, &arn).await;
 }

@@ -7,9 +7,10 @@ use local_aws::Settings;
 use rotator::aws::plain;
 use rotator::config::Config;
 use rotator::engine::Engine;
+use serde_json::json;
 use state::lifecycle::State;
 
-use crate::harness::{ACME, Stage, Terms, sdk_config};
+use crate::harness::{ACME, Stage, Terms, Which, sdk_config};
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_tick_is_one_query_for_each_bucket() {
@@ -41,6 +42,21 @@ async fn retirement_takes_no_more_than_its_share_of_the_control_plane() {
     // 20 % of 10 a second is one in half a second. The second before had two, and one is there at once.
     let took = stage.clock.now() - begun;
     assert!((TimeDelta::milliseconds(2_499)..TimeDelta::milliseconds(2_600)).contains(&took), "{took}");
+}
+
+/// The table refuses turns: each process keeps to the share by itself.
+#[tokio::test(start_paused = true)]
+async fn retirement_keeps_its_pace_without_turns() {
+    let stage = Stage::new().await;
+    stage.faults.deny("DynamoDB:UpdateItem");
+    let process = stage.faults.process();
+    let (config, ports) = (plain(sdk_config(process.connector.clone())), stage.ports(process.connector.clone()));
+    let engine = Engine::paced(&config, Config { control_plane_share: 20, ..stage.settings.clone() }, ports);
+    let begun = stage.clock.now();
+    for _ in 0..7 {
+        engine.api_keys.get("none").await.expect("answered");
+    }
+    assert_eq!(stage.clock.now() - begun, TimeDelta::seconds(3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,4 +101,34 @@ async fn one_version_that_cannot_go_on_holds_up_no_other() {
         assert!(credential.versions.range(..3).all(|(_, version)| version.state == State::Destroyed), "{hurt}");
         stage.assert_sound(ACME, hurt).await;
     }
+}
+
+/// Fifty at a time: who waits for a refusal, and who is the last, keeps nobody.
+#[tokio::test(start_paused = true)]
+async fn a_tick_looks_at_many_at_once_and_leaves_the_rest_to_the_next() {
+    let stage = Stage::with(Settings { propagation: Duration::from_secs(40), ..Settings::default() }).await;
+    let mut arns = Vec::new();
+    for number in 0..30 {
+        arns.push(stage.credential(&format!("partner/{number:02}"), &Terms::default()).await.0);
+    }
+    for arn in &arns {
+        stage.rotate(arn).await;
+    }
+    stage.wait(TimeDelta::hours(25)).await;
+    let begun = stage.clock.now();
+    let (mut ticks, mut left) = (0, usize::MAX);
+    while left > 0 {
+        ticks += 1;
+        let event = json!({"detail-type": "Scheduled Event"});
+        let said = stage.call(Which::Retirement, event).await.expect("what it does not reach is no failure");
+        left = 0;
+        for number in 0..30 {
+            let first = &stage.load(&format!("partner/{number:02}")).await.versions[&1];
+            left += usize::from(first.state != State::Suspended || first.refused.is_none());
+        }
+        assert!(ticks < 10, "{said}");
+    }
+    let took = stage.clock.now() - begun;
+    // One after the other they would take 40 seconds each.
+    assert!(took < TimeDelta::minutes(8), "{took}");
 }

@@ -266,9 +266,9 @@ impl ApiKeys {
         }
     }
 
-    /// Which keys are in which plans, for the whole account: by the keys' ids.
-    pub async fn memberships(&self) -> Result<BTreeMap<String, BTreeSet<String>>, CallFailed> {
-        let mut members: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    /// The plans of every key of the account, by the keys' ids: one call for each plan and 500 keys.
+    pub async fn memberships(&self) -> Result<BTreeMap<String, Vec<Plan>>, CallFailed> {
+        let mut members: BTreeMap<String, Vec<Plan>> = BTreeMap::new();
         for plan in self.plans_with(None).await? {
             let mut position = None;
             loop {
@@ -286,7 +286,7 @@ impl ApiKeys {
                     Err(failed) => return Err(failed),
                 };
                 for key in page.items.unwrap_or_default() {
-                    members.entry(key.id.unwrap_or_default()).or_default().insert(plan.id.clone());
+                    members.entry(key.id.unwrap_or_default()).or_default().push(plan.clone());
                 }
                 position = page.position;
                 if position.is_none() {

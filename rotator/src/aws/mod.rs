@@ -123,9 +123,15 @@ fn fault<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
         | "TooManyRequestsException"
         | "RequestLimitExceeded"
         | "ProvisionedThroughputExceededException"
-        | "LimitExceededException"
         | "TransactionInProgressException"
         | "ConcurrentModificationException" => Fault::Throttled(retry_after(service.raw())),
+        // The account has as many as it may have, and waiting does not help; API Gateway tells it with 429, as
+        // <https://github.com/hashicorp/terraform-provider-aws/issues/37605> shows. By its model it could say when to come
+        // back: then it would be the rate.
+        "LimitExceededException" => match retry_after(service.raw()) {
+            None => Fault::Rejected,
+            after @ Some(_) => Fault::Throttled(after),
+        },
         "ConflictException"
         | "ResourceExistsException"
         | "ConditionalCheckFailedException"

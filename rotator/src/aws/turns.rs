@@ -5,8 +5,8 @@
 //! moment on by the time between two turns, in one write, and waits for its own. So a line goes at its rate, in the order
 //! in which its callers came, however many they are. A process that dies with its turn leaves a gap of one call.
 //!
-//! A turn is a courtesy, not a lock. Without one, because the table refuses or a clock is off, the call is made all the
-//! same, and made again as long as it is throttled.
+//! A turn is a courtesy, not a lock. Without one, because the table refuses or a clock is off, the process goes at the
+//! line's pace by itself, and a call that is throttled is made again.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -57,13 +57,15 @@ pub struct Turns {
     share: Option<Line>,
     /// Until when this process reckons with others.
     crowded: Mutex<Option<Time>>,
+    /// When its next call is due where no line can be had.
+    alone: Mutex<Option<Time>>,
 }
 
 impl Turns {
     /// Of a process that makes its calls at once as long as it meets nobody.
     pub fn new(config: &SdkConfig, table: &str, ports: Ports) -> Self {
-        let (share, crowded) = (None, Mutex::default());
-        Self { client: Client::new(config), table: table.to_owned(), ports, share, crowded }
+        let (share, crowded, alone) = (None, Mutex::default(), Mutex::default());
+        Self { client: Client::new(config), table: table.to_owned(), ports, share, crowded, alone }
     }
 
     /// Of a process that is content with so many percent of the account's ten calls a second, together with all others
@@ -96,12 +98,32 @@ impl Turns {
 
     async fn wait_in(&self, line: Line) {
         let now = self.ports.clock.now();
-        match self.take(line, now).await {
-            Ok(turn) if turn <= now => {}
-            Ok(turn) if turn <= now + FARTHEST => self.ports.clock.sleep(turn - now).await,
-            Ok(turn) => warn!(line = line.name, %turn, "too far away: the call is made out of turn"),
-            Err(failed) => warn!(line = line.name, reason = chain(&failed), "the call is made out of turn"),
+        let turn = match self.take(line, now).await {
+            Ok(turn) if turn <= now + FARTHEST => turn,
+            Ok(turn) => {
+                warn!(line = line.name, %turn, "too far away: this process goes at the line's pace by itself");
+                self.alone(line, now)
+            }
+            Err(failed) => {
+                warn!(
+                    line = line.name,
+                    reason = chain(&failed),
+                    "no turn: this process goes at the line's pace by itself"
+                );
+                self.alone(line, now)
+            }
+        };
+        if turn > now {
+            self.ports.clock.sleep(turn - now).await;
         }
+    }
+
+    /// The next turn of a line in which nobody else is.
+    fn alone(&self, line: Line, now: Time) -> Time {
+        let mut next = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = next.map_or(now, |next| next.max(now));
+        *next = Some(turn + line.gap);
+        turn
     }
 
     /// Takes the next turn of a line: now, or later, or of the second that is over.

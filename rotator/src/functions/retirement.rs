@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
 use state::concern::Concerns;
 use state::decide::Goal;
@@ -15,12 +16,15 @@ use tracing::{error, info, warn};
 use super::{FunctionFailed, Handle, Invocation, LONGEST};
 use crate::aws::records::DUE_BUCKETS;
 use crate::engine::{Engine, Errand};
-use crate::failure::{BadInput, Failure, Stopped, chain};
+use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::mend::overview;
 use crate::patience::patiently;
 
 /// How many credentials of one bucket a tick looks at: the next tick takes the rest.
 const PAGE: i32 = 100;
+/// How many credentials are retired at the same time. The share of API Gateway's rate is kept by the turns; most of the time
+/// is spent waiting for them, or until a key is refused.
+const ABREAST: usize = 50;
 
 /// The retirement function.
 #[derive(Clone, Debug)]
@@ -38,8 +42,8 @@ impl Retirement {
 #[async_trait]
 impl Handle for Retirement {
     /// One tick, one moved label, or once a day `{"detail-type": "Scheduled Event", "detail": {"task": "reconcile"}}`,
-    /// which a schedule sends as its constant input. Answers with how many credentials it looked at and, if it was to
-    /// reconcile, how much it found; that is told and changes nothing.
+    /// which a schedule sends as its constant input. Answers with how many credentials it looked at and how many it left to
+    /// the next tick; if it was to reconcile, how much it found; that is told and changes nothing.
     async fn handle(&self, invocation: Invocation) -> Result<Value, FunctionFailed> {
         let refused = |bad| FunctionFailed::new("the retirement event", &Stopped::Input(bad));
         let errand = Errand {
@@ -68,33 +72,63 @@ impl Handle for Retirement {
                 return Err(refused(BadInput::Event { field: "detail-type", rule }));
             }
         };
-        let looked_at = names.len();
-        let mut failed = Vec::new();
-        for name in names {
-            match self.engine.run(&name, None, &Goal::Retire, &errand).await {
-                Ok(()) => {}
-                // Recorded, counted and shown; not a failure of the function.
-                Err(Stopped::Held(hold)) => info!(credential = %name, hold = %hold.reason, "held"),
-                // A key that not everybody has heard of yet: the next tick looks again.
-                Err(Stopped::Failed(Failure::NotYet(why))) => info!(credential = %name, why, "not yet"),
-                Err(stopped) => {
-                    error!(credential = %name, reason = chain(&stopped), "not retired");
-                    metrics::counter!("RetirementFailures").increment(1);
-                    let failure = FunctionFailed::new(&format!("the retirement of {name}"), &stopped);
-                    failed.push(FunctionFailed { is_logged: true, ..failure });
-                }
+        let due = names.len();
+        // A key whose refusal is waited for keeps no other waiting.
+        let mut ends = stream::iter(names).map(|name| self.retire(name, &errand)).buffer_unordered(ABREAST);
+        let (mut not_reached, mut failed) = (0_usize, Vec::new());
+        while let Some(end) = ends.next().await {
+            match end {
+                End::Looked => {}
+                End::NotReached => not_reached += 1,
+                End::Failed(failure) => failed.push(failure),
             }
         }
+        let looked_at = due - not_reached;
         metrics::counter!("Ticks").increment(1);
-        info!(looked_at, failed = failed.len(), "tick over");
+        info!(looked_at, not_reached, failed = failed.len(), "tick over");
         match failed.into_iter().next() {
-            None => Ok(json!({"lookedAt": looked_at})),
+            None => Ok(json!({"lookedAt": looked_at, "notReached": not_reached})),
             Some(first) => Err(first),
         }
     }
 }
 
+/// What a tick came to with one credential.
+enum End {
+    Looked,
+    /// The tick's time was over first: the next tick takes it.
+    NotReached,
+    Failed(FunctionFailed),
+}
+
 impl Retirement {
+    async fn retire(&self, name: CredentialName, errand: &Errand<'_>) -> End {
+        match self.engine.run(&name, None, &Goal::Retire, errand).await {
+            Ok(()) => End::Looked,
+            // Recorded, counted and shown; not a failure of the function.
+            Err(Stopped::Held(hold)) => {
+                info!(credential = %name, hold = %hold.reason, "held");
+                End::Looked
+            }
+            // A key that not everybody has heard of yet: the next tick looks again.
+            Err(Stopped::Failed(Failure::NotYet(why))) => {
+                info!(credential = %name, why, "not yet");
+                End::Looked
+            }
+            Err(stopped) if is_only_late(&stopped) => {
+                info!(credential = %name, reason = chain(&stopped), "not reached");
+                metrics::counter!("NotReached").increment(1);
+                End::NotReached
+            }
+            Err(stopped) => {
+                error!(credential = %name, reason = chain(&stopped), "not retired");
+                metrics::counter!("RetirementFailures").increment(1);
+                let failure = FunctionFailed::new(&format!("the retirement of {name}"), &stopped);
+                End::Failed(FunctionFailed { is_logged: true, ..failure })
+            }
+        }
+    }
+
     /// Tells where outside and records disagree: in the log, and as the metric `Findings`. A person puts it right with
     /// `rotator reconcile`. Only where the owner has decided before is anything done: about the keys of a deleted secret.
     async fn reconcile(&self, errand: &Errand<'_>) -> Result<Value, FunctionFailed> {
@@ -161,6 +195,16 @@ impl Retirement {
         }
         Ok(names)
     }
+}
+
+/// Whether nothing is wrong but that there was too much to do.
+fn is_only_late(stopped: &Stopped) -> bool {
+    let Stopped::OutOfTime(cause) = stopped else { return false };
+    cause.as_ref().is_none_or(|cause| match &**cause {
+        Failure::NotYet(_) => true,
+        Failure::Call(call) => matches!(call.fault, Fault::Throttled(_)),
+        Failure::Held(_) | Failure::Input(_) => false,
+    })
 }
 
 /// Which credentials an alarm is about stands in the log.

@@ -440,17 +440,20 @@ impl Kind for ApiGatewayKey {
 
     async fn survey(&self) -> Result<Vec<ProviderKey>, Failure> {
         let mut plans = self.keys.memberships().await?;
-        let keys = self.keys.list("").await?;
-        Ok(keys.into_iter().map(|key| (plans.remove(&key.id).unwrap_or_default(), key)).map(shown).collect())
+        let keys = self.keys.list("").await?.into_iter().map(|key| {
+            let plans = plans.remove(&key.id).unwrap_or_default().into_iter();
+            shown((plans.map(|plan| plan.id).collect(), key))
+        });
+        Ok(keys.collect())
     }
 
     async fn inventory(
         &self,
         credential: &Credential,
-        surveyed: Option<&[ProviderKey]>,
+        surveyed: Option<Vec<ProviderKey>>,
     ) -> Result<Option<Vec<ProviderKey>>, Failure> {
         let mut keys = match surveyed {
-            Some(surveyed) => surveyed.to_vec(),
+            Some(surveyed) => surveyed,
             None => self.look_for(credential).await?,
         };
         for version in credential.versions.values() {

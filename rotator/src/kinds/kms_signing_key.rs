@@ -401,10 +401,10 @@ impl Kind for KmsSigningKey {
     async fn inventory(
         &self,
         credential: &Credential,
-        surveyed: Option<&[ProviderKey]>,
+        surveyed: Option<Vec<ProviderKey>>,
     ) -> Result<Option<Vec<ProviderKey>>, Failure> {
         let mut keys = match surveyed {
-            Some(surveyed) => surveyed.to_vec(),
+            Some(surveyed) => surveyed,
             None => self.survey().await?,
         };
         // Somebody may have taken the tags off.
