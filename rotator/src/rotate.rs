@@ -319,59 +319,51 @@ pub async fn emergency(
     errand: &Errand<'_>,
     tell: Tell<'_>,
 ) -> Result<Rotated, Stopped> {
-    going_first(true, Box::pin(replace_at_once(engine, name, compromised, note, errand, tell))).await
-}
-
-async fn replace_at_once(
-    engine: &Engine,
-    name: &CredentialName,
-    compromised: &Compromised,
-    note: &Note,
-    errand: &Errand<'_>,
-    tell: Tell<'_>,
-) -> Result<Rotated, Stopped> {
-    let mut refused = None;
-    let (token, compromised) = loop {
-        let waiting = clear_the_way(engine, name, note, errand, tell).await?;
-        let (token, compromised) =
-            order(engine, name, waiting, refused.as_ref(), compromised, note, errand, tell).await?;
-        let (credential, secret) = look(engine, name, errand).await?;
-        if secret.holder(AWSCURRENT) == Some(&token) {
-            break (token, compromised);
-        }
-        if pending(&secret) == Some(&token) {
-            // It waited for what an emergency does not wait for, or for the next try.
-            nudge(engine, &credential, errand).await?;
-            break (token, compromised);
-        }
-        match begin(engine, &credential, &token, errand).await {
-            Ok(_) => break (token, compromised),
-            // Somebody's rotation came between: it goes first. Or the token was used for a version that has lost its
-            // label: nobody shows that one, so the order gets another token, once.
-            Err(Stopped::Failed(Failure::Call(call))) if call.fault == Fault::Rejected => {
-                // `RotateSecret` switches rotation on again, if a function is configured.
-                if !look(engine, name, errand).await?.1.rotation_enabled {
-                    return Err(Stopped::Refused(Refusal::RotationDisabled));
-                }
-                if refused.is_none() && pending(&look(engine, name, errand).await?.1).is_none() {
-                    refused = Some(token);
-                }
-                rest(engine, errand, "Secrets Manager does not begin a rotation").await?;
+    let replaced = async {
+        let mut refused = None;
+        let (token, compromised) = loop {
+            let waiting = clear_the_way(engine, name, note, errand, tell).await?;
+            let (token, compromised) =
+                order(engine, name, waiting, refused.as_ref(), compromised, note, errand, tell).await?;
+            let (credential, secret) = look(engine, name, errand).await?;
+            if secret.holder(AWSCURRENT) == Some(&token) {
+                break (token, compromised);
             }
-            Err(stopped) => return Err(stopped),
+            if pending(&secret) == Some(&token) {
+                // It waited for what an emergency does not wait for, or for the next try.
+                nudge(engine, &credential, errand).await?;
+                break (token, compromised);
+            }
+            match begin(engine, &credential, &token, errand).await {
+                Ok(_) => break (token, compromised),
+                // Somebody's rotation came between: it goes first. Or the token was used for a version that has lost its
+                // label: nobody shows that one, so the order gets another token, once.
+                Err(Stopped::Failed(Failure::Call(call))) if call.fault == Fault::Rejected => {
+                    // `RotateSecret` switches rotation on again, if a function is configured.
+                    if !look(engine, name, errand).await?.1.rotation_enabled {
+                        return Err(Stopped::Refused(Refusal::RotationDisabled));
+                    }
+                    if refused.is_none() && pending(&look(engine, name, errand).await?.1).is_none() {
+                        refused = Some(token);
+                    }
+                    rest(engine, errand, "Secrets Manager does not begin a rotation").await?;
+                }
+                Err(stopped) => return Err(stopped),
+            }
+        };
+        tell(Milestone::Begun { token: token.clone() });
+        // Whatever held the old key's rotation may be over: an emergency waits for the next try.
+        let version = follow(engine, name, &token, &mut Standing::new(SILENCE), errand, tell).await?;
+        if let Some(until) = version.strange_until().filter(|until| *until > engine.ports.clock.now()) {
+            let published = version.published.unwrap_or(version.created);
+            tell(Milestone::Strange { generation: version.generation, published, until });
         }
+        for generation in &compromised {
+            see_dead(engine, name, *generation, errand, tell).await?;
+        }
+        Ok(Rotated::new(name, &version, token, compromised))
     };
-    tell(Milestone::Begun { token: token.clone() });
-    // Whatever held the old key's rotation may be over: an emergency waits for the next try.
-    let version = follow(engine, name, &token, &mut Standing::new(SILENCE), errand, tell).await?;
-    if let Some(until) = version.strange_until().filter(|until| *until > engine.ports.clock.now()) {
-        let published = version.published.unwrap_or(version.created);
-        tell(Milestone::Strange { generation: version.generation, published, until });
-    }
-    for generation in &compromised {
-        see_dead(engine, name, *generation, errand, tell).await?;
-    }
-    Ok(Rotated::new(name, &version, token, compromised))
+    going_first(true, Box::pin(replaced)).await
 }
 
 /// Writes down who asks for the rotation with that token and why, before it is asked for; nothing if nobody said.
