@@ -265,6 +265,13 @@ impl Engine {
     }
 }
 
+/// Counts a hold and tells it, whether or not it is recorded again.
+pub(crate) fn tell_hold(name: &CredentialName, generation: Option<u32>, hold: &Hold) {
+    let Hold { reason, detail } = hold;
+    metrics::counter!("Holds", "reason" => reason.word()).increment(1);
+    warn!(credential = %name, generation, hold = %reason, detail, remedy = reason.remedy(), "held");
+}
+
 impl From<Failure> for Stopped {
     fn from(failure: Failure) -> Self {
         match (failure.as_hold(), failure) {

@@ -18,7 +18,7 @@ use state::name::{CredentialName, Token};
 use state::standby::{give_up, too_young};
 use tracing::warn;
 
-use crate::engine::{Engine, Errand};
+use crate::engine::{Engine, Errand, tell_hold};
 use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::kind::Case;
 use crate::patience::{going_first, patiently};
@@ -425,6 +425,7 @@ fn not_now(engine: &Engine, credential: &Credential, secret: &Secret) -> Option<
 async fn recorded(engine: &Engine, credential: &Credential, stopped: Stopped, errand: &Errand<'_>) -> Stopped {
     let hold = if let Stopped::Held(hold) = &stopped { Some(hold.clone()) } else { stopped.as_rejection() };
     let Some(hold) = hold.filter(|hold| hold.reason != HoldReason::Denied) else { return stopped };
+    tell_hold(&credential.head.name, None, &hold);
     let change = Change::Held { generation: None, hold: hold.clone() };
     if let Err(failed) = engine.commit(credential, change, &engine.stamp(errand, None)).await {
         warn!(credential = %credential.head.name, reason = chain(&failed), "the hold was not recorded");

@@ -576,6 +576,31 @@ async fn no_more_is_changed_than_the_cap_says() {
     goes_on(&stage, &arn).await;
 }
 
+/// What a rotation met stands on the head, where `list` and `doctor` read it, until its cause is put right.
+#[tokio::test(start_paused = true)]
+async fn a_cure_ends_the_hold_that_its_cause_made() {
+    let (stage, arn) = Stage::two_rotated().await;
+    let held = async || stage.load(ACME).await.head.held.map(|held| held.hold.reason);
+
+    stage.detach(&stage.id_of(2).await, &stage.plan).await;
+    stage.rotate(&arn).await;
+    assert_eq!(held().await, Some(HoldReason::PlanLost));
+    assert_eq!(words(&reconciled(&stage, 1).await.0), ["PlanLost"]);
+    assert_eq!(held().await, None);
+    stage.again(&arn).await;
+    stage.assert_rotated();
+
+    let id = stage.id_of(3).await;
+    stage.api_gateway().delete_api_key().api_key(&id).send().await.expect("deleted");
+    stage.rotate(&arn).await;
+    assert_eq!(held().await, Some(HoldReason::KeyVanished));
+    reconciled(&stage, 10).await;
+    assert_eq!(held().await, None);
+    stage.again(&arn).await;
+    stage.assert_rotated();
+    stage.assert_sound(ACME, "after both").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_retirement_function_tells_once_a_day_and_changes_nothing() {
     let (stage, _) = Stage::two_rotated().await;

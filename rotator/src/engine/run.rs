@@ -23,7 +23,7 @@ use crate::mend::{Breadth, inventory};
 use crate::patience::{Patience, going_first, in_time, is_over};
 use crate::secret::{Purpose, SecretValue};
 
-use super::{Engine, Errand};
+use super::{Engine, Errand, tell_hold};
 
 /// Failures in a row after which retirement leaves a credential to its next tick: others wait behind it.
 const TRIES: u32 = 4;
@@ -262,8 +262,7 @@ impl Run<'_> {
         // Whoever waits for a step learns of its hold from the records; retirement comes by every minute.
         let is_news = !retiring || recorded.is_none_or(|held| held.hold != hold || held.look_again <= now);
         let stuck = generation.filter(|_| retiring && !is_news);
-        metrics::counter!("Holds", "reason" => hold.reason.word()).increment(1);
-        warn!(credential = %self.name, generation, hold = %hold.reason, detail = hold.detail, remedy = hold.reason.remedy(), "held");
+        tell_hold(&self.name, generation, &hold);
         // Of a rotation's first try this may be all that is recorded.
         let begins = matches!(self.goal, Goal::Step(step, _) if *step != Step::Test);
         if is_news && (credential.head.revision > 0 || begins) {

@@ -355,11 +355,16 @@ impl Credential {
             }
             Change::Restored { generation, provider } => {
                 let version = self.version(*generation)?;
+                let is_cure = version.phase.is_none();
                 version.step(Transition::Restored, stamp)?;
                 version.provider.extend(provider.clone());
                 if version.is_coming_back() {
                     (version.suspended, version.refused, version.destroy_at) = (None, None, None);
                     (version.disabled, version.proof) = (None, None);
+                }
+                if is_cure {
+                    // What held the credential is put right, or the next try finds what else does.
+                    self.head.held = None;
                 }
                 Ok(vec![*generation])
             }
