@@ -97,6 +97,7 @@ async fn a_life(terms: &Terms) -> Stage {
     }
     let by_hand = stage.secrets_manager().put_secret_value().secret_id(&arn).secret_string("{}");
     by_hand.version_stages("AWSPENDING").send().await.expect("put");
+    stage.forget_heads().await;
     let event = json!({"detail-type": "Scheduled Event", "detail": {"task": "reconcile"}});
     Host::new(&stage, Which::Retirement).invoke(event).await.expect("compared");
     stage

@@ -158,7 +158,7 @@ pub async fn credential(engine: &Engine, name: &CredentialName, elsewhere: bool)
         0 => Check::ok(Area::Table, "nothing is recorded yet: the first rotation does"),
         revision => Check::ok(Area::Table, format!("its records can be read, revision {revision}")),
     });
-    match asked(engine, async || engine.records.differences(records).await).await {
+    match asked(engine, async || engine.records.differences(records, true).await).await {
         Ok(differ) => checks.extend(differ.into_iter().map(|(generation, what)| {
             let whose = generation.map_or(String::new(), |generation| format!(" of generation {generation}"));
             let what = format!("what is recorded{whose} is not what the history states: {what}");

@@ -129,8 +129,8 @@ pub async fn survey(engine: &Engine, used: &BTreeSet<String>, errand: &Errand<'_
 pub async fn everybody(engine: &Engine, errand: &Errand<'_>) -> Result<BTreeMap<CredentialName, String>, Stopped> {
     let mut patience = Patience::default();
     loop {
-        match engine.records.names().await {
-            Ok(names) => return Ok(names),
+        match engine.records.heads("").await {
+            Ok(heads) => return Ok(heads.into_iter().map(|(name, head)| (name, head.kind)).collect()),
             Err(failure) => patience.pause(&engine.ports, errand.deadline, failure).await?,
         }
     }
@@ -177,7 +177,9 @@ async fn look_once(
     };
     let inventory = inventory(engine, &credential, &secret, breadth).await?;
     let now = engine.ports.clock.now();
-    let mut findings: Vec<Finding> = engine.records.differences(&credential).await?.into_iter().map(unstated).collect();
+    // Among many, what has no key any more is history alone: whoever looks at one credential reads that too.
+    let differences = engine.records.differences(&credential, survey.is_none()).await?;
+    let mut findings: Vec<Finding> = differences.into_iter().map(unstated).collect();
     findings.extend(examine(&credential, &secret, &inventory, now));
     findings.retain(|finding| finding.is_of(scope));
     if scope == Scope::All {

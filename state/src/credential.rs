@@ -22,7 +22,7 @@ pub use apply::{Commit, Illegal, Stamp};
 pub use stated::Unstated;
 
 /// The schema of the stored forms. Raised with every change that an older reader would misread.
-pub const SCHEMA: u32 = 6;
+pub const SCHEMA: u32 = 7;
 
 /// How long a key may take to be found after it was made: KMS shows a new key's tags within seconds, sometimes minutes.
 /// Until then, and until the time of whoever was making it is over, a look-up that finds nothing proves nothing.

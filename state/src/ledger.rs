@@ -21,7 +21,7 @@ use crate::policy::Policy;
 use crate::trigger::Trigger;
 
 /// The schema of an event. Stands in each event, and is hashed with it.
-pub const SCHEMA: u32 = 6;
+pub const SCHEMA: u32 = 7;
 
 /// The end of a chain: how long it is and the hash of its last event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

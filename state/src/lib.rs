@@ -9,7 +9,7 @@
 //! against one another), [`credential`] (the records and how a [`ledger::Change`] changes them), [`decide`](mod@decide)
 //! (what to do next), [`standby`] (keys that are made ahead of their use), [`evidence`] (what is seen of a key's use, and
 //! what follows from it), [`rollback`] (back to an earlier version), [`drift`] (where the outside and the records
-//! disagree), [`concern`] (what somebody should hear of), [`ledger`] (the chained history), [`invariants`] (what must never
+//! disagree), [`concern`] (what somebody should hear of), [`summary`] (a credential in a few words), [`ledger`] (the chained history), [`invariants`] (what must never
 //! be false).
 
 pub mod concern;
@@ -27,6 +27,7 @@ pub mod policy;
 mod retire;
 pub mod rollback;
 pub mod standby;
+pub mod summary;
 pub mod trigger;
 
 /// Wall-clock time, always UTC.

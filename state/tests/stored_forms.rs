@@ -24,7 +24,7 @@ use state::trigger::Trigger;
 use uuid::Uuid;
 
 /// The ends of the sample chains of each schema. None of them may ever change.
-const ENDS: [(&str, &str, &str); 15] = [
+const ENDS: [(&str, &str, &str); 18] = [
     ("v1", "partner/acme", "04cf4ecbb8510deaf19170eeac9035da618f2680781443024fc11bd23f3fb5cb"),
     ("v2", "partner/acme", "afb8770cff48a0e7d83793b0e64dc07dfaca1584024494d0ade72468ea51ebba"),
     ("v2", "issuer/acme", "6edfe557c5b4d1460777cbd54f16e58b3f2e5c5c64d081885476a279f126392a"),
@@ -40,6 +40,9 @@ const ENDS: [(&str, &str, &str); 15] = [
     ("v6", "partner/acme", "da97c1e18068f3a520702be6142019a299f1f142d8047f12e0c361a80a363610"),
     ("v6", "issuer/acme", "025025f1352362516e177d62eab0a228c0d7027521fa50128eb4f1b4a1cf5c55"),
     ("v6", "partner/watched", "511314df65177c63741bb5436dfbb5464f398329c3a99fefb5258d3fae573383"),
+    ("v7", "partner/acme", "350f6dfb9019b3f0e334790c96207f5f9e92c05d06fe40f21f07492340b30f5e"),
+    ("v7", "issuer/acme", "ca633770f929cd25eb4c71234d2cad0a526704921f506d1fb7450ce19da934af"),
+    ("v7", "partner/watched", "8286172a5547f942f37dd10885db2e69bfdf5658cf1f8f466671c36ec688cbbd"),
 ];
 /// The first schema's note, as its event holds it.
 const V1_NOTE: &str = "799f7ac53e534f497eb5c55fc3c2bfc4ff10a23a6f7243cf7ad8491f10430ba9";

@@ -33,6 +33,22 @@ impl Stage {
         (stage, arn)
     }
 
+    /// The table as a version of the program left it that knew of no index of heads.
+    pub async fn forget_heads(&self) {
+        let (client, table) = (self.dynamodb(), &self.settings.table);
+        let items = client.scan().table_name(table).send().await.expect("scanned").items.expect("items");
+        for mut item in items {
+            let [pk, sk] = ["pk", "sk"].map(|name| item.remove(name).expect("a key"));
+            if pk.as_s().is_ok_and(|pk| pk == "HEADS") {
+                let delete = client.delete_item().table_name(table).key("pk", pk).key("sk", sk);
+                delete.send().await.expect("deleted");
+            } else if item.contains_key("heads") {
+                let update = client.update_item().table_name(table).key("pk", pk).key("sk", sk);
+                update.update_expression("REMOVE heads, summary").send().await.expect("changed");
+            }
+        }
+    }
+
     /// A rotation to which AWS denies that operation, named as in [`super::faults::Faults::calls`].
     pub async fn rotate_without(&self, arn: &str, operation: &str) {
         self.faults.deny(operation);

@@ -13,7 +13,6 @@ use std::sync::{Mutex, PoisonError};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use rotator::aws::turns;
 use serde_json::{Value, json};
 
 use super::Stage;
@@ -67,14 +66,14 @@ fn left_of_the_rates(limits: &Value, now: DateTime<Utc>) -> Vec<&String> {
 }
 
 impl Stage {
-    /// Every item of the records' table by its key, turns left out, which count for moments only; of an event only what happened. When it was and to which one it is
-    /// chained was looked at before, and nothing that comes next looks again.
+    /// Every credential's items by their keys; of an event only what happened. When it was and to which one it is chained
+    /// was looked at before, and nothing that comes next looks again. Turns count for moments only.
     async fn records(&self) -> BTreeMap<String, Value> {
         let scanned = self.dynamodb().scan().table_name(&self.settings.table).send().await.expect("scanned");
         assert!(scanned.last_evaluated_key.is_none(), "more than one page");
         let text = |item: &HashMap<String, AttributeValue>, name: &str| item[name].as_s().expect("text").clone();
         let mut records = BTreeMap::new();
-        for item in scanned.items().iter().filter(|item| text(item, "pk") != turns::PARTITION) {
+        for item in scanned.items().iter().filter(|item| text(item, "pk").starts_with("CRED#")) {
             let mut document: Value = serde_json::from_str(&text(item, "doc")).expect("JSON");
             if text(item, "sk").starts_with("EVT#") {
                 let event = document.as_object_mut().expect("an object");

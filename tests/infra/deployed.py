@@ -375,7 +375,7 @@ def a_table(aws, id, declared, ids):
         recovery=backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED",
         protection=table["DeletionProtectionEnabled"],
         stream=table["StreamSpecification"]["StreamEnabled"],
-        indexes={index["IndexName"] for index in table["GlobalSecondaryIndexes"]} == {"due", "fingerprint", "timeline"},
+        indexes={index["IndexName"] for index in table["GlobalSecondaryIndexes"]} == {"due", "fingerprint", "heads", "timeline"},
     )
 
 

@@ -103,6 +103,8 @@ async fn rotated(terms: &Terms) -> Stage {
 
 async fn reads(somebody: &Somebody<'_>, terms: &Terms) {
     somebody.does(&["list"]).await;
+    somebody.stage.forget_heads().await;
+    somebody.does(&["list"]).await;
     somebody.does(&["show", ACME]).await;
     somebody.does(&["history", ACME]).await;
     if signs(terms) {

@@ -7,6 +7,7 @@ mod doctor;
 mod emergency;
 mod evidence;
 mod holds;
+mod listing;
 mod members;
 mod plans;
 mod reconcile;

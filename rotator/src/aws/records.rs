@@ -2,14 +2,18 @@
 //!
 //! | item | pk | sk | indexed by |
 //! |---|---|---|---|
-//! | head | `CRED#<name>` | `HEAD` | |
+//! | head | `CRED#<name>` | `HEAD` | `heads` |
 //! | version | `CRED#<name>` | `VER#<generation>` | `due`, `fingerprint` |
 //! | event | `CRED#<name>` | `EVT#<seq>` | `timeline` |
 //!
 //! A commit is one transaction: the head under the condition that nobody else committed since it was read, the
 //! versions that changed, and the event that tells why.
+//!
+//! Who lists credentials reads the index `heads`, which has a [`Summary`] of each. Heads that a version before schema 7
+//! wrote are not in it: the daily comparison puts them there, and then the item `HEADS` says that none is left out. Until
+//! then the table is read instead.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
@@ -18,11 +22,13 @@ use aws_sdk_dynamodb::types::{
     Projection, ProjectionType, Put, ScalarAttributeType, TableStatus, TransactWriteItem,
 };
 use chrono::SecondsFormat;
+use futures::{StreamExt, TryStreamExt, stream};
 use state::Time;
 use state::credential::{Commit, Credential, Fingerprint, Head, SCHEMA, Version};
 use state::hold::{Hold, HoldReason};
 use state::ledger::{Event, Note};
 use state::name::CredentialName;
+use state::summary::Summary;
 
 use super::{Answer, failed};
 use crate::failure::{BadInput, CallFailed, Failure, Fault, chain};
@@ -32,9 +38,42 @@ const TRIES: u32 = 3;
 /// How many partitions the `due` index has.
 pub const DUE_BUCKETS: u8 = 8;
 
-/// The indexes, each with its keys.
-pub const INDEXES: [(&str, &[&str]); 3] =
-    [("due", &["due", "dueAt"]), ("fingerprint", &["fingerprint"]), ("timeline", &["day", "at"])];
+/// How many partitions the `heads` index has.
+const HEADS_SHARDS: u8 = 8;
+/// How many of many calls are made at once.
+const ABREAST: usize = 16;
+/// The partition of the item that says that the index `heads` has every head.
+const WHOLE: &str = "HEADS";
+
+/// An index of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Index {
+    /// Its name.
+    pub name: &'static str,
+    /// Its keys: the partition's, and perhaps one to sort by.
+    pub keys: &'static [&'static str],
+    /// What is in it beside its keys and the table's.
+    pub beside: Beside,
+}
+
+/// What is in an index beside keys.
+#[derive(Clone, Copy, Debug)]
+pub enum Beside {
+    /// Nothing: it says which, and the table has the rest.
+    Nothing,
+    /// That attribute.
+    One(&'static str),
+    /// All of the item.
+    Everything,
+}
+
+/// The table's indexes.
+pub const INDEXES: [Index; 4] = [
+    Index { name: "due", keys: &["due", "dueAt"], beside: Beside::Nothing },
+    Index { name: "fingerprint", keys: &["fingerprint"], beside: Beside::Nothing },
+    Index { name: "heads", keys: &["heads", "pk"], beside: Beside::One("summary") },
+    Index { name: "timeline", keys: &["day", "at"], beside: Beside::Everything },
+];
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -156,13 +195,19 @@ impl Records {
         }
     }
 
-    /// In what the records differ from what the whole history states: per generation, `None` for the head.
-    pub async fn differences(&self, credential: &Credential) -> Result<Vec<(Option<u32>, String)>, Failure> {
+    /// In what the records differ from what the history states: per generation, `None` for the head. The whole history,
+    /// or from the oldest version on that may still have a key.
+    pub async fn differences(
+        &self,
+        credential: &Credential,
+        is_whole: bool,
+    ) -> Result<Vec<(Option<u32>, String)>, Failure> {
         let head = &credential.head;
-        let told = self.history(&head.name).await?;
+        let floor = head.floor.filter(|_| !is_whole);
+        let told = self.history_from(&head.name, floor.map_or(0, |floor| floor.seq)).await?;
         let events: Vec<Event> = told.into_iter().map(|told| told.event).collect();
         let until = events.partition_point(|event| event.seq <= head.ledger.seq);
-        Ok(match Credential::stated(&head.name, &head.arn, None, &events[..until], &head.ledger) {
+        Ok(match Credential::stated(&head.name, &head.arn, floor, &events[..until], &head.ledger) {
             Err(unstated) => vec![(None, chain(&unstated))],
             Ok(stated) => {
                 let differ = credential.differs_from(&stated).into_iter();
@@ -183,7 +228,9 @@ impl Records {
         let mut head = Put::builder()
             .table_name(&self.table)
             .set_item(Some(self.item(&pk, "HEAD", &credential.head)))
-            .item("revision", AttributeValue::N(credential.head.revision.to_string()));
+            .item("revision", AttributeValue::N(credential.head.revision.to_string()))
+            .item("heads", AttributeValue::S(shard(&credential.head.name)))
+            .item("summary", AttributeValue::S(json(&credential.summary())));
         head = if *expected == 0 {
             head.condition_expression("attribute_not_exists(pk)")
         } else {
@@ -239,28 +286,113 @@ impl Records {
         Ok(named(found.items()))
     }
 
-    /// Every credential that anything is recorded of, and its kind. Reads the whole table: for a look at everything, once
-    /// a day.
-    pub async fn names(&self) -> Result<BTreeMap<CredentialName, String>, Failure> {
-        let mut names = BTreeMap::new();
+    /// Every credential that anything is recorded of and whose name begins with `prefix`, in a few words. It costs what
+    /// the answer weighs, whatever their histories do. Read from an index, which may be a second behind.
+    pub async fn heads(&self, prefix: &str) -> Result<BTreeMap<CredentialName, Summary>, Failure> {
+        // Before the index is read: what is put there meanwhile is in one of both.
+        let left_out = if self.is_whole().await? { Vec::new() } else { self.left_out().await? };
+        let left_out = left_out.into_iter().filter(|name| name.as_str().starts_with(prefix)).map(|name| (name, None));
+        let shards = stream::iter(0..HEADS_SHARDS).map(|shard| self.shard(shard, prefix)).buffered(ABREAST);
+        let indexed = shards.try_concat().await?;
+        let heads = stream::iter(left_out.chain(indexed)).map(async |(name, summary): (CredentialName, _)| {
+            let summary = match summary {
+                Some(summary) => Some(summary),
+                None => self.load(&name).await?.map(|credential| credential.summary()),
+            };
+            Ok(summary.map(|summary| (name, summary)))
+        });
+        heads.buffered(ABREAST).try_filter_map(async |head| Ok(head)).try_collect().await
+    }
+
+    async fn shard(&self, shard: u8, prefix: &str) -> Result<Vec<(CredentialName, Option<Summary>)>, Failure> {
+        let mut heads = Vec::new();
+        let mut start = None;
+        loop {
+            let page = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name("heads")
+                .key_condition_expression("heads = :shard AND begins_with(pk, :prefix)")
+                .expression_attribute_values(":shard", AttributeValue::S(format!("HEADS#{shard}")))
+                .expression_attribute_values(":prefix", AttributeValue::S(format!("CRED#{prefix}")))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| self.failed("dynamodb:Query", error))?;
+            for item in page.items() {
+                let summary = serde_json::from_str(text(item, "summary")).ok();
+                heads.extend(named(std::slice::from_ref(item)).into_iter().map(|name| (name, summary.clone())));
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(heads);
+            }
+        }
+    }
+
+    async fn is_whole(&self) -> Result<bool, Failure> {
+        let found = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :whole")
+            .expression_attribute_values(":whole", AttributeValue::S(WHOLE.into()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| self.failed("dynamodb:Query", error))?;
+        Ok(!found.items().is_empty())
+    }
+
+    /// Puts the heads into the index that an earlier version of the program left out of it. It reads the whole table, once:
+    /// what is written from now on is in the index.
+    pub async fn index_heads(&self) -> Result<(), Failure> {
+        if self.is_whole().await? {
+            return Ok(());
+        }
+        let names = self.left_out().await?;
+        let indexed = stream::iter(names).map(|name| self.index_head(name)).buffered(ABREAST);
+        let indexed: Vec<bool> = indexed.try_collect().await?;
+        if indexed.into_iter().all(|is_indexed| is_indexed) { self.say_whole().await } else { Ok(()) }
+    }
+
+    async fn say_whole(&self) -> Result<(), Failure> {
+        let whole = self.item(WHOLE, WHOLE, &serde_json::json!({ "schema": SCHEMA }));
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(whole)).send().await;
+        put.map(drop).map_err(|error| self.failed("dynamodb:PutItem", error))
+    }
+
+    async fn index_head(&self, name: CredentialName) -> Result<bool, Failure> {
+        let Some(mut credential) = self.load(&name).await? else { return Ok(true) };
+        // A program that does not know of the index refuses the credential from now on.
+        credential.head.schema = SCHEMA;
+        let expected = credential.head.revision;
+        let commit = Commit { credential, expected, touched: Vec::new(), event: None, note: None };
+        match self.commit(&commit).await {
+            Ok(()) => Ok(true),
+            // Whoever committed meanwhile may be an earlier version: the next comparison sees.
+            Err(Failure::Call(CallFailed { fault: Fault::Conflict, .. })) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn left_out(&self) -> Result<Vec<CredentialName>, Failure> {
+        let mut names = Vec::new();
         let mut start = None;
         loop {
             let page = self
                 .client
                 .scan()
                 .table_name(&self.table)
-                .filter_expression("sk = :head")
+                .filter_expression("sk = :head AND attribute_not_exists(heads)")
                 .expression_attribute_values(":head", AttributeValue::S("HEAD".into()))
-                .projection_expression("pk, doc")
+                .projection_expression("pk")
                 .set_exclusive_start_key(start)
                 .send()
                 .await
                 .map_err(|error| self.failed("dynamodb:Scan", error))?;
-            for item in page.items() {
-                if let [name] = named(std::slice::from_ref(item)).as_slice() {
-                    names.insert(name.clone(), read::<Head>(text(item, "doc"), "head", name)?.kind);
-                }
-            }
+            names.extend(named(page.items()));
             start = page.last_evaluated_key;
             if start.is_none() {
                 return Ok(names);
@@ -303,7 +435,8 @@ impl Records {
         })
     }
 
-    /// Creates the table as the stack would. For the embedded AWS and for tests; being there already is fine.
+    /// Creates the table as the stack would, and says that no earlier version wrote into it. For the embedded AWS and for
+    /// tests; being there already is fine.
     pub async fn create_table(&self) -> Result<(), Failure> {
         let attribute = |name: &str| {
             AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
@@ -314,23 +447,25 @@ impl Records {
                 .chain(range.map(|name| key(name, KeyType::Range)))
                 .collect::<Result<Vec<_>, _>>()
         };
-        let index = |name: &str, hash: &str, range: Option<&str>, projection: ProjectionType| {
+        let index = |index: &Index| {
+            let projection = match index.beside {
+                Beside::Nothing => Projection::builder().projection_type(ProjectionType::KeysOnly),
+                Beside::One(attribute) => {
+                    Projection::builder().projection_type(ProjectionType::Include).non_key_attributes(attribute)
+                }
+                Beside::Everything => Projection::builder().projection_type(ProjectionType::All),
+            };
             GlobalSecondaryIndex::builder()
-                .index_name(name)
-                .set_key_schema(Some(keys(hash, range)?))
-                .projection(Projection::builder().projection_type(projection).build())
+                .index_name(index.name)
+                .set_key_schema(Some(keys(index.keys[0], index.keys.get(1).copied())?))
+                .projection(projection.build())
                 .build()
         };
         let shape = || -> Result<_, aws_smithy_types::error::operation::BuildError> {
-            let attributes = ["pk", "sk", "due", "dueAt", "fingerprint", "day", "at"]
-                .into_iter()
-                .map(attribute)
-                .collect::<Result<Vec<_>, _>>()?;
-            let indexes = vec![
-                index("due", "due", Some("dueAt"), ProjectionType::KeysOnly)?,
-                index("fingerprint", "fingerprint", None, ProjectionType::KeysOnly)?,
-                index("timeline", "day", Some("at"), ProjectionType::All)?,
-            ];
+            let of_indexes = INDEXES.iter().flat_map(|index| index.keys.iter().copied());
+            let attributes: BTreeSet<&str> = ["pk", "sk"].into_iter().chain(of_indexes).collect();
+            let attributes = attributes.into_iter().map(attribute).collect::<Result<Vec<_>, _>>()?;
+            let indexes = INDEXES.iter().map(index).collect::<Result<Vec<_>, _>>()?;
             Ok((attributes, keys("pk", Some("sk"))?, indexes))
         };
         let (attributes, key, indexes) = shape().expect("every part of the shape is set above");
@@ -345,7 +480,7 @@ impl Records {
             .send()
             .await;
         match made {
-            Ok(_) => Ok(()),
+            Ok(_) => self.say_whole().await,
             Err(error) if error.as_service_error().is_some_and(|e| e.is_resource_in_use_exception()) => Ok(()),
             Err(error) => Err(self.failed("dynamodb:CreateTable", error)),
         }
@@ -417,7 +552,6 @@ fn partition(name: &CredentialName) -> String {
     format!("CRED#{name}")
 }
 
-/// The partition of the `timeline` index: a day, in four shards so that a fleet's rotation does not make one hot.
 fn event_key(seq: u64) -> String {
     format!("EVT#{seq:012}")
 }
@@ -431,9 +565,18 @@ fn differs(detail: String) -> Failure {
     Hold::new(HoldReason::RecordDiffers, detail).into()
 }
 
+/// The partition of the `timeline` index: a day, in four shards so that a fleet's rotation does not make one hot.
 fn day(event: &Event) -> String {
-    let shard = event.credential.as_str().bytes().fold(0_u8, u8::wrapping_add) % 4;
-    format!("DAY#{}#{shard}", event.at.format("%Y-%m-%d"))
+    format!("DAY#{}#{}", event.at.format("%Y-%m-%d"), spread(&event.credential, 4))
+}
+
+/// The partition of the `heads` index.
+fn shard(name: &CredentialName) -> String {
+    format!("HEADS#{}", spread(name, HEADS_SHARDS))
+}
+
+fn spread(name: &CredentialName, shards: u8) -> u8 {
+    name.as_str().bytes().fold(0_u8, u8::wrapping_add) % shards
 }
 
 /// Sorts as text as it sorts as time.

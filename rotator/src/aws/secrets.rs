@@ -310,9 +310,10 @@ impl Secrets {
             .map_err(|error| failed("secretsmanager:RotateSecret", id, Answer::Open, error))
     }
 
-    /// Names of all secrets that carry a kind of ours. May lag by five minutes, as `ListSecrets` does.
-    pub async fn managed(&self) -> Result<Vec<String>, CallFailed> {
-        let listed = self.listed("rotator:kind").await?.into_iter();
+    /// Names of all secrets that carry a kind of ours and begin with `prefix`. May lag by five minutes, as `ListSecrets`
+    /// does.
+    pub async fn managed(&self, prefix: &str) -> Result<Vec<String>, CallFailed> {
+        let listed = self.listed("rotator:kind", prefix).await?.into_iter();
         let mut names: Vec<String> = listed.filter_map(|secret| secret.name).collect();
         names.sort_unstable();
         Ok(names)
@@ -321,7 +322,7 @@ impl Secrets {
     /// How many API keys rotate by themselves at the same moments, by their `cron(..)`.
     pub async fn together(&self) -> Result<BTreeMap<String, usize>, CallFailed> {
         let mut together = BTreeMap::new();
-        for secret in self.listed("rotator:kind").await? {
+        for secret in self.listed("rotator:kind", "").await? {
             let is_api_key = secret.tags().iter().any(|tag| tag.value() == Some("api-gateway-key"));
             let rules = secret.rotation_rules.filter(|_| is_api_key && secret.rotation_enabled == Some(true));
             let expression = rules.and_then(|rules| rules.schedule_expression);
@@ -332,15 +333,19 @@ impl Secrets {
         Ok(together)
     }
 
-    async fn listed(&self, tag: &str) -> Result<Vec<SecretListEntry>, CallFailed> {
-        let filter = Filter::builder().key(FilterNameStringType::TagKey).values(tag).build();
+    async fn listed(&self, tag: &str, prefix: &str) -> Result<Vec<SecretListEntry>, CallFailed> {
+        let filter = |key, value| Filter::builder().key(key).values(value).build();
+        let mut filters = vec![filter(FilterNameStringType::TagKey, tag)];
+        if !prefix.is_empty() {
+            filters.push(filter(FilterNameStringType::Name, prefix));
+        }
         let mut listed = Vec::new();
         let mut next = None;
         loop {
             let page = self
                 .client
                 .list_secrets()
-                .filters(filter.clone())
+                .set_filters(Some(filters.clone()))
                 .max_results(100)
                 .set_next_token(next)
                 .send()

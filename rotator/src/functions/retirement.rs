@@ -132,6 +132,10 @@ impl Retirement {
     /// Tells where outside and records disagree: in the log, and as the metric `Findings`. A person puts it right with
     /// `rotator reconcile`. Only where the owner has decided before is anything done: about the keys of a deleted secret.
     async fn reconcile(&self, errand: &Errand<'_>) -> Result<Value, FunctionFailed> {
+        let (ports, records) = (&self.engine.ports, &self.engine.records);
+        if let Err(stopped) = patiently(ports, errand.deadline, || records.index_heads()).await {
+            warn!(reason = chain(&stopped), "what an earlier version recorded is not in the index of heads yet");
+        }
         let found = overview(&self.engine, errand).await;
         let found = found.map_err(|stopped| FunctionFailed::new("the look at everything", &stopped))?;
         let mut findings = 0_usize;

@@ -24,7 +24,7 @@ async fn the_table() {
 
     table(&stage, "bare", ["pk", "sk"], None).await;
     stage.settings.table = "bare".into();
-    for index in ["due", "fingerprint", "timeline"] {
+    for index in ["due", "fingerprint", "heads", "timeline"] {
         let said = format!("the table bare has no index {index}");
         let fix = "aws dynamodb update-table --table-name bare --attribute-definitions AttributeName=".to_owned();
         let fix = if index == "fingerprint" { format!("{fix}fingerprint") } else { fix };
@@ -65,7 +65,7 @@ async fn a_table_or_an_index_that_is_not_there_yet_or_any_more() {
     assert_eq!(table(&stage).await, []);
     assert!(stage.aws.set_table_status("next", "ACTIVE"));
 
-    for index in ["due", "fingerprint", "timeline"] {
+    for index in ["due", "fingerprint", "heads", "timeline"] {
         assert!(stage.aws.set_index_status("next", index, "CREATING"));
         let said = format!("the index {index} of the table next is still being built");
         let fix = format!("Table.GlobalSecondaryIndexes[?IndexName=='{index}'].IndexStatus");

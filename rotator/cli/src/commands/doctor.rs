@@ -212,7 +212,7 @@ impl<'a> Doctor<'a> {
     /// One line for each credential.
     async fn all(&self, fleet: &Fleet, report: &mut Report, progress: &mut (dyn FnMut(&str) + Send)) {
         let engine = &self.context.engine;
-        let names = match asked(engine, async || Ok(engine.secrets.managed().await?)).await {
+        let names = match asked(engine, async || Ok(engine.secrets.managed("").await?)).await {
             Ok(names) => names,
             Err(stopped) => return report.add(refused(Area::Credential, "the list of secrets", &stopped)),
         };

@@ -1,12 +1,13 @@
 //! `rotator list`
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use state::Time;
-use state::credential::{Credential, Version};
+use state::hold::HoldReason;
 use state::name::CredentialName;
+use state::summary::{Summary, Waiting};
 
 use crate::context::Context;
 use crate::output::{Look, Out, View, dash, listed, moment, span, table};
@@ -31,43 +32,45 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     out.wait_for("reading the records");
-    let names =
-        context.read("could not list the secrets", async || Ok(context.engine.secrets.managed().await?)).await?;
-    let tagged = names.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
+    let (engine, prefix) = (&context.engine, args.prefix.as_str());
+    let tagged = context.read("could not list the secrets", async || Ok(engine.secrets.managed(prefix).await?)).await?;
     // A secret that is deleted is in no list, and its keys may live.
-    let recorded = context.read("could not read the table", async || context.engine.records.names().await).await?;
-    let names: BTreeSet<CredentialName> = tagged.into_iter().chain(recorded.into_keys()).collect();
-    let names = names.into_iter().filter(|name| name.as_str().starts_with(&args.prefix));
-    let credentials = stream::iter(names.collect::<Vec<_>>())
-        .map(|name| read(context, name))
-        .buffered(AT_ONCE)
-        .try_collect::<Vec<_>>()
-        .await?;
-    let view = ListView::new(&credentials, context.now());
+    let recorded = context.read("could not read the table", async || engine.records.heads(prefix).await).await?;
+    let mut found: BTreeMap<CredentialName, Found> =
+        recorded.into_iter().map(|(name, summary)| (name, Found::Recorded(summary))).collect();
+    let tagged = tagged.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
+    let is_known = |name: &_| matches!(found.get(name), Some(Found::Recorded(summary)) if !summary.kind.is_empty());
+    let others = tagged.into_iter().filter(|name| !is_known(name)).collect::<Vec<_>>();
+    let others = stream::iter(others).map(|name| read(context, name)).buffered(AT_ONCE).try_collect::<Vec<_>>();
+    found.extend(others.await?);
+    let view = ListView::new(found, context.now());
     out.show(&view)?;
     Ok(Outcome::attention_if(view.credentials.iter().any(|row| !row.held.is_empty() || row.emergency)))
 }
 
-async fn read(context: &Context, name: CredentialName) -> Result<Listed, Trouble> {
-    let records = context.records(&name).await?;
-    let recorded = records.as_ref().map(|credential| credential.head.kind.clone()).filter(|kind| !kind.is_empty());
-    let kind = match recorded {
-        Some(kind) => Some(kind),
-        // The list lags: it may be gone by now.
-        None => context.secret(name.as_str()).await?.and_then(|secret| Some(secret.wishes.ok()?.kind)),
+/// Of a secret that the list of records does not have, because it may be a second behind, or whose kind no version has
+/// recorded yet.
+async fn read(context: &Context, name: CredentialName) -> Result<(CredentialName, Found), Trouble> {
+    let recorded = context.records(&name).await?.map(|credential| credential.summary());
+    if let Some(summary) = recorded.as_ref().filter(|summary| !summary.kind.is_empty()) {
+        return Ok((name, Found::Recorded(summary.clone())));
+    }
+    // The list of secrets lags as well: it may be gone by now.
+    let wished = context.secret(name.as_str()).await?.and_then(|secret| Some(secret.wishes.ok()?.kind));
+    let found = match recorded {
+        Some(summary) => Found::Recorded(Summary { kind: wished.unwrap_or_default(), ..summary }),
+        None => Found::Tagged(wished),
     };
-    Ok(Listed { name, kind, records })
+    Ok((name, found))
 }
 
-/// A secret with a tag `rotator:kind`.
+/// What there is under a name.
 #[derive(Clone, Debug)]
-pub struct Listed {
-    /// Its name.
-    pub name: CredentialName,
-    /// Its kind, as recorded or else as wished; `None` when its wishes can't be used.
-    pub kind: Option<String>,
-    /// Its records, if it has any yet.
-    pub records: Option<Credential>,
+pub enum Found {
+    /// Records.
+    Recorded(Summary),
+    /// A secret with a tag `rotator:kind`, which was not rotated yet; its kind, unless its wishes can't be used.
+    Tagged(Option<String>),
 }
 
 /// What `rotator list` prints.
@@ -104,68 +107,42 @@ struct Row {
     versions: usize,
     rotating: bool,
     rolling_back: bool,
-    held: Vec<&'static str>,
+    held: Vec<HoldReason>,
     waiting: Vec<Waiting>,
     emergency: bool,
     closed: bool,
 }
 
-/// A version that is kept by its use.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Waiting {
-    generation: u32,
-    reason: &'static str,
-    since: Time,
-    last_used: Option<Time>,
-    ceiling: Option<Time>,
-}
-
 impl ListView {
-    /// Of secrets with their records.
-    pub fn new(credentials: &[Listed], as_of: Time) -> Self {
-        Self { as_of, credentials: credentials.iter().map(row).collect() }
+    /// Of what was found, in that order.
+    pub fn new(found: impl IntoIterator<Item = (CredentialName, Found)>, as_of: Time) -> Self {
+        Self { as_of, credentials: found.into_iter().map(row).collect() }
     }
 }
 
-fn row(Listed { name, kind, records }: &Listed) -> Row {
-    let records = records.as_ref();
-    let current = records.and_then(Credential::current);
-    let holds = records.iter().flat_map(|credential| {
-        let versions = credential.versions.values().filter_map(|version| version.held.as_ref());
-        credential.head.held.iter().chain(versions).map(|held| held.hold.reason.word())
-    });
-    let mut held: Vec<_> = holds.collect();
-    held.sort_unstable();
-    held.dedup();
-    let versions = records.iter().flat_map(|credential| credential.versions.values());
-    let is_back = |credential: &Credential| credential.candidate().is_some_and(Version::is_coming_back);
-    let rolling_back = records.is_some_and(is_back);
+fn row((name, found): (CredentialName, Found)) -> Row {
+    let (summary, kind) = match found {
+        Found::Recorded(summary) => {
+            let kind = Some(summary.kind.clone()).filter(|kind| !kind.is_empty());
+            (summary, kind)
+        }
+        Found::Tagged(kind) => (Summary::default(), kind),
+    };
+    let current = summary.current.as_ref();
     Row {
-        name: name.clone(),
-        kind: kind.clone(),
-        state: current.map(|version| version.state.word()),
-        generation: current.map(|version| version.generation),
-        since: current.and_then(|version| version.activated),
-        versions: records.map_or(0, Credential::live),
-        rotating: !rolling_back && records.is_some_and(|credential| credential.head.candidate.is_some()),
-        rolling_back,
-        held,
-        waiting: versions.filter_map(waiting).collect(),
-        emergency: records.is_some_and(|credential| credential.head.order.is_some()),
-        closed: records.is_some_and(|credential| credential.head.closed.is_some()),
+        name,
+        kind,
+        state: current.map(|current| current.state.word()),
+        generation: current.map(|current| current.generation),
+        since: current.and_then(|current| current.since),
+        versions: summary.versions,
+        rotating: summary.rotating,
+        rolling_back: summary.rolling_back,
+        held: summary.held,
+        waiting: summary.waiting,
+        emergency: summary.emergency,
+        closed: summary.closed,
     }
-}
-
-fn waiting(version: &Version) -> Option<Waiting> {
-    let held = version.held.as_ref().filter(|held| held.hold.reason.is_use())?;
-    Some(Waiting {
-        generation: version.generation,
-        reason: held.hold.reason.word(),
-        since: held.since,
-        last_used: version.usage.as_ref().and_then(|usage| usage.last_used),
-        ceiling: version.ceiling(),
-    })
 }
 
 impl Row {
@@ -180,9 +157,9 @@ impl Row {
 
     /// What a person should look at. What waits for its last user says since when.
     fn attention(&self) -> String {
-        let since = |reason: &str| {
+        let since = |reason: &HoldReason| {
             let since =
-                self.waiting.iter().filter(|waiting| waiting.reason == reason).map(|waiting| waiting.since).min();
+                self.waiting.iter().filter(|waiting| waiting.reason == *reason).map(|waiting| waiting.since).min();
             since.map_or(String::new(), |since| format!(" since {}", moment(since)))
         };
         let held = self.held.iter().map(|reason| format!("held: {reason}{}", since(reason)));
@@ -224,13 +201,10 @@ mod tests {
         let unminted = CredentialName::parse("partner/unminted").unwrap();
         let (waiting, coming_back) = (specimens::waiting().0, specimens::coming_back().0);
         let credentials = [specimens::signing(), specimens::rotated(), specimens::held(), waiting, coming_back];
-        let credentials = credentials.map(|credential| {
-            let (name, kind) = (credential.head.name.clone(), credential.head.kind.clone());
-            Listed { name, kind: Some(kind), records: Some(credential) }
-        });
-        let mut all = credentials.to_vec();
-        all.push(Listed { name: unminted, kind: Some("webhook-secret".into()), records: None });
-        ListView::new(&all, specimens::at(90_000))
+        let recorded =
+            credentials.map(|credential| (credential.head.name.clone(), Found::Recorded(credential.summary())));
+        let tagged = Found::Tagged(Some("webhook-secret".into()));
+        ListView::new(recorded.into_iter().chain([(unminted, tagged)]), specimens::at(90_000))
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What all credentials share: who asks, the table, the number of keys.
 
-use rotator::aws::records::{INDEXES, IndexShape};
+use rotator::aws::records::{Beside, INDEXES, Index, IndexShape};
 use rotator::doctor::{Area, Check, asked, refused};
 use rotator::failure::{BadInput, Failure, Fault, Stopped, chain};
 use rotator::secret::SecretValue;
@@ -52,15 +52,16 @@ impl Doctor<'_> {
             return useless(Check::broken(Area::Table, what, fix));
         }
         let mut checks = Vec::new();
-        for (index, keys) in INDEXES {
-            match shape.indexes.get(index) {
-                Some(IndexShape { unusable: None, keys: found }) if found == keys => {}
+        for declared in &INDEXES {
+            let Index { name: index, keys, .. } = declared;
+            match shape.indexes.get(*index) {
+                Some(IndexShape { unusable: None, keys: found }) if found == *keys => {}
                 Some(IndexShape { unusable: Some(status), .. }) if status == "DELETING" => {
                     let what = format!("the index {index} of the table {table} is {status}");
-                    let fix = format!("once it is gone: {}", make_index(table, index, keys));
+                    let fix = format!("once it is gone: {}", make_index(table, declared));
                     checks.push(Check::broken(Area::Table, what, fix));
                 }
-                Some(IndexShape { unusable: Some(_), keys: found }) if found == keys => {
+                Some(IndexShape { unusable: Some(_), keys: found }) if found == *keys => {
                     let what = format!("the index {index} of the table {table} is still being built");
                     let fix = format!(
                         "wait until it is ACTIVE: aws dynamodb describe-table --table-name {table} --query \
@@ -70,13 +71,12 @@ impl Doctor<'_> {
                 }
                 Some(IndexShape { keys: found, .. }) => {
                     let what = format!("the index {index} of the table {table} has the keys {}", found.join(", "));
-                    let fix =
-                        format!("{}; once it is gone: {}", drop_index(table, index), make_index(table, index, keys));
+                    let fix = format!("{}; once it is gone: {}", drop_index(table, index), make_index(table, declared));
                     checks.push(Check::broken(Area::Table, what, fix));
                 }
                 None => {
                     let what = format!("the table {table} has no index {index}");
-                    checks.push(Check::broken(Area::Table, what, make_index(table, index, keys)));
+                    checks.push(Check::broken(Area::Table, what, make_index(table, declared)));
                 }
             }
         }
@@ -139,19 +139,22 @@ fn drop_index(table: &str, index: &str) -> String {
     )
 }
 
-fn make_index(table: &str, index: &str, keys: &[&str]) -> String {
+fn make_index(table: &str, Index { name, keys, beside }: &Index) -> String {
     let attributes: Vec<String> = keys.iter().map(|key| format!("AttributeName={key},AttributeType=S")).collect();
     let schema: Vec<String> = keys
         .iter()
         .zip(["HASH", "RANGE"])
         .map(|(key, kind)| format!("{{\"AttributeName\": \"{key}\", \"KeyType\": \"{kind}\"}}"))
         .collect();
-    // The timeline is read by itself; of the others, only whom they name.
-    let projection = if index == "timeline" { "ALL" } else { "KEYS_ONLY" };
+    let projection = match beside {
+        Beside::Nothing => "\"KEYS_ONLY\"".to_owned(),
+        Beside::One(attribute) => format!("\"INCLUDE\", \"NonKeyAttributes\": [\"{attribute}\"]"),
+        Beside::Everything => "\"ALL\"".to_owned(),
+    };
     format!(
         "aws dynamodb update-table --table-name {table} --attribute-definitions {} --global-secondary-index-updates \
-         '[{{\"Create\": {{\"IndexName\": \"{index}\", \"KeySchema\": [{}], \"Projection\": {{\"ProjectionType\": \
-         \"{projection}\"}}}}}}]'",
+         '[{{\"Create\": {{\"IndexName\": \"{name}\", \"KeySchema\": [{}], \"Projection\": {{\"ProjectionType\": \
+         {projection}}}}}}}]'",
         attributes.join(" "),
         schema.join(", "),
     )
@@ -171,7 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn the_command_for_an_index_can_be_pasted() {
-        insta::assert_snapshot!(make_index("rotator", "due", &["due", "dueAt"]));
+    fn the_commands_for_indexes_can_be_pasted() {
+        let commands = INDEXES.iter().map(|index| make_index("rotator", index));
+        insta::assert_snapshot!(commands.collect::<Vec<_>>().join("\n"));
     }
 }
