@@ -132,8 +132,12 @@ def deployed():
 def start(stack, api, local, name, folder):
     """Starts a function as Lambda does: with its environment, and with nobody who restarts it. Its log, and its process."""
     environment = local.environment | function_environment(api, name)
-    bootstrap = unpacked(name, folder)
     log = pathlib.Path(folder) / f"{name}.log"
+    return log, launch(stack, unpacked(name, folder), environment, log)
+
+
+def launch(stack, bootstrap, environment, log):
+    """Starts one instance of a function, and ends it with the stack. It must not end by itself."""
     output = stack.enter_context(log.open("w"))
     process = subprocess.Popen([bootstrap], env=environment, stdout=output, stderr=subprocess.STDOUT)
 
@@ -141,10 +145,10 @@ def start(stack, api, local, name, folder):
         alive = process.poll() is None
         process.kill()
         process.wait()
-        assert alive, f"{name} ended by itself: {log.read_text()}"
+        assert alive, f"{log.stem} ended by itself: {log.read_text()}"
 
     stack.callback(stop)
-    return log, process
+    return process
 
 
 def function_environment(api, name):

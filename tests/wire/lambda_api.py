@@ -2,13 +2,15 @@
 
 `cargo lambda watch` has both, but names a deadline in 1970, so that a function that minds its deadline stops at once,
 and it answers a function's error with HTTP 500 where Lambda answers 200 with `X-Amz-Function-Error`. So here they are,
-as AWS documents them: each function runs one invocation at a time, in the order in which they came.
+as AWS documents them: each instance of a function, which is a process that polls, runs one invocation at a time, and
+together they take invocations in the order in which they came.
 """
 
 import dataclasses
 import http.server
 import json
 import queue
+import socket
 import sys
 import threading
 import time
@@ -26,6 +28,8 @@ class Invocation:
 
     payload: bytes
     id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
+    # An instance has it. How long it waits for one is no part of the function's time.
+    taken: threading.Event = dataclasses.field(default_factory=threading.Event)
     done: threading.Event = dataclasses.field(default_factory=threading.Event)
     answer: bytes = b""
     failed: bool = False
@@ -51,6 +55,18 @@ class Lambda:
     def runtime_api(self, name):
         return f"{self.endpoint}/{name}"
 
+    def take(self, name, is_gone):
+        """The next invocation; none if whoever wants it goes away first."""
+        while not is_gone():
+            try:
+                invocation = self.waiting[name].get(timeout=0.5)
+            except queue.Empty:
+                continue
+            if not is_gone():
+                return invocation
+            self.waiting[name].put(invocation)
+        return None
+
     def __enter__(self):
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self
@@ -62,6 +78,8 @@ class Lambda:
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    # How many may knock at the same moment: a hundred secrets that are due together do.
+    request_queue_size = 1024
 
     def handle_error(self, request, client_address):
         """A function that was killed hangs up in the middle of its poll: that is no error."""
@@ -99,6 +117,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         invocation = Invocation(payload)
         self.world.invocations[name].append(invocation)
         self.world.waiting[name].put(invocation)
+        invocation.taken.wait()
         if not invocation.done.wait(TIMEOUTS[name]):
             said = f"Task timed out after {TIMEOUTS[name]} seconds"
             timed_out = {"errorType": "Sandbox.Timedout", "errorMessage": said}
@@ -106,15 +125,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.reply(200, invocation.answer, {"X-Amz-Function-Error": "Unhandled"} if invocation.failed else {})
 
     def next(self, name):
-        invocation = self.world.waiting[name].get()
+        invocation = self.world.take(name, self.is_gone)
+        if invocation is None:
+            self.close_connection = True
+            return
         self.world.running[invocation.id] = invocation
         invocation.begun = time.monotonic()
+        invocation.taken.set()
         self.reply(200, invocation.payload, {
             "Lambda-Runtime-Aws-Request-Id": invocation.id,
             "Lambda-Runtime-Deadline-Ms": str(int((time.time() + TIMEOUTS[name]) * 1000)),
             "Lambda-Runtime-Invoked-Function-Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}",
             "Lambda-Runtime-Trace-Id": f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}",
         })
+
+    def is_gone(self):
+        """Whether whoever polls has hung up, as an instance that was ended does: it must take no invocation along."""
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True
 
     def complete(self, id, answer, failed):
         invocation = self.world.running.pop(id, None)
