@@ -105,7 +105,7 @@ impl Engine {
             Box::new(ApiGatewayKey::new(api_keys.clone(), prober.clone(), witness, ports.clone(), prefix)),
             Box::new(WebhookSecret::new(ports.clone())),
             Box::new(JwtSigningKey::new(secrets.clone(), key_sets.clone())),
-            Box::new(KmsSigningKey::new(SigningKeys::new(config), key_sets.clone(), &settings)),
+            Box::new(KmsSigningKey::new(SigningKeys::new(config, ports.clone()), key_sets.clone(), &settings)),
         ];
         Self {
             records: Records::new(config, &settings.table),

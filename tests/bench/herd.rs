@@ -132,7 +132,28 @@ async fn herd(secrets: usize, instances: usize, beside: Beside) -> Went {
     }
     let leaked = stage.credential(ACME, &terms).await.0;
     stage.rotate(&leaked).await;
+    rotated_together(stage, &arns, &leaked, instances, beside).await
+}
 
+/// The same of credentials that have no key at API Gateway, and have had their first one long enough.
+async fn herd_of(terms: &Terms, secrets: usize, instances: usize) -> Went {
+    let stage = Stage::new().await;
+    let mut arns = Vec::new();
+    for number in 0..secrets {
+        let arn = stage.secret(&format!("partner/{number:04}"), "{}", terms).await;
+        stage.rotate(&arn).await;
+        arns.push(arn);
+    }
+    // Retirement's ticks make the standbys, and then everybody has heard of them.
+    for _ in 0..10 {
+        stage.pass(TimeDelta::minutes(1)).await;
+    }
+    stage.pass(TimeDelta::days(2)).await;
+    rotated_together(stage, &arns, "", instances, Beside::Nothing).await
+}
+
+async fn rotated_together(mut stage: Stage, arns: &[String], leaked: &str, instances: usize, beside: Beside) -> Went {
+    let secrets = arns.len();
     let road = Road { inner: stage.aws.connector(), clock: stage.clock, seen: Arc::default() };
     stage.faults = Faults::new(SharedHttpConnector::new(road.clone()));
     let mut host = Host::new(&stage, Which::Rotation);
@@ -145,7 +166,7 @@ async fn herd(secrets: usize, instances: usize, beside: Beside) -> Went {
     stage.aws.settings(|settings| settings.control_plane_limits = true);
     let (begun, before) = (stage.clock.now(), stage.aws.rotations().len());
 
-    for arn in &arns {
+    for arn in arns {
         stage.secrets_manager().rotate_secret().secret_id(arn).send().await.expect("begun");
     }
     let rotated = || {
@@ -300,6 +321,16 @@ async fn a_hundred_on_one_schedule_take_turns() {
         let went = herd(100, instances, Beside::Nothing).await;
         assert!(went.rotated == 100 && went.failed.is_empty(), "{went:?}");
         assert!(went.over_the_floor() < 1.25 && went.throttled < 300, "{went:?}");
+    }
+}
+
+/// KMS makes five keys a second.
+#[tokio::test(start_paused = true)]
+async fn kinds_without_a_key_at_api_gateway_rotate_together_as_well() {
+    for terms in [Terms::webhook(), Terms::kms(), Terms::jwt()] {
+        let went = herd_of(&terms, 60, 60).await;
+        assert!(went.rotated == 60 && went.failed.is_empty(), "{terms:?}: {went:?}");
+        assert!(went.took < TimeDelta::seconds(60), "{terms:?}: {went:?}");
     }
 }
 

@@ -34,6 +34,8 @@ pub fn world() -> (Aws, Embedded<Arc<ManualClock>>) {
     }
     let clock = Arc::new(ManualClock::new(at("2026-03-02T10:30:00Z")));
     let aws = LocalAws::builder().clock(clock.clone()).seed(1).build().expect("no state directory to fail on");
+    // What is tested is not the rate, but where a test says so and turns it on.
+    aws.settings(|settings| settings.control_plane_limits = false);
     (aws.into(), clock.into())
 }
 

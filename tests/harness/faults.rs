@@ -320,8 +320,8 @@ async fn taken_for(hurt: Fault) -> Vec<(&'static str, rotator::failure::Fault)> 
     let stage = Stage::new().await;
     let process = stage.faults.process();
     let engine = stage.engine(&process);
-    let signing = SigningKeys::new(&plain(sdk_config(process.connector.clone())));
-    let logs = AccessLogs::new(&plain(sdk_config(process.connector.clone())), stage.ports(process.connector.clone()));
+    let (config, ports) = (plain(sdk_config(process.connector.clone())), stage.ports(process.connector.clone()));
+    let (signing, logs) = (SigningKeys::new(&config, ports.clone()), AccessLogs::new(&config, ports));
     let name = CredentialName::parse(ACME).expect("a name");
     // What is throttled once is repeated where it stands.
     let (arm, now) = (|| stage.faults.arm(When::FromThenOn(0), hurt), stage.clock.now());

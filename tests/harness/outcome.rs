@@ -1,12 +1,14 @@
 //! What a run has come to, so that what follows from it is followed once.
 //!
 //! An outcome is everything on which depends what comes next: all that AWS would store, the records, those who watch
-//! with what they cache, and what is still to be hurt. It is written as text in which two runs that differ in nothing
-//! else than in what was drawn at random and in when it was are the same. A moment is written as its distance from now,
-//! to the millisecond, beside the day. A random text is written as a number, in the order in which they come, so that
+//! with what they cache, and what is still to be hurt. What is left of AWS's rates is no part of it: seconds fill them. It is written as text in which two runs that differ in nothing
+//! else than in what was drawn at random and in when it was are the same. A moment is written as its distance from now in
+//! whole seconds, and as its place among all moments, now included: nothing that is decided later asks for more than how
+//! many seconds passed and what came before what, while a call that waits for its turn does so for some milliseconds that
+//! are drawn. Beside them stands the day. A random text is written as a number, in the order in which they come, so that
 //! what is the same text in two places stays the same.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::{Debug, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -17,6 +19,8 @@ use serde_json::{Value, json};
 
 use super::Stage;
 
+/// Stands for a moment until its place among all is known. No text of ours has it.
+const MOMENT: char = '\u{1}';
 /// Shorter texts are not random, or not for long enough to be told from a word.
 const SHORTEST: usize = 16;
 
@@ -41,28 +45,13 @@ impl Followed {
 /// The outcome as text.
 pub async fn outcome(stage: &Stage, watch: &impl Debug) -> String {
     let mut writer = Writer::new(stage.clock.now());
-    let mut state = stage.aws.inspect_state();
-    let limits = state["services"]["api_gateway"]["limits"].take();
-    writer.text(&format!("{:?}", left_of_the_rates(&limits, stage.clock.now())));
-    writer.json(&state);
+    writer.json(&stage.aws.inspect_state());
     for (key, item) in stage.records().await {
         writer.text(&key);
         writer.json(&item);
     }
     writer.text(&format!("{watch:?} {:?}", stage.faults.left()));
-    writer.written
-}
-
-/// Of which operations API Gateway's control plane would take half of the most at once: what follows from an outcome calls
-/// it less often than that.
-fn left_of_the_rates(limits: &Value, now: DateTime<Utc>) -> Vec<&String> {
-    let buckets = limits.as_object().into_iter().flatten().filter_map(|(name, bucket)| {
-        let figure = |member: &str| bucket[member].as_f64().expect("a number");
-        let since: DateTime<Utc> = bucket["at"].as_str().and_then(|at| at.parse().ok()).expect("a moment");
-        let tokens = figure("tokens") + (now - since).as_seconds_f64() * figure("rate");
-        (tokens * 2.0 >= figure("burst")).then_some(name)
-    });
-    buckets.collect()
+    writer.end()
 }
 
 impl Stage {
@@ -89,12 +78,31 @@ impl Stage {
 struct Writer {
     now: DateTime<Utc>,
     numbers: BTreeMap<String, usize>,
+    /// In milliseconds from now, in the order in which they come.
+    moments: Vec<i64>,
+    /// With a [`MOMENT`] for each of them.
     written: String,
 }
 
 impl Writer {
     fn new(now: DateTime<Utc>) -> Self {
-        Self { now, numbers: BTreeMap::new(), written: format!("{} ", now.date_naive()) }
+        Self { now, numbers: BTreeMap::new(), moments: Vec::new(), written: format!("{} ", now.date_naive()) }
+    }
+
+    /// The text, once everything is written: only then is each moment's place known.
+    fn end(self) -> String {
+        let places: BTreeSet<i64> = self.moments.iter().copied().chain([0]).collect();
+        let places: BTreeMap<i64, usize> = places.into_iter().zip(0..).collect();
+        let mut moments = self.moments.iter();
+        let mut text = String::with_capacity(self.written.len() * 2);
+        for part in self.written.split_inclusive(MOMENT) {
+            text.push_str(part);
+            if part.ends_with(MOMENT) {
+                let at = moments.next().expect("one for each");
+                write!(text, "{}.{}", at.div_euclid(1_000), places[at]).expect("text");
+            }
+        }
+        text
     }
 
     fn json(&mut self, value: &Value) {
@@ -127,7 +135,8 @@ impl Writer {
         while !rest.is_empty() {
             if let Some(length) = moment(rest) {
                 let at: DateTime<Utc> = rest[..length].parse().expect("a moment");
-                write!(self.written, "T{}", (at - self.now).num_milliseconds()).expect("text");
+                self.moments.push((at - self.now).num_milliseconds());
+                self.written.push(MOMENT);
                 rest = &rest[length..];
                 continue;
             }
@@ -184,7 +193,7 @@ fn written(now: &str, id: &str, enabled: bool, due: TimeDelta) -> String {
     let due = (now + due).to_rfc3339_opts(SecondsFormat::Millis, true);
     writer.json(&json!({ "keys": { id: { "enabled": enabled, "due": due } }, "current": id }));
     writer.text(&format!("{id} at {due}"));
-    writer.written
+    writer.end()
 }
 
 #[test]
@@ -194,17 +203,36 @@ fn what_differs_only_in_when_it_was_and_in_what_was_drawn_is_the_same_outcome() 
     assert_eq!(one, other);
 }
 
+/// Two moments so long before now, in milliseconds.
+fn two_moments(one: i64, other: i64) -> String {
+    let now: DateTime<Utc> = "2026-03-02T10:30:00Z".parse().expect("a moment");
+    let mut writer = Writer::new(now);
+    for before in [one, other] {
+        let at = now - TimeDelta::milliseconds(before);
+        writer.text(&at.to_rfc3339_opts(SecondsFormat::Millis, true));
+    }
+    writer.end()
+}
+
+#[test]
+fn of_moments_within_a_second_only_their_order_counts() {
+    assert_eq!(two_moments(1_300, 1_700), two_moments(1_001, 1_999));
+    assert_ne!(two_moments(1_300, 1_700), two_moments(1_700, 1_300), "which came first");
+    assert_ne!(two_moments(1_300, 1_700), two_moments(1_500, 1_500), "whether they are one");
+    assert_ne!(two_moments(1_300, 1_700), two_moments(1_300, 2_700), "how long ago");
+}
+
 #[test]
 fn what_differs_in_anything_else_is_another_outcome() {
     let (now, id, hour) = ("2026-03-02T10:30:00Z", "a1b2c3d4e5f6a7b8c9d0", TimeDelta::hours(1));
     let one = written(now, id, true, hour);
     assert_ne!(one, written(now, id, false, hour), "the state of the key");
-    assert_ne!(one, written(now, id, true, hour + TimeDelta::milliseconds(1)), "when it is due");
+    assert_ne!(one, written(now, id, true, hour + TimeDelta::seconds(1)), "when it is due");
     assert_ne!(one, written("2026-03-03T10:30:00Z", id, true, hour), "the day");
     assert_ne!(one, written(now, "acme", true, hour), "a name, which is not drawn");
     let mut two_keys = Writer::new(now.parse().expect("a moment"));
     two_keys.text("a1b2c3d4e5f6a7b8c9d0 00112233445566778899");
     let mut one_key = Writer::new(now.parse().expect("a moment"));
     one_key.text("a1b2c3d4e5f6a7b8c9d0 a1b2c3d4e5f6a7b8c9d0");
-    assert_ne!(two_keys.written, one_key.written, "which of them it is");
+    assert_ne!(two_keys.end(), one_key.end(), "which of them it is");
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use http::HeaderName;
 use serde_json::Value;
 
+use crate::rates::Rates;
 use crate::settings::Settings;
 
 /// A request as a service sees it, after the transport is gone.
@@ -70,11 +71,22 @@ pub(crate) struct Context<'a> {
     pub(crate) region: &'a str,
     pub(crate) account: &'a str,
     pub(crate) settings: &'a Settings,
+    pub(crate) rates: &'a mut Rates,
     /// Deterministic when seeded, the OS's otherwise. Fills the slice.
     pub(crate) entropy: &'a mut dyn FnMut(&mut [u8]),
 }
 
 impl Context<'_> {
+    /// Takes a call from the rates that it counts against, if they are imposed, on whoever asks.
+    ///
+    /// # Errors
+    ///
+    /// What the service answers to one call too many.
+    pub(crate) fn take(&mut self, service: &str, operation: &str, request: &Request) -> Result<(), ServiceError> {
+        let is_exempt = request.is_set_up || !self.settings.control_plane_limits;
+        if is_exempt { Ok(()) } else { self.rates.take(service, operation, self.now) }
+    }
+
     /// A lower-case alphanumeric id of that length, as API Gateway's are.
     pub(crate) fn short_id(&mut self, length: usize) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz012345";

@@ -77,12 +77,14 @@ mod lambda;
 mod logs;
 mod persist;
 mod query;
+mod rates;
 mod run;
 mod schedule;
 mod secrets_manager;
 mod settings;
 mod snapshot;
 mod sts;
+mod token_bucket;
 mod transport;
 mod world;
 

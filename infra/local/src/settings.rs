@@ -47,8 +47,7 @@ pub struct Settings {
     /// Whether `GetUsage` and `UpdateUsage` name keys by value, as some of AWS's documents have it,
     /// and not by id.
     pub usage_by_value: bool,
-    /// Whether API Gateway's control plane throttles: 10 calls a second together with a burst of
-    /// 40, `CreateApiKey` and `DeleteApiKey` 5 a second each. Over it, 429 with `Retry-After: 1`.
+    /// Whether the control planes of API Gateway, KMS and Secrets Manager throttle, at the rates that AWS documents.
     pub control_plane_limits: bool,
     /// Reads of a DynamoDB index see the table as it was this long ago.
     pub stale_index: Duration,

@@ -14,6 +14,7 @@ use crate::functions::Functions;
 use crate::jobs::{Queue, Work, later};
 use crate::kms::Kms;
 use crate::logs::Logs;
+use crate::rates::Rates;
 use crate::secrets_manager::{Effect, SecretsManager};
 use crate::settings::{LabelEvent, Settings};
 use crate::{CallRecord, RotationOutcome};
@@ -30,6 +31,8 @@ pub(crate) struct World {
     pub(crate) listeners: Vec<String>,
     pub(crate) calls: VecDeque<CallRecord>,
     pub(crate) outcomes: Vec<RotationOutcome>,
+    /// Of the control planes. A restart begins with all of them unused.
+    pub(crate) rates: Rates,
     /// Numbers the answers.
     pub(crate) answered: u64,
 }
@@ -69,6 +72,7 @@ impl World {
             listeners: Vec::new(),
             calls: VecDeque::new(),
             outcomes: Vec::new(),
+            rates: Rates::default(),
             answered: 0,
         }
     }
@@ -85,6 +89,7 @@ impl World {
             listeners: self.listeners.clone(),
             calls: VecDeque::new(),
             outcomes: self.outcomes.clone(),
+            rates: self.rates.clone(),
             answered: self.answered,
         }
     }
@@ -104,6 +109,7 @@ impl World {
             region: &place.region,
             account: &place.account,
             settings: &self.settings,
+            rates: &mut self.rates,
             entropy: &mut fill,
         };
         let done = act(services, &mut cx);

@@ -16,6 +16,8 @@ use state::Time;
 use super::{Answer, failed};
 use crate::failure::{BadInput, CallFailed, Failure, Fault};
 use crate::jose::Algorithm;
+use crate::patience::in_place;
+use crate::ports::Ports;
 
 /// The longest message that KMS takes, in bytes.
 const LONGEST_MESSAGE: usize = 4_096;
@@ -24,6 +26,7 @@ const LONGEST_MESSAGE: usize = 4_096;
 #[derive(Clone, Debug)]
 pub struct SigningKeys {
     client: Client,
+    ports: Ports,
 }
 
 /// What a new key is to be.
@@ -83,12 +86,16 @@ impl Origin {
 
 impl SigningKeys {
     /// With the ordinary configuration.
-    pub fn new(config: &SdkConfig) -> Self {
-        Self { client: Client::new(config) }
+    pub fn new(config: &SdkConfig, ports: Ports) -> Self {
+        Self { client: Client::new(config), ports }
     }
 
     /// Makes a key. There is no client token: no answer means that one may have been made.
     pub async fn create(&self, new: &NewSigningKey<'_>) -> Result<Creation, CallFailed> {
+        in_place(&self.ports, || self.create_once(new)).await
+    }
+
+    async fn create_once(&self, new: &NewSigningKey<'_>) -> Result<Creation, CallFailed> {
         let tags = new
             .tags
             .iter()
@@ -191,13 +198,16 @@ impl SigningKeys {
 
     /// Replaces a key's policy. `false`: KMS does not take it.
     pub async fn set_policy(&self, key: &str, policy: &str) -> Result<bool, CallFailed> {
-        match self.client.put_key_policy().key_id(key).policy(policy).send().await {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(said) if said.is_malformed_policy_document_exception() => Ok(false),
-                Some(_) | None => Err(failed("kms:PutKeyPolicy", key, Answer::Open, error)),
-            },
-        }
+        let put = in_place(&self.ports, async || {
+            match self.client.put_key_policy().key_id(key).policy(policy).send().await {
+                Ok(_) => Ok(true),
+                Err(error) => match error.as_service_error() {
+                    Some(said) if said.is_malformed_policy_document_exception() => Ok(false),
+                    Some(_) | None => Err(failed("kms:PutKeyPolicy", key, Answer::Open, error)),
+                },
+            }
+        });
+        put.await
     }
 
     /// A key's grants; none when it is gone.
@@ -285,8 +295,11 @@ impl SigningKeys {
         match self.availability(key).await? {
             Some(Availability::Disabled | Availability::PendingDeletion) | None => Ok(()),
             Some(Availability::Enabled | Availability::Unavailable) => {
-                let disabled = self.client.disable_key().key_id(key).send().await;
-                disabled.map(drop).map_err(|error| failed("kms:DisableKey", key, Answer::Open, error))
+                let disabled = in_place(&self.ports, async || {
+                    let disabled = self.client.disable_key().key_id(key).send().await;
+                    disabled.map_err(|error| failed("kms:DisableKey", key, Answer::Open, error))
+                });
+                disabled.await.map(drop)
             }
         }
     }
@@ -296,8 +309,11 @@ impl SigningKeys {
         match self.availability(key).await? {
             Some(Availability::Enabled | Availability::PendingDeletion) | None => Ok(()),
             Some(Availability::Disabled | Availability::Unavailable) => {
-                let enabled = self.client.enable_key().key_id(key).send().await;
-                enabled.map(drop).map_err(|error| failed("kms:EnableKey", key, Answer::Open, error))
+                let enabled = in_place(&self.ports, async || {
+                    let enabled = self.client.enable_key().key_id(key).send().await;
+                    enabled.map_err(|error| failed("kms:EnableKey", key, Answer::Open, error))
+                });
+                enabled.await.map(drop)
             }
         }
     }
@@ -322,8 +338,12 @@ impl SigningKeys {
         match self.availability(key).await? {
             Some(Availability::PendingDeletion) | None => Ok(()),
             Some(Availability::Enabled | Availability::Disabled | Availability::Unavailable) => {
-                let sent = self.client.schedule_key_deletion().key_id(key).pending_window_in_days(days).send().await;
-                sent.map(drop).map_err(|error| failed("kms:ScheduleKeyDeletion", key, Answer::Open, error))
+                let scheduled = in_place(&self.ports, async || {
+                    let schedule = self.client.schedule_key_deletion().key_id(key).pending_window_in_days(days);
+                    let scheduled = schedule.send().await;
+                    scheduled.map_err(|error| failed("kms:ScheduleKeyDeletion", key, Answer::Open, error))
+                });
+                scheduled.await.map(drop)
             }
         }
     }

@@ -41,8 +41,6 @@ fn gateway() -> Gateway {
     if aws::is_elsewhere() {
         return Gateway { aws, clock, client, api: Embedded::absent("an API with a data plane") };
     }
-    // What is tested here is not the rate; limits.rs has that.
-    aws.settings(|settings| settings.control_plane_limits = false);
     let api = aws.create_rest_api(RestApi {
         id: None,
         name: "orders".into(),

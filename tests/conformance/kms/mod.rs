@@ -31,6 +31,22 @@ fn kms() -> (World, Client) {
     (World { aws, clock }, client)
 }
 
+/// Source: AWS: <https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html>.
+#[tokio::test]
+async fn create_key_takes_5_a_second_and_each_operation_has_a_rate_of_its_own() {
+    let (world, client) = kms();
+    world.aws.settings(|settings| settings.control_plane_limits = true);
+    let mut id = String::new();
+    for _ in 0..5 {
+        id = key(&client, KeySpec::EccNistP256).await;
+    }
+    assert_eq!(refusal(client.create_key().send().await), "ThrottlingException");
+    client.disable_key().key_id(&id).send().await.expect("another rate");
+    world.clock.advance(Duration::from_millis(200));
+    key(&client, KeySpec::EccNistP256).await;
+    assert_eq!(refusal(client.create_key().send().await), "ThrottlingException");
+}
+
 /// A new key. Answers its id.
 async fn key(client: &Client, spec: KeySpec) -> String {
     let authenticates = matches!(spec, KeySpec::Hmac256 | KeySpec::Hmac384 | KeySpec::Hmac512);

@@ -1,12 +1,14 @@
 //! Secrets Manager.
 
+use std::time::Duration;
+
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::SdkError;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
 use serde_json::Value;
 
-use super::{Aws, sdk_config};
+use super::{Aws, refused, sdk_config, world};
 
 mod events;
 mod rotation;
@@ -21,6 +23,26 @@ const FOURTH: &str = "44444444-4444-4444-4444-444444444444";
 
 fn client(aws: &Aws) -> Client {
     Client::new(&sdk_config(aws))
+}
+
+/// Source: AWS: <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>.
+#[tokio::test]
+async fn values_and_labels_are_changed_50_times_a_second_together() {
+    let (aws, clock) = world();
+    let client = client(&aws);
+    aws.settings(|settings| settings.control_plane_limits = true);
+    let arn = create(&client, "acme").await;
+    let update = || client.update_secret().secret_id(&arn).description("d");
+    let put = || client.put_secret_value().secret_id(&arn).secret_string("two");
+    for _ in 0..25 {
+        put().send().await.expect("put");
+        update().send().await.expect("updated");
+    }
+    assert_eq!(refused(put().send().await).0, "ThrottlingException");
+    client.get_secret_value().secret_id(&arn).send().await.expect("another rate");
+    clock.advance(Duration::from_millis(20));
+    update().send().await.expect("updated");
+    assert_eq!(refused(put().send().await).0, "ThrottlingException");
 }
 
 /// A secret named `name` whose current version is `FIRST` with the value "one". Answers its ARN.

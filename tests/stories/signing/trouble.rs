@@ -456,7 +456,8 @@ async fn the_algorithm_of_an_adopted_key_is_its_successors_unless_the_owner_says
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_too_long_for_ed25519_in_kms_is_refused_before_it_is_sent() {
     let stage = Stage::new().await;
-    let keys = SigningKeys::new(&rotator::aws::plain(stage.observer.config.clone()));
+    let config = rotator::aws::plain(stage.observer.config.clone());
+    let keys = SigningKeys::new(&config, stage.ports(stage.aws.connector()));
     let message = vec![b'x'; 4_097];
     let all = json!({"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"});
     let policy = json!({"Version": "2012-10-17", "Statement": [all]}).to_string();

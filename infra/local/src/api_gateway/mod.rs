@@ -8,14 +8,12 @@ mod edge;
 mod key_file;
 mod proxy;
 mod tags;
-mod token_bucket;
 mod usage;
 mod usage_plans;
 mod view;
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -30,7 +28,6 @@ use self::api_keys::ApiKey;
 use self::call::{Call, not_found};
 use self::data_plane::Api;
 use self::edge::Edge;
-use self::token_bucket::TokenBucket;
 use self::usage_plans::UsagePlan;
 use crate::core::{Context, Request, Response, ServiceError};
 
@@ -46,9 +43,6 @@ pub(crate) struct ApiGateway {
     plans: BTreeMap<String, UsagePlan>,
     apis: BTreeMap<String, Api>,
     edge: Edge,
-    /// A restart fills the buckets.
-    #[serde(skip)]
-    limits: Option<Limits>,
 }
 
 type Handler = fn(&mut ApiGateway, &mut Context<'_>, &Call<'_>) -> Result<Response, ServiceError>;
@@ -91,9 +85,7 @@ impl ApiGateway {
     }
 
     fn run(&mut self, cx: &mut Context<'_>, operation: &Operation, call: &Call<'_>) -> Result<Response, ServiceError> {
-        if cx.settings.control_plane_limits && !call.request.is_set_up {
-            self.limits.get_or_insert_with(|| Limits::new(cx.now)).take(operation.name, cx.now)?;
-        }
+        cx.take("apigateway", operation.name, call.request)?;
         if let Some((unknown, _)) =
             call.request.query.iter().find(|(name, _)| !operation.query.contains(&name.as_str()))
         {
@@ -164,44 +156,5 @@ fn route(request: &Request, path: &[&str]) -> Option<Operation> {
         ("GET", ["restapis"]) => of("GetRestApis", &["position", "limit"], ApiGateway::get_rest_apis),
         ("GET", ["restapis", _, "stages"]) => of("GetStages", &[], ApiGateway::get_stages),
         _ => None,
-    }
-}
-
-/// The control plane's quotas, per account and Region: 10 requests a second together with a burst
-/// of 40, `CreateApiKey` and `DeleteApiKey` 5 a second each, `UpdateUsagePlan` one in 20 seconds.
-#[derive(Clone)]
-struct Limits {
-    all: TokenBucket,
-    create: TokenBucket,
-    delete: TokenBucket,
-    update_plan: TokenBucket,
-}
-
-impl Limits {
-    fn new(now: DateTime<Utc>) -> Self {
-        Self {
-            all: TokenBucket::full(10.0, 40.0, now),
-            create: TokenBucket::full(5.0, 5.0, now),
-            delete: TokenBucket::full(5.0, 5.0, now),
-            update_plan: TokenBucket::full(0.05, 1.0, now),
-        }
-    }
-
-    /// A request that is refused takes no token from anybody.
-    fn take(&mut self, operation: &str, now: DateTime<Utc>) -> Result<(), ServiceError> {
-        let own = match operation {
-            "CreateApiKey" => Some(&mut self.create),
-            "DeleteApiKey" => Some(&mut self.delete),
-            "UpdateUsagePlan" => Some(&mut self.update_plan),
-            _ => None,
-        };
-        let mut buckets: Vec<&mut TokenBucket> = own.into_iter().chain([&mut self.all]).collect();
-        if !buckets.iter_mut().all(|bucket| bucket.ready(now)) {
-            let mut error = ServiceError::new(429, "TooManyRequestsException", "Too Many Requests");
-            error.retry_after = Some(1);
-            return Err(error);
-        }
-        buckets.into_iter().for_each(TokenBucket::take);
-        Ok(())
     }
 }

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::ApiGateway;
 use super::api_keys::{ApiKey, newest_first, no_such_key};
 use super::call::{Call, Patch, bad_request, check_tags, conflict, empty, limit_exceeded, not_found};
-use super::token_bucket::TokenBucket;
 use super::usage::{Day, KeyUsage, Measure, Period, Quota};
 use crate::core::{Context, Response, ServiceError};
+use crate::token_bucket::TokenBucket;
 
 /// "Usage plans per account per Region".
 const MOST_PLANS: usize = 300;

@@ -101,8 +101,10 @@ impl LocalAws {
                 (CallRecord::new("dynamodb", operation, &response), response, Vec::new())
             }
             Route::Kms(operation) => {
-                let (answer, early) =
-                    self.act(|services, cx| services.kms.handle(cx, &operation, &parsed(&request.body)?));
+                let (answer, early) = self.act(|services, cx| {
+                    cx.take("kms", &operation, request)?;
+                    services.kms.handle(cx, &operation, &parsed(&request.body)?)
+                });
                 let response = json_protocol(answer);
                 (CallRecord::new("kms", operation, &response), response, early)
             }
@@ -115,6 +117,7 @@ impl LocalAws {
             Route::SecretsManager(operation) => {
                 let (answer, early) = self.act(|services, cx| {
                     let Services { secrets_manager, kms, .. } = services;
+                    cx.take("secretsmanager", &operation, request)?;
                     secrets_manager.handle(cx, kms, &operation, &parsed(&request.body)?)
                 });
                 let response = json_protocol_with(answer, secrets_manager::message_member);

@@ -51,10 +51,13 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     }
     let lag = context.engine.config.usage_lag;
     let mut view = ShowView::new(&name, records.as_ref(), secret.as_ref(), lag, context.now());
-    if records.as_ref().is_some_and(needs_history) {
+    if let Some(records) = records.as_ref().filter(|records| needs_history(records)) {
         out.wait_for("reading the history");
         let about = format!("could not read the history of {name}");
-        view.add_history(&context.read(about, async || context.engine.records.history(&name).await).await?);
+        // What was before the oldest version that may still have a key explains nothing of today.
+        let from = records.head.floor.map_or(0, |floor| floor.seq);
+        let history = context.read(about, async || context.engine.records.history_from(&name, from).await).await?;
+        view.add_history(&history);
     }
     let kind = view.kind.as_ref().and_then(|kind| context.engine.kind(kind).ok());
     if kind.is_some_and(|kind| kind.publishes()) {

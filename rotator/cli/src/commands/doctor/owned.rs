@@ -106,7 +106,7 @@ impl Doctor<'_> {
 
     /// Policy and grants go with the key: the next one gets the same.
     async fn kms_key(&self, key: &str, signers: &Signers) -> Result<Vec<Check>, Failure> {
-        let keys = SigningKeys::new(self.context.aws());
+        let keys = SigningKeys::new(self.context.aws(), self.context.engine.ports.clone());
         let grants = keys.grants(key).await?;
         let sign = grants.iter().filter(|grant| grant.lets_sign()).count();
         let told = format!(
