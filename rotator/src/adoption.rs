@@ -19,7 +19,7 @@ use state::name::{CredentialName, Token};
 use state::policy::{Otherwise, Outlook, PREFIX, Policy, Timetable};
 use uuid::Uuid;
 
-use crate::aws::api_keys::{ApiKey, Plan, SECRET_ID};
+use crate::aws::api_keys::{ApiKey, FEW, Plan, SECRET_ID};
 use crate::aws::probe::Probe;
 use crate::aws::secrets::{NewSecret, OWN_KEY};
 use crate::engine::{Engine, Errand};
@@ -96,9 +96,6 @@ pub enum Verdict {
     },
 }
 
-/// Of so many keys each is asked for its plans.
-const FEW: usize = 20;
-
 /// Says what would be done. Changes nothing.
 pub async fn plan(
     engine: &Engine,
@@ -118,7 +115,9 @@ pub async fn plan(
     // For many keys the plans are listed once: API Gateway's rate is the account's.
     let mut memberships = match keys.len() > FEW {
         true => {
-            Some(patiently(&engine.ports, errand.deadline, async || Ok(engine.api_keys.memberships().await?)).await?)
+            let plans = patiently(&engine.ports, errand.deadline, async || Ok(engine.api_keys.plans().await?)).await?;
+            let members = async || Ok(engine.api_keys.memberships(&plans).await?);
+            Some(patiently(&engine.ports, errand.deadline, members).await?)
         }
         false => None,
     };

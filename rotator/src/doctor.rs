@@ -21,6 +21,7 @@ use state::standby::too_young;
 pub use report::{Area, Check, Report, Verdict};
 
 use crate::aws::records::DUE_BUCKETS;
+use crate::aws::secrets::{Particulars, Roster};
 use crate::engine::Engine;
 use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::kind::{Case, Facts, Kind, Sight};
@@ -126,7 +127,7 @@ pub struct Examined {
     /// What is recorded, if anything is.
     pub records: Option<Credential>,
     /// The secret, if it is there.
-    pub secret: Option<Secret>,
+    pub secret: Option<(Secret, Particulars)>,
 }
 
 /// Looks at everything of one credential that the rotation function's own role may see.
@@ -143,14 +144,14 @@ pub async fn credential(engine: &Engine, name: &CredentialName, elsewhere: bool)
             return examined;
         }
     }
-    match asked(engine, async || engine.describe(name.as_str()).await).await {
+    match asked(engine, async || engine.describe_all(name.as_str()).await).await {
         Ok(secret) => examined.secret = Some(secret),
         Err(stopped) => {
             checks.push(refused(Area::Secret, &format!("the secret {name}"), &stopped));
             return examined;
         }
     }
-    let Some(secret) = &examined.secret else { return examined };
+    let Some((secret, _)) = &examined.secret else { return examined };
     let empty = Credential::empty(name.clone(), &secret.arn);
     let subject = Subject { engine, now: engine.ports.clock.now(), name, secret };
     let records = examined.records.as_ref().unwrap_or(&empty);
@@ -213,13 +214,9 @@ pub async fn retirement(engine: &Engine) -> Check {
 }
 
 /// Whether many API keys rotate at one moment.
-pub async fn herd(engine: &Engine) -> Check {
-    let together = match asked(engine, async || Ok(engine.secrets.together().await?)).await {
-        Ok(together) => together,
-        Err(stopped) => return refused(Area::Schedule, "when the secrets rotate", &stopped),
-    };
-    match together.into_iter().max_by_key(|(_, count)| *count) {
-        Some((schedule, count)) if count > HERD => {
+pub fn herd(roster: &Roster) -> Check {
+    match roster.together.iter().max_by_key(|(_, count)| **count) {
+        Some((schedule, &count)) if count > HERD => {
             let minutes = (count * CALLS_OF_A_ROTATION / 9).div_ceil(60);
             let what = format!(
                 "{count} API keys rotate at one moment, {schedule}: API Gateway takes ten calls a second, so the last \

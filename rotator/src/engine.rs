@@ -24,7 +24,7 @@ use crate::aws::api_keys::ApiKeys;
 use crate::aws::macs::Macs;
 use crate::aws::probe::Prober;
 use crate::aws::records::Records;
-use crate::aws::secrets::Secrets;
+use crate::aws::secrets::{Particulars, Secrets};
 use crate::aws::signing_keys::SigningKeys;
 use crate::aws::turns::Turns;
 use crate::config::Config;
@@ -144,6 +144,11 @@ impl Engine {
 
     /// The secret behind a name or ARN.
     pub async fn describe(&self, id: &str) -> Result<Secret, Failure> {
+        Ok(self.secrets.describe(id, |tags| self.wishes(tags)).await?.0)
+    }
+
+    /// The same, with what is no business of a rotation.
+    pub async fn describe_all(&self, id: &str) -> Result<(Secret, Particulars), Failure> {
         self.secrets.describe(id, |tags| self.wishes(tags)).await
     }
 

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
 use state::credential::{Credential, Fingerprint};
 use state::decide::{AWSCURRENT, AWSPENDING, Secret};
@@ -15,7 +14,7 @@ use state::name::{CredentialName, Token};
 use state::policy::{BadPolicy, Outlook, PREFIX, Policy, Schedule, Timetable};
 
 use super::{KIND, Verdict, waiting};
-use crate::aws::secrets::{NewSecret, OWN_KEY};
+use crate::aws::secrets::{NewSecret, OWN_KEY, Particulars};
 use crate::engine::{Engine, Errand};
 use crate::failure::{BadInput, Failure, Fault, Stopped, chain};
 use crate::kind::{Case, Facts, Kind, Sight};
@@ -218,26 +217,19 @@ impl Found {
             Some(found) if found.versions.is_empty() => (None, Some(found)),
             found => (found, None),
         };
-        let tags = OnceLock::new();
-        let read = |found: &BTreeMap<String, String>| {
-            let tags = tags.get_or_init(|| found.clone());
+        let read = |tags: &BTreeMap<String, String>| {
             // What stands there is never replaced.
             engine.wishes(&asked(terms, Some(tags)).into_iter().chain(tags.clone()).collect())
         };
-        let secret = match engine.secrets.describe(name.as_str(), read).await {
-            Ok(secret) => Some(secret),
-            Err(Failure::Input(BadInput::NoSecret(_))) => None,
+        let (secret, particulars) = match engine.secrets.describe(name.as_str(), read).await {
+            Ok((secret, particulars)) => (Some(secret), particulars),
+            Err(Failure::Input(BadInput::NoSecret(_))) => (None, Particulars::default()),
             Err(failure) => return Err(failure),
         };
-        let encrypted_otherwise = match (&secret, &terms.encrypted_by) {
-            (Some(secret), Some(key)) => {
-                let found = engine.secrets.particulars(&secret.arn).await?;
-                let differs = !found.is_encrypted_by(Some(key));
-                differs.then(|| found.encrypted_by.unwrap_or_else(|| OWN_KEY.to_owned()))
-            }
-            (Some(_) | None, None) | (None, Some(_)) => None,
-        };
-        let tags = tags.into_inner().unwrap_or_default();
+        let asked_for = terms.encrypted_by.as_deref().filter(|_| secret.is_some());
+        let differs = asked_for.is_some_and(|key| !particulars.is_encrypted_by(Some(key)));
+        let Particulars { encrypted_by, tags, .. } = particulars;
+        let encrypted_otherwise = differs.then(|| encrypted_by.unwrap_or_else(|| OWN_KEY.to_owned()));
         Ok(Self { secret, encrypted_otherwise, tags, records, tried })
     }
 

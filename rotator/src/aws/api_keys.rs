@@ -3,6 +3,7 @@
 //! The control plane takes ten calls a second from everybody in the account together: see [`super::turns`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use aws_config::SdkConfig;
 use aws_sdk_apigateway::Client;
@@ -27,7 +28,22 @@ pub struct ApiKeys {
     client: Client,
     ports: Ports,
     turns: Turns,
+    remembered: OnceLock<Listing>,
 }
+
+/// All keys and plans, as their lists told.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// By their ids.
+    pub keys: BTreeMap<String, ApiKey>,
+    /// By their ids.
+    pub plans: BTreeMap<String, Plan>,
+    /// The plans of each key that is in one, by the key's id.
+    pub members: BTreeMap<String, Vec<Plan>>,
+}
+
+/// Of more keys than that, lists are read: of so many, each is asked for by itself.
+pub const FEW: usize = 20;
 
 /// What stands for an id that may be its key's value: of a key that was made with `generateDistinctId=false`, or in 2016.
 /// AWS's own examples show ids of 40 characters; all others have ten.
@@ -101,11 +117,20 @@ pub type Use = BTreeMap<String, BTreeMap<NaiveDate, KeyUse>>;
 impl ApiKeys {
     /// With its turns among everybody who calls it.
     pub fn new(config: &SdkConfig, ports: Ports, turns: Turns) -> Self {
-        Self { client: Client::new(config), ports, turns }
+        Self { client: Client::new(config), ports, turns, remembered: OnceLock::new() }
+    }
+
+    /// Answers from these lists from now on, for a command that looks at many credentials and changes nothing. What is
+    /// newer than they are is still asked for.
+    pub fn remember(&self, listing: Listing) {
+        self.remembered.get_or_init(|| listing);
     }
 
     /// A key by id; `None` when there is none.
     pub async fn get(&self, id: &str) -> Result<Option<ApiKey>, CallFailed> {
+        if let Some(key) = self.remembered.get().and_then(|listing| listing.keys.get(id)) {
+            return Ok(Some(key.clone()));
+        }
         let found = self.through(|| async {
             let asked = self.client.get_api_key().api_key(id).include_value(false).send().await;
             asked.map_err(|error| failed_on_key("apigateway:GET", id, Answer::Open, error))
@@ -239,7 +264,15 @@ impl ApiKeys {
 
     /// The plans that a key is in.
     pub async fn plans_of(&self, key: &str) -> Result<Vec<Plan>, CallFailed> {
+        if let Some(listing) = self.remembered.get().filter(|listing| listing.keys.contains_key(key)) {
+            return Ok(listing.members.get(key).cloned().unwrap_or_default());
+        }
         self.plans_with(Some(key)).await
+    }
+
+    /// All plans.
+    pub async fn plans(&self) -> Result<Vec<Plan>, CallFailed> {
+        self.plans_with(None).await
     }
 
     /// The plans that a key is in, or all.
@@ -266,10 +299,10 @@ impl ApiKeys {
         }
     }
 
-    /// The plans of every key of the account, by the keys' ids: one call for each plan and 500 keys.
-    pub async fn memberships(&self) -> Result<BTreeMap<String, Vec<Plan>>, CallFailed> {
+    /// The keys of these plans, each with its plans, by the keys' ids: one call for each plan and 500 keys.
+    pub async fn memberships(&self, plans: &[Plan]) -> Result<BTreeMap<String, Vec<Plan>>, CallFailed> {
         let mut members: BTreeMap<String, Vec<Plan>> = BTreeMap::new();
-        for plan in self.plans_with(None).await? {
+        for plan in plans {
             let mut position = None;
             loop {
                 let page = self.through(|| async {
@@ -299,6 +332,9 @@ impl ApiKeys {
 
     /// A plan by id; `None` when there is none.
     pub async fn plan(&self, id: &str) -> Result<Option<Plan>, CallFailed> {
+        if let Some(plan) = self.remembered.get().and_then(|listing| listing.plans.get(id)) {
+            return Ok(Some(plan.clone()));
+        }
         let found = self.through(|| async {
             let found = self.client.get_usage_plan().usage_plan_id(id).send().await;
             found.map_err(|error| failed("apigateway:GET", &format!("/usageplans/{id}"), Answer::Open, error))

@@ -57,7 +57,27 @@ pub struct Particulars {
     pub tags: BTreeMap<String, String>,
 }
 
+/// The secrets of this service, as their list tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// Their names, sorted.
+    pub names: Vec<String>,
+    /// How many of them hold an API key.
+    pub api_keys: usize,
+    /// How many API keys rotate by themselves at the same moments, by their `cron(..)`.
+    pub together: BTreeMap<String, usize>,
+}
+
 impl Particulars {
+    fn of(found: &DescribeSecretOutput) -> Self {
+        Self {
+            arn: found.arn().unwrap_or_default().to_owned(),
+            function_arn: found.rotation_lambda_arn().map(str::to_owned),
+            encrypted_by: found.kms_key_id().filter(|key| !key.ends_with(OWN_KEY)).map(str::to_owned),
+            tags: tags(found),
+        }
+    }
+
     /// Whether it is encrypted by that key, an ARN; `None` for AWS's own. A secret tells its key by the name that it was
     /// given: an id is told from the ARN, an alias is not, and is another key until somebody says otherwise.
     pub fn is_encrypted_by(&self, key: Option<&str>) -> bool {
@@ -75,12 +95,12 @@ impl Secrets {
         Self { client: Client::new(config) }
     }
 
-    /// Labels, wishes and schedule of a secret, by name or ARN.
+    /// Labels, wishes and schedule of a secret, by name or ARN, and its particulars.
     pub async fn describe(
         &self,
         id: &str,
         read_wishes: impl Fn(&BTreeMap<String, String>) -> Result<Policy, BadPolicy>,
-    ) -> Result<Secret, Failure> {
+    ) -> Result<(Secret, Particulars), Failure> {
         let found = match self.client.describe_secret().secret_id(id).send().await {
             Ok(found) => found,
             Err(error) => {
@@ -89,15 +109,15 @@ impl Secrets {
                 return Err(if is_missing { BadInput::NoSecret(id.to_owned()).into() } else { failed.into() });
             }
         };
-        let tags = tags(&found);
         let rules = found.rotation_rules();
-        Ok(Secret {
-            arn: found.arn().unwrap_or_default().to_owned(),
+        let particulars = Particulars::of(&found);
+        let secret = Secret {
+            arn: particulars.arn.clone(),
             deleted: found.deleted_date().is_some(),
             gone: false,
             rotation_enabled: found.rotation_enabled().unwrap_or(false),
             labels: labels(&found),
-            wishes: read_wishes(&tags),
+            wishes: read_wishes(&particulars.tags),
             schedule: Schedule {
                 expression: rules.and_then(RotationRulesType::schedule_expression).map(str::to_owned),
                 after_days: rules
@@ -113,19 +133,15 @@ impl Secrets {
                 .filter(|replica| replica.status() != Some(&StatusType::InSync))
                 .filter_map(|replica| replica.region().map(str::to_owned))
                 .collect(),
-        })
+        };
+        Ok((secret, particulars))
     }
 
     /// Who rotates a secret, by which key it is encrypted, and all of its tags.
     pub async fn particulars(&self, id: &str) -> Result<Particulars, CallFailed> {
         let found = self.client.describe_secret().secret_id(id).send().await;
         let found = found.map_err(|error| failed("secretsmanager:DescribeSecret", id, Answer::Open, error))?;
-        Ok(Particulars {
-            arn: found.arn().unwrap_or_default().to_owned(),
-            function_arn: found.rotation_lambda_arn().map(str::to_owned),
-            encrypted_by: found.kms_key_id().filter(|key| !key.ends_with(OWN_KEY)).map(str::to_owned),
-            tags: tags(&found),
-        })
+        Ok(Particulars::of(&found))
     }
 
     /// The value of one version, `None` for the empty placeholder. Always by version id: a read by label alone may
@@ -313,24 +329,25 @@ impl Secrets {
     /// Names of all secrets that carry a kind of ours and begin with `prefix`. May lag by five minutes, as `ListSecrets`
     /// does.
     pub async fn managed(&self, prefix: &str) -> Result<Vec<String>, CallFailed> {
-        let listed = self.listed("rotator:kind", prefix).await?.into_iter();
-        let mut names: Vec<String> = listed.filter_map(|secret| secret.name).collect();
-        names.sort_unstable();
-        Ok(names)
+        Ok(self.roster(prefix).await?.names)
     }
 
-    /// How many API keys rotate by themselves at the same moments, by their `cron(..)`.
-    pub async fn together(&self) -> Result<BTreeMap<String, usize>, CallFailed> {
-        let mut together = BTreeMap::new();
-        for secret in self.listed("rotator:kind", "").await? {
-            let is_api_key = secret.tags().iter().any(|tag| tag.value() == Some("api-gateway-key"));
-            let rules = secret.rotation_rules.filter(|_| is_api_key && secret.rotation_enabled == Some(true));
-            let expression = rules.and_then(|rules| rules.schedule_expression);
-            if let Some(expression) = expression.filter(|expression| expression.starts_with("cron(")) {
-                *together.entry(expression).or_default() += 1;
+    /// The same secrets, with what else their list tells.
+    pub async fn roster(&self, prefix: &str) -> Result<Roster, CallFailed> {
+        let mut roster = Roster::default();
+        for secret in self.listed("rotator:kind", prefix).await? {
+            if secret.tags().iter().any(|tag| tag.value() == Some("api-gateway-key")) {
+                roster.api_keys += 1;
+                let rules = secret.rotation_rules.filter(|_| secret.rotation_enabled == Some(true));
+                let expression = rules.and_then(|rules| rules.schedule_expression);
+                if let Some(expression) = expression.filter(|expression| expression.starts_with("cron(")) {
+                    *roster.together.entry(expression).or_default() += 1;
+                }
             }
+            roster.names.extend(secret.name);
         }
-        Ok(together)
+        roster.names.sort_unstable();
+        Ok(roster)
     }
 
     async fn listed(&self, tag: &str, prefix: &str) -> Result<Vec<SecretListEntry>, CallFailed> {

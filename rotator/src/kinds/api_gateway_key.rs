@@ -439,7 +439,7 @@ impl Kind for ApiGatewayKey {
     }
 
     async fn survey(&self) -> Result<Vec<ProviderKey>, Failure> {
-        let mut plans = self.keys.memberships().await?;
+        let mut plans = self.keys.memberships(&self.keys.plans().await?).await?;
         let keys = self.keys.list("").await?.into_iter().map(|key| {
             let plans = plans.remove(&key.id).unwrap_or_default().into_iter();
             shown((plans.map(|plan| plan.id).collect(), key))

@@ -1,14 +1,18 @@
 //! What the functions and the person may do.
 
+use std::collections::BTreeMap;
+
 use chrono::TimeDelta;
 use local_aws::{Decision, Simulated};
+use rotator::adoption::Selection;
 use rotator::doctor::permissions::{Function, Need, Scope, Subject, always, for_credential};
 use rotator::doctor::{Area, Check, Verdict};
-use rotator_cli::commands::doctor::DoctorView;
+use rotator_cli::commands::doctor::{DoctorView, Names, examine};
 
-use super::{ACCOUNT, assert_line, broken, doctor, hurt, is_healthy, rotated, says};
+use super::super::adoption::take;
+use super::{ACCOUNT, assert_line, broken, doctor, hurt, is_healthy, rotated, says, watched_person};
 use crate::harness::faults::{Fault, When};
-use crate::harness::{ACME, Stage, Terms};
+use crate::harness::{ACME, Stage, Terms, say};
 
 #[tokio::test(start_paused = true)]
 async fn each_permission_that_is_missing_is_named() {
@@ -211,6 +215,65 @@ async fn who_may_not_simulate_tries_without_running_it() {
     let said = "whether you may lambda:InvokeFunction could not be simulated: ";
     assert_line(&view, Area::Permissions, Warning, said, "grant you iam:SimulatePrincipalPolicy");
     assert_eq!(broken(&view), Vec::<&Check>::new());
+}
+
+/// How often a look at everything makes each call, with so many API keys whose secrets share an encryption key.
+async fn calls_of_a_look(many: usize) -> BTreeMap<String, usize> {
+    let stage = Stage::new().await;
+    for number in 0..many {
+        stage.key(&format!("customer-{number:02}")).await;
+    }
+    let kms = stage.kms();
+    let key = stage.encryption_key().await;
+    kms.create_alias().alias_name("alias/secrets").target_key_id(&key).send().await.expect("named");
+    for item in take(&stage, &Selection::All).await {
+        stage.encrypt(item.secret.as_str(), "alias/secrets").await;
+    }
+    stage.faults.disarm();
+    let view = examine(&watched_person(&stage), None, &Names::default(), &mut |_| {}).await.expect("examined");
+    assert_eq!(broken(&view), Vec::<&Check>::new());
+    let mut calls = BTreeMap::new();
+    for call in stage.faults.calls() {
+        *calls.entry(call).or_default() += 1;
+    }
+    say(&format!("{many} credentials: {} calls, {calls:#?}", calls.values().sum::<usize>()));
+    calls
+}
+
+/// Fifty are asked about at once; of more than twenty API keys the plans are listed.
+#[tokio::test(start_paused = true)]
+async fn what_many_credentials_share_is_asked_once() {
+    let (few, many, more) = (calls_of_a_look(5).await, calls_of_a_look(25).await, calls_of_a_look(55).await);
+    let of = |calls: &BTreeMap<String, usize>, what: &str| {
+        calls.iter().filter(|(call, _)| call.starts_with(what)).map(|(_, count)| count).sum::<usize>()
+    };
+    // The harness takes IAM's calls, of which none has a path, for one of API Gateway's.
+    let iam = |calls| of(calls, "apigateway:POST /");
+    assert_eq!((iam(&many), iam(&more)), (iam(&few), iam(&few) + 2), "one more batch for each of two roles");
+    for what in ["TrentService:DescribeKey", "apigateway:GET", "sts:", "secretsmanager:ListSecrets"] {
+        assert_eq!(of(&many, what), of(&more, what), "{what}");
+    }
+    assert_eq!(of(&many, "TrentService:DescribeKey"), 1);
+    assert_eq!(of(&more, "secretsmanager:DescribeSecret"), 55);
+}
+
+/// Where a policy asks for what is a credential's own, each is asked about by itself.
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_tells_credentials_apart_is_asked_about_each() {
+    let (stage, arn) = rotated().await;
+    let other = stage.credential("partner/globex", &Terms::default()).await.0;
+    let put = "secretsmanager:PutSecretValue";
+    let known = rule(put, Decision::ImplicitDeny, &["aws:ResourceTag/rotator:credential"]);
+    stage.aws.settings(|settings| settings.simulated = vec![known]);
+    let view = doctor(&stage, None).await;
+    assert_eq!(broken(&view), Vec::<&Check>::new());
+    let unknown = rule(put, Decision::ImplicitDeny, &["aws:ResourceTag/rotator:credential", "aws:SourceVpc"]);
+    stage.aws.settings(|settings| settings.simulated = vec![unknown]);
+    let view = doctor(&stage, None).await;
+    for (name, arn) in [(ACME, arn), ("partner/globex", other)] {
+        let said = format!("{name}: whether rotation may {put} on {arn} depends on aws:SourceVpc");
+        assert_line(&view, Area::Credential, Verdict::Warning, &said, "see that the condition");
+    }
 }
 
 /// Every call that the functions make is one that doctor asks IAM about.

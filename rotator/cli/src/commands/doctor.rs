@@ -5,7 +5,11 @@ mod allowed;
 mod functions;
 mod owned;
 
+use std::collections::BTreeMap;
+
+use allowed::Answers;
 use futures::{StreamExt, stream};
+use rotator::aws::api_keys::{ApiKey, FEW, Listing};
 use rotator::aws::secrets::Particulars;
 use rotator::doctor::permissions::{Scope, Subject};
 use rotator::doctor::{Area, Check, Report, Verdict, asked, credential, herd, refused, retirement};
@@ -14,6 +18,7 @@ use state::Time;
 use state::credential::Version;
 use state::lifecycle::State;
 use state::name::CredentialName;
+use tokio::sync::Mutex;
 
 use crate::aws::iam::Simulator;
 use crate::aws::kms::Keys;
@@ -25,6 +30,8 @@ use functions::Fleet;
 
 /// How many credentials are looked at at once: API Gateway's control plane takes ten calls a second from everybody.
 const AT_ONCE: usize = 4;
+/// Of how many credentials IAM is asked at once.
+const BATCH: usize = 50;
 
 /// Look at everything that must be true before a rotation can work
 ///
@@ -92,9 +99,11 @@ pub async fn examine(
     progress("looking at the functions");
     let fleet = doctor.fleet(name, &mut report).await;
     progress("asking IAM what the functions may do");
-    report.extend(doctor.allowed_always(&fleet).await);
+    let mut answers = Answers::default();
+    report.extend(doctor.allowed_always(&fleet, &mut answers).await);
     progress("counting API keys");
-    report.add(doctor.quota().await);
+    let (quota, keys) = doctor.quota().await;
+    report.add(quota);
     report.extend(doctor.fingerprints().await);
     if !table.holds_records {
         // Whatever else there is to say begins with a record: one line says it all.
@@ -105,13 +114,11 @@ pub async fn examine(
     match name {
         Some(name) => {
             progress(&format!("looking at {name}"));
-            let checks = doctor.credential(name, &fleet).await.ok_or_else(|| Trouble::NoCredential(name.clone()))?;
-            report.extend(checks);
+            let looked = doctor.look(name, &fleet).await.ok_or_else(|| Trouble::NoCredential(name.clone()))?;
+            let looked = doctor.complete(vec![looked], &fleet, &mut answers).await;
+            report.extend(looked.into_iter().flat_map(|looked| looked.checks));
         }
-        None => {
-            report.add(herd(&context.engine).await);
-            doctor.all(&fleet, &mut report, progress).await;
-        }
+        None => doctor.all(&fleet, keys, &mut answers, &mut report, progress).await,
     }
     Ok(DoctorView::new(name, &report, context.now()))
 }
@@ -125,6 +132,16 @@ struct Doctor<'a> {
     /// The person's ARN.
     who: String,
     scope: Scope,
+    /// The keys behind aliases that were asked for, as IAM names them.
+    aliases: Mutex<BTreeMap<String, Result<Option<String>, Check>>>,
+}
+
+/// A credential that was looked at.
+struct Looked {
+    name: CredentialName,
+    checks: Vec<Check>,
+    /// What permissions are about, if it has a secret.
+    subject: Option<Subject>,
 }
 
 impl<'a> Doctor<'a> {
@@ -140,53 +157,54 @@ impl<'a> Doctor<'a> {
             fingerprint_key: config.fingerprint_key.clone(),
         };
         let (lambda, iam) = (Functions::new(context.aws()), Simulator::new(context.aws()));
-        Ok(Self { context, names, lambda, iam, who, scope })
+        Ok(Self { context, names, lambda, iam, who, scope, aliases: Mutex::default() })
     }
 
-    /// Everything of one credential; `None` when there is neither a secret nor a record.
-    async fn credential(&self, name: &CredentialName, fleet: &Fleet) -> Option<Vec<Check>> {
+    /// Everything of one credential but what IAM allows; `None` when there is neither a secret nor a record.
+    async fn look(&self, name: &CredentialName, fleet: &Fleet) -> Option<Looked> {
         let examined = credential(&self.context.engine, name, fleet.is_elsewhere()).await;
         let mut checks = examined.checks;
         let is_gone = |check: &Check| check.area == Area::Secret && check.verdict == Verdict::Broken;
         if examined.records.is_none() && examined.secret.is_none() && checks.iter().any(is_gone) {
             return None;
         }
-        let Some(secret) = examined.secret else { return Some(checks) };
-        let engine = &self.context.engine;
-        let particulars = match asked(engine, async || Ok(engine.secrets.particulars(&secret.arn).await?)).await {
-            Ok(particulars) => particulars,
-            Err(stopped) => {
-                checks.push(refused(Area::Secret, "who rotates the secret", &stopped));
-                return Some(checks);
-            }
-        };
+        let name = name.clone();
+        let Some((secret, particulars)) = examined.secret else { return Some(Looked { name, checks, subject: None }) };
         let records = examined.records.as_ref();
         let kind = secret.wishes.as_ref().ok().map(|policy| policy.kind.clone());
         let kind = kind.or_else(|| records.map(|records| records.head.kind.clone())).unwrap_or_default();
         let live = records.iter().flat_map(|records| records.versions.values());
         let live = live.filter(|version| version.state != State::Destroyed);
         let keys = live.filter_map(|version| version.provider.get("id")).filter(|id| id.starts_with("arn:"));
-        let encrypted_by = match self.encrypted_by(name, &particulars).await {
+        let encrypted_by = match self.encrypted_by(&name, &particulars).await {
             Ok(key) => key,
             Err(check) => {
                 checks.push(check);
                 None
             }
         };
-        let subject = Subject {
-            secret: secret.arn.clone(),
-            encrypted_by,
-            kind: kind.clone(),
-            keys: keys.cloned().collect(),
-            access_log: secret.wishes.as_ref().ok().and_then(|policy| policy.watch.as_ref()?.access_log.clone()),
-        };
-        checks.extend(fleet.rotates(name, &particulars));
-        checks.extend(self.allowed_for(fleet, name, &subject).await);
+        checks.extend(fleet.rotates(&name, &particulars));
         let current = records.and_then(|records| records.current());
         let wishes = secret.wishes.as_ref().ok().or_else(|| current.map(|version| &version.policy));
         let signers = self.signers(fleet, wishes);
         checks.extend(self.owned(&particulars, &kind, current, &signers).await);
-        Some(checks)
+        let subject = Subject {
+            secret: secret.arn.clone(),
+            encrypted_by,
+            kind,
+            keys: keys.cloned().collect(),
+            access_log: secret.wishes.as_ref().ok().and_then(|policy| policy.watch.as_ref()?.access_log.clone()),
+        };
+        Some(Looked { name, checks, subject: Some(subject) })
+    }
+
+    /// The same of some credentials, with what IAM allows.
+    async fn complete(&self, mut looked: Vec<Looked>, fleet: &Fleet, answers: &mut Answers) -> Vec<Looked> {
+        let subjects = looked.iter().filter_map(|one| Some((&one.name, one.subject.as_ref()?)));
+        let allowed = self.allowed_for(fleet, subjects, answers).await;
+        let asked = looked.iter_mut().filter(|one| one.subject.is_some());
+        asked.zip(allowed).for_each(|(one, checks)| one.checks.extend(checks));
+        looked
     }
 
     /// The key that encrypts a secret, as IAM names it, which does not follow aliases. `None`: AWS's own.
@@ -197,37 +215,74 @@ impl<'a> Doctor<'a> {
             let of_id = || format!("arn:{partition}:kms:{region}:{account}:key/{key}");
             return Ok(Some(if key.starts_with("arn:") { key.clone() } else { of_id() }));
         }
-        let keys = Keys::new(self.context.aws());
-        match asked(&self.context.engine, async || Ok(keys.arn(key).await?)).await {
-            Ok(Some(arn)) => Ok(Some(arn)),
-            Ok(None) => {
-                let what = format!("{key} is to encrypt the secret, and there is no such key: no new value can be put");
-                let fix = format!("aws secretsmanager update-secret --secret-id {name} --kms-key-id KEY");
-                Err(Check::broken(Area::Secret, what, fix))
+        // Many secrets share a key: whoever comes second waits for the answer to the first.
+        let mut aliases = self.aliases.lock().await;
+        let found = match aliases.get(key) {
+            Some(known) => known.clone(),
+            None => {
+                let keys = Keys::new(self.context.aws());
+                let found = asked(&self.context.engine, async || Ok(keys.arn(key).await?)).await;
+                let found = found.map_err(|stopped| {
+                    refused(Area::Permissions, &format!("which key {key} is"), &stopped)
+                });
+                aliases.entry(key.clone()).or_insert(found).clone()
             }
-            Err(stopped) => Err(refused(Area::Permissions, &format!("which key {key} is"), &stopped)),
-        }
+        };
+        found?.map(Some).ok_or_else(|| {
+            let what = format!("{key} is to encrypt the secret, and there is no such key: no new value can be put");
+            let fix = format!("aws secretsmanager update-secret --secret-id {name} --kms-key-id KEY");
+            Check::broken(Area::Secret, what, fix)
+        })
     }
 
     /// One line for each credential.
-    async fn all(&self, fleet: &Fleet, report: &mut Report, progress: &mut (dyn FnMut(&str) + Send)) {
+    async fn all(
+        &self,
+        fleet: &Fleet,
+        keys: Vec<ApiKey>,
+        answers: &mut Answers,
+        report: &mut Report,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) {
         let engine = &self.context.engine;
-        let names = match asked(engine, async || Ok(engine.secrets.managed("").await?)).await {
-            Ok(names) => names,
+        let roster = match asked(engine, async || Ok(engine.secrets.roster("").await?)).await {
+            Ok(roster) => roster,
             Err(stopped) => return report.add(refused(Area::Credential, "the list of secrets", &stopped)),
         };
-        let names: Vec<_> = names.iter().filter_map(|name| CredentialName::parse(name).ok()).collect();
+        report.add(herd(&roster));
+        if roster.api_keys > FEW {
+            progress("reading which keys are in which usage plans");
+            self.remember(keys).await;
+        }
+        let names: Vec<_> = roster.names.iter().filter_map(|name| CredentialName::parse(name).ok()).collect();
         if names.is_empty() {
             report.add(Check::ok(Area::Credential, "no credentials under management yet: `rotator adopt` takes them"));
         }
-        let mut looked = stream::iter(&names)
-            .map(async |name| (name, self.credential(name, fleet).await))
-            .buffered(AT_ONCE)
-            .enumerate();
-        while let Some((number, (name, checks))) = looked.next().await {
+        let looks = stream::iter(&names).map(|name| self.look(name, fleet)).buffered(AT_ONCE).enumerate();
+        let mut looks = looks.inspect(|(number, _)| {
             progress(&format!("looking at the credentials: {} of {}", number + 1, names.len()));
-            // The list lags: it may be gone by now.
-            report.extend(checks.map(|checks| folded(name, checks)));
+        });
+        let mut batches = looks.by_ref().map(|(_, looked)| looked).chunks(BATCH);
+        while let Some(batch) = batches.next().await {
+            // The list lags: some may be gone by now.
+            let batch = batch.into_iter().flatten().collect();
+            let batch = self.complete(batch, fleet, answers).await;
+            report.extend(batch.into_iter().map(|Looked { name, checks, .. }| folded(&name, checks)));
+        }
+    }
+
+    /// Lets API Gateway tell of all keys and plans at once what each credential would be asked for. If it does not, each
+    /// is asked for by itself, and its lines say what could not be seen.
+    async fn remember(&self, keys: Vec<ApiKey>) {
+        let api_keys = &self.context.engine.api_keys;
+        let listing = asked(&self.context.engine, async || {
+            let plans = api_keys.plans().await?;
+            Ok((api_keys.memberships(&plans).await?, plans))
+        });
+        if let Ok((members, plans)) = listing.await {
+            let keys = keys.into_iter().map(|key| (key.id.clone(), key)).collect();
+            let plans = plans.into_iter().map(|plan| (plan.id.clone(), plan)).collect();
+            api_keys.remember(Listing { keys, plans, members });
         }
     }
 }

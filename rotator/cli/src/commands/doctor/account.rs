@@ -1,5 +1,6 @@
 //! What all credentials share: who asks, the table, the number of keys.
 
+use rotator::aws::api_keys::ApiKey;
 use rotator::aws::records::{Beside, INDEXES, Index, IndexShape};
 use rotator::doctor::{Area, Check, asked, refused};
 use rotator::failure::{BadInput, Failure, Fault, Stopped, chain};
@@ -109,11 +110,12 @@ impl Doctor<'_> {
         }
     }
 
-    pub(super) async fn quota(&self) -> Check {
+    /// How many keys there may still be, and the keys.
+    pub(super) async fn quota(&self) -> (Check, Vec<ApiKey>) {
         let engine = &self.context.engine;
         match asked(engine, async || Ok(engine.api_keys.list("").await?)).await {
-            Ok(keys) => headroom(keys.len()),
-            Err(stopped) => refused(Area::Quota, "the number of API keys", &stopped),
+            Ok(keys) => (headroom(keys.len()), keys),
+            Err(stopped) => (refused(Area::Quota, "the number of API keys", &stopped), Vec::new()),
         }
     }
 }
