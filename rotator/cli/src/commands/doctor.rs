@@ -7,9 +7,10 @@ mod owned;
 
 use std::collections::BTreeMap;
 
+use account::Provider;
 use allowed::Answers;
 use futures::{StreamExt, stream};
-use rotator::aws::api_keys::{ApiKey, FEW, Listing};
+use rotator::aws::api_keys::{FEW, Listing};
 use rotator::aws::secrets::Particulars;
 use rotator::doctor::permissions::{Scope, Subject};
 use rotator::doctor::{Area, Check, Report, Verdict, asked, credential, herd, refused, retirement};
@@ -101,9 +102,9 @@ pub async fn examine(
     progress("asking IAM what the functions may do");
     let mut answers = Answers::default();
     report.extend(doctor.allowed_always(&fleet, &mut answers).await);
-    progress("counting API keys");
-    let (quota, keys) = doctor.quota().await;
-    report.add(quota);
+    progress("counting API keys and usage plans");
+    let mut provider = doctor.provider().await;
+    report.extend(provider.checks.drain(..));
     report.extend(doctor.fingerprints().await);
     if !table.holds_records {
         // Whatever else there is to say begins with a record: one line says it all.
@@ -118,7 +119,7 @@ pub async fn examine(
             let looked = doctor.complete(vec![looked], &fleet, &mut answers).await;
             report.extend(looked.into_iter().flat_map(|looked| looked.checks));
         }
-        None => doctor.all(&fleet, keys, &mut answers, &mut report, progress).await,
+        None => doctor.all(&fleet, provider, &mut answers, &mut report, progress).await,
     }
     Ok(DoctorView::new(name, &report, context.now()))
 }
@@ -222,9 +223,8 @@ impl<'a> Doctor<'a> {
             None => {
                 let keys = Keys::new(self.context.aws());
                 let found = asked(&self.context.engine, async || Ok(keys.arn(key).await?)).await;
-                let found = found.map_err(|stopped| {
-                    refused(Area::Permissions, &format!("which key {key} is"), &stopped)
-                });
+                let found =
+                    found.map_err(|stopped| refused(Area::Permissions, &format!("which key {key} is"), &stopped));
                 aliases.entry(key.clone()).or_insert(found).clone()
             }
         };
@@ -239,7 +239,7 @@ impl<'a> Doctor<'a> {
     async fn all(
         &self,
         fleet: &Fleet,
-        keys: Vec<ApiKey>,
+        provider: Provider,
         answers: &mut Answers,
         report: &mut Report,
         progress: &mut (dyn FnMut(&str) + Send),
@@ -252,7 +252,7 @@ impl<'a> Doctor<'a> {
         report.add(herd(&roster));
         if roster.api_keys > FEW {
             progress("reading which keys are in which usage plans");
-            self.remember(keys).await;
+            self.remember(provider).await;
         }
         let names: Vec<_> = roster.names.iter().filter_map(|name| CredentialName::parse(name).ok()).collect();
         if names.is_empty() {
@@ -273,13 +273,10 @@ impl<'a> Doctor<'a> {
 
     /// Lets API Gateway tell of all keys and plans at once what each credential would be asked for. If it does not, each
     /// is asked for by itself, and its lines say what could not be seen.
-    async fn remember(&self, keys: Vec<ApiKey>) {
-        let api_keys = &self.context.engine.api_keys;
-        let listing = asked(&self.context.engine, async || {
-            let plans = api_keys.plans().await?;
-            Ok((api_keys.memberships(&plans).await?, plans))
-        });
-        if let Ok((members, plans)) = listing.await {
+    async fn remember(&self, Provider { keys, plans, .. }: Provider) {
+        let (engine, api_keys) = (&self.context.engine, &self.context.engine.api_keys);
+        let Some(plans) = plans else { return };
+        if let Ok(members) = asked(engine, async || Ok(api_keys.memberships(&plans).await?)).await {
             let keys = keys.into_iter().map(|key| (key.id.clone(), key)).collect();
             let plans = plans.into_iter().map(|plan| (plan.id.clone(), plan)).collect();
             api_keys.remember(Listing { keys, plans, members });

@@ -1,6 +1,6 @@
 //! What all credentials share: who asks, the table, the number of keys.
 
-use rotator::aws::api_keys::ApiKey;
+use rotator::aws::api_keys::{ApiKey, Plan};
 use rotator::aws::records::{Beside, INDEXES, Index, IndexShape};
 use rotator::doctor::{Area, Check, asked, refused};
 use rotator::failure::{BadInput, Failure, Fault, Stopped, chain};
@@ -10,12 +10,28 @@ use super::Doctor;
 
 /// How many API keys an account may have in a Region; it can't be raised, says the AWS documentation.
 const MOST_KEYS: usize = 10_000;
+/// How many usage plans, unless AWS has raised it for the account.
+const MOST_PLANS: usize = 300;
+/// More percent of a quota than that are told.
+const NEARLY: usize = 80;
+/// Where an account's quotas are.
+const SERVICE_QUOTAS: &str =
+    "Service Quotas has it: https://console.aws.amazon.com/servicequotas/home/services/apigateway/quotas";
 
 /// What was seen of the table.
 pub(super) struct Table {
     pub(super) checks: Vec<Check>,
     /// Whether records can be in it, as far as anybody could see.
     pub(super) holds_records: bool,
+}
+
+/// What API Gateway's lists tell.
+#[derive(Default)]
+pub(super) struct Provider {
+    pub(super) checks: Vec<Check>,
+    pub(super) keys: Vec<ApiKey>,
+    /// `None` if they could not be listed: that there are none is something else.
+    pub(super) plans: Option<Vec<Plan>>,
 }
 
 impl Doctor<'_> {
@@ -110,24 +126,53 @@ impl Doctor<'_> {
         }
     }
 
-    /// How many keys there may still be, and the keys.
-    pub(super) async fn quota(&self) -> (Check, Vec<ApiKey>) {
+    /// All API keys and usage plans, and what is left of their quotas. KMS keys and secrets are not counted: that would
+    /// take a thousand calls and more.
+    pub(super) async fn provider(&self) -> Provider {
         let engine = &self.context.engine;
-        match asked(engine, async || Ok(engine.api_keys.list("").await?)).await {
-            Ok(keys) => (headroom(keys.len()), keys),
-            Err(stopped) => (refused(Area::Quota, "the number of API keys", &stopped), Vec::new()),
-        }
+        let mut provider = Provider::default();
+        provider.checks.push(match asked(engine, async || Ok(engine.api_keys.list("").await?)).await {
+            Ok(keys) => {
+                provider.keys = keys;
+                room_for_keys(provider.keys.len())
+            }
+            Err(stopped) => refused(Area::Quota, "the number of API keys", &stopped),
+        });
+        provider.checks.push(match asked(engine, async || Ok(engine.api_keys.plans().await?)).await {
+            Ok(plans) => {
+                let room = room_for_plans(plans.len());
+                provider.plans = Some(plans);
+                room
+            }
+            Err(stopped) => refused(Area::Quota, "the number of usage plans", &stopped),
+        });
+        provider
     }
 }
 
 /// Each rotation needs one more key until the old one is destroyed.
-fn headroom(used: usize) -> Check {
+fn room_for_keys(used: usize) -> Check {
     let what = format!("{used} of the {MOST_KEYS} API keys of this account and Region are there");
-    let fix = "delete keys that nobody uses (`rotator list` has those that are), shorten rotator:overlap and rotator:soak, \
-               or move partners to another account: AWS does not raise this limit";
+    let fix = format!(
+        "delete keys that nobody uses (`rotator list` has those that are), shorten rotator:overlap and rotator:soak, or \
+         move partners to another account: AWS does not raise this limit. {SERVICE_QUOTAS}"
+    );
     if used * 100 >= MOST_KEYS * 99 {
         Check::broken(Area::Quota, what, fix)
-    } else if used * 100 >= MOST_KEYS * 90 {
+    } else if used * 100 > MOST_KEYS * NEARLY {
+        Check::warning(Area::Quota, what, fix)
+    } else {
+        Check::ok(Area::Quota, what)
+    }
+}
+
+/// No rotation makes a plan: without room for one, only new partners have to wait.
+fn room_for_plans(used: usize) -> Check {
+    let what = format!("{used} of the {MOST_PLANS} usage plans of this account and Region are there");
+    if used * 100 > MOST_PLANS * NEARLY {
+        let fix = format!(
+            "ask AWS for more, or let partners share plans; if AWS gave you more, all is well. {SERVICE_QUOTAS}"
+        );
         Check::warning(Area::Quota, what, fix)
     } else {
         Check::ok(Area::Quota, what)
@@ -170,9 +215,11 @@ mod tests {
 
     #[test]
     fn little_headroom_is_told_in_time() {
-        let verdicts = [0, 8_999, 9_000, 9_899, 9_900, 10_000].map(|used| headroom(used).verdict);
         use Verdict::{Broken, Ok, Warning};
-        assert_eq!(verdicts, [Ok, Ok, Warning, Warning, Broken, Broken]);
+        let keys = [0, 8_000, 8_001, 9_899, 9_900, 10_000].map(|used| room_for_keys(used).verdict);
+        assert_eq!(keys, [Ok, Ok, Warning, Warning, Broken, Broken]);
+        let plans = [0, 240, 241, 300, 1_000].map(|used| room_for_plans(used).verdict);
+        assert_eq!(plans, [Ok, Ok, Warning, Warning, Warning]);
     }
 
     #[test]
