@@ -140,7 +140,7 @@ async fn adopt(stage: &Stage) -> String {
         function_arn: stage.settings.function_arn.clone().expect("registered"),
     };
     let (engine, errand) = (stage.engine_unhurt(), stage.errand());
-    let items = adoption::plan(&engine, &Selection::All, &terms, &errand).await.expect("planned");
+    let items = adoption::plan(&engine, &Selection::All, &terms, &errand, &mut |_, _| {}).await.expect("planned");
     for item in &items {
         adoption::adopt(&engine, item, &terms, &errand, None).await.expect("adopted");
     }

@@ -96,12 +96,13 @@ pub enum Verdict {
     },
 }
 
-/// Says what would be done. Changes nothing.
+/// Says what would be done. Changes nothing. `progress` hears how many keys were looked at, and of how many.
 pub async fn plan(
     engine: &Engine,
     selection: &Selection,
     terms: &Terms,
     errand: &Errand<'_>,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> Result<Vec<Item>, Stopped> {
     check_terms(engine, terms)?;
     let keys = patiently(&engine.ports, errand.deadline, async || {
@@ -122,7 +123,7 @@ pub async fn plan(
         false => None,
     };
     let mut taken = BTreeSet::new();
-    let mut items = Vec::new();
+    let (mut items, all) = (Vec::new(), keys.len());
     for key in keys {
         let listed = memberships.as_mut().map(|plans| plans.remove(&key.id).unwrap_or_default());
         let item = patiently(&engine.ports, errand.deadline, async || {
@@ -135,6 +136,7 @@ pub async fn plan(
         .await?;
         taken.insert(item.secret.clone());
         items.push(item);
+        progress(items.len(), all);
     }
     let is_used = |probe: &str| items.iter().any(|item| item.probes().any(|used| used == probe));
     if let Some(unused) = probes(terms).find(|probe| !items.is_empty() && !is_used(probe)) {

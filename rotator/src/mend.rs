@@ -16,7 +16,7 @@ use state::hold::{Hold, HoldReason};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
 use state::policy::Policy;
-use tracing::{info, warn};
+use tracing::warn;
 
 use uuid::Uuid;
 
@@ -27,8 +27,6 @@ use crate::patience::Patience;
 
 /// How many credentials are looked at at the same time: most of the time is spent waiting for answers.
 const ABREAST: usize = 8;
-/// After how many credentials the log is told how far a look at all of them has come.
-const TOLD_EVERY: usize = 250;
 
 /// The provider's keys of this account as they were at one moment, by the name of the kind that they could be of.
 #[derive(Debug, Default)]
@@ -194,12 +192,14 @@ fn unstated((generation, what): (Option<u32>, String)) -> Finding {
     Finding::RecordDiffers { generation, what }
 }
 
-/// The same for many. Those that can't be looked at are told with the reason.
+/// The same for many. Those that can't be looked at are told with the reason. `progress` hears how many were looked at, and
+/// of how many.
 pub async fn look_at_all(
     engine: &Engine,
     names: &[CredentialName],
     survey: Option<&Survey>,
     errand: &Errand<'_>,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
 ) -> (Vec<Examined>, Vec<(CredentialName, Stopped)>) {
     let mut looks: Vec<BoxFuture<'_, Result<Examined, Stopped>>> = Vec::with_capacity(names.len());
     for name in names {
@@ -208,14 +208,11 @@ pub async fn look_at_all(
     let (mut examined, mut failed) = (Vec::new(), Vec::new());
     let mut looked = stream::iter(looks).buffered(ABREAST).zip(stream::iter(names)).boxed();
     while let Some((looked, name)) = looked.next().await {
-        let count = examined.len() + failed.len();
-        if count > 0 && count.is_multiple_of(TOLD_EVERY) {
-            info!(looked_at = count, of = names.len(), "looking");
-        }
         match looked {
             Ok(found) => examined.push(found),
             Err(stopped) => failed.push((name.clone(), stopped)),
         }
+        progress(examined.len() + failed.len(), names.len());
     }
     (examined, failed)
 }
@@ -231,18 +228,22 @@ pub struct Overview {
     pub failed: Vec<(CredentialName, Stopped)>,
 }
 
-/// Compares everything with everything.
-pub async fn overview(engine: &Engine, errand: &Errand<'_>) -> Result<Overview, Stopped> {
+/// Compares everything with everything. `progress` hears of it as of [`look_at_all`].
+pub async fn overview(
+    engine: &Engine,
+    errand: &Errand<'_>,
+    progress: &mut (dyn FnMut(usize, usize) + Send),
+) -> Result<Overview, Stopped> {
     let used = everybody(engine, errand).await?.into_values().collect();
     let survey = survey(engine, &used, errand).await?;
     // After the keys: what was adopted meanwhile is recorded by now.
     let names: Vec<CredentialName> = everybody(engine, errand).await?.into_keys().collect();
-    let (mut examined, mut failed) = look_at_all(engine, &names, Some(&survey), errand).await;
+    let (mut examined, mut failed) = look_at_all(engine, &names, Some(&survey), errand, progress).await;
     // The survey is minutes old, the records are not: whatever differs is looked at once more, by itself. What can't be is
     // told with the reason, and keeps nothing else from being told.
     let differ: Vec<CredentialName> =
         examined.extract_if(.., |one| !one.findings.is_empty()).map(|one| one.name).collect();
-    let (again, unseen) = look_at_all(engine, &differ, None, errand).await;
+    let (again, unseen) = look_at_all(engine, &differ, None, errand, progress).await;
     examined.extend(again);
     examined.sort_by(|a, b| a.name.cmp(&b.name));
     failed.extend(unseen);

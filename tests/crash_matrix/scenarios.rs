@@ -660,7 +660,9 @@ fn adopt(run: &mut Run) -> LocalBoxFuture<'_, ()> {
         };
         let work = async |engine: &Engine| {
             let errand = stage.errand();
-            for item in adoption::plan(engine, &Selection::Prefix("acme".into()), &terms, &errand).await? {
+            for item in
+                adoption::plan(engine, &Selection::Prefix("acme".into()), &terms, &errand, &mut |_, _| {}).await?
+            {
                 adoption::adopt(engine, &item, &terms, &errand, None).await?;
             }
             Ok(())

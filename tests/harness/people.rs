@@ -10,11 +10,12 @@ use clap::Parser;
 use rotator::ports::Clock;
 use rotator_cli::commands::{self, Cli};
 use rotator_cli::context::Context;
+use rotator_cli::interrupt::until_interrupted;
 use rotator_cli::output::Out;
 use rotator_cli::trouble::{ErrorView, Outcome};
 use serde_json::Value;
 
-use super::faults::operation;
+use super::faults::{Process, operation};
 use super::{API, OPERATOR, PausedClock, Stage, ports, sdk_config, sdk_config_of};
 
 /// Somebody who calls the API.
@@ -68,6 +69,11 @@ impl Stage {
         self.command_of(OPERATOR, connector, line).await
     }
 
+    /// The same until the process is killed, which stands for Ctrl-C.
+    pub async fn command_until_killed(&self, process: &Process, line: &[&str]) -> Said {
+        self.command_in(self.clock, OPERATOR, process.connector.clone(), None, line, process.killed()).await
+    }
+
     /// The same, of somebody who signs with that access key, while AWS and retirement work on.
     pub async fn command_as(&self, access_key: &str, line: &[&str]) -> Said {
         let aws = async {
@@ -113,7 +119,20 @@ impl Stage {
         answer: Option<&str>,
         line: &[&str],
     ) -> Said {
-        let cli = Cli::try_parse_from(["rotator"].iter().chain(line)).expect("a command line");
+        self.command_in(clock, access_key, connector, answer, line, std::future::pending()).await
+    }
+
+    async fn command_in(
+        &self,
+        clock: PausedClock,
+        access_key: &str,
+        connector: SharedHttpConnector,
+        answer: Option<&str>,
+        line: &[&str],
+        interrupted: impl Future<Output = ()>,
+    ) -> Said {
+        let line: Vec<String> = ["rotator"].iter().chain(line).map(ToString::to_string).collect();
+        let cli = Cli::try_parse_from(&line).expect("a command line");
         let ports = ports(clock, &self.chance, connector.clone());
         let context =
             Context::new(rotator::aws::plain(sdk_config_of(access_key, connector)), self.settings.clone(), ports);
@@ -121,7 +140,8 @@ impl Stage {
         let mut answers = answer.unwrap_or_default().as_bytes();
         let out = Out::plain(cli.output, &mut stdout, &mut stderr);
         let mut out = if answer.is_some() { out.answered(&mut answers) } else { out };
-        let done = commands::run_in(&context, cli.command, &mut out).await;
+        let command = async |out: &mut Out<'_>| commands::run_in(&context, cli.command, out).await;
+        let done = until_interrupted(&mut out, &line, command, interrupted).await;
         let outcome = match done {
             Ok(outcome) => outcome,
             Err(trouble) => {

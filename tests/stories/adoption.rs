@@ -15,6 +15,7 @@ use state::lifecycle::State;
 use state::name::{CredentialName, Token};
 use state::policy::Timetable;
 
+use crate::harness::faults::{Fault, When};
 use crate::harness::{ACME, API, Stage, Terms};
 
 /// What a person would say.
@@ -32,7 +33,7 @@ pub fn terms(stage: &Stage) -> adoption::Terms {
 /// `rotator adopt`, without `--yes`.
 async fn plan(stage: &Stage, selection: &Selection) -> Vec<Item> {
     let (engine, terms, errand) = (stage.engine_unhurt(), terms(stage), stage.errand());
-    match adoption::plan(&engine, selection, &terms, &errand).await {
+    match adoption::plan(&engine, selection, &terms, &errand, &mut |_, _| {}).await {
         Ok(items) => items,
         Err(stopped) => panic!("{}", chain(&stopped)),
     }
@@ -255,7 +256,8 @@ async fn a_key_under_management_is_not_adopted_again_under_another_name() {
     let before = stage.world().await;
     let engine = stage.engine_unhurt();
     let terms = adoption::Terms { secret_prefix: "partner/other-".into(), ..terms(&stage) };
-    let items = adoption::plan(&engine, &Selection::All, &terms, &stage.errand()).await.expect("a plan");
+    let items =
+        adoption::plan(&engine, &Selection::All, &terms, &stage.errand(), &mut |_, _| {}).await.expect("a plan");
     assert_eq!((items[0].secret.as_str(), &items[0].verdict), (ACME, &Verdict::Managed), "by its tag");
     adoption::adopt(&engine, &items[0], &terms, &stage.errand(), None).await.expect("nothing to do");
     assert_eq!(stage.world().await, before, "nothing was changed");
@@ -451,7 +453,8 @@ async fn a_probe_that_fits_no_key_is_refused() {
     stage.key("acme").await;
     let mut terms = terms(&stage);
     terms.tags.insert("probe".into(), format!("{API}/prdo/ping"));
-    let refused = adoption::plan(&stage.engine_unhurt(), &Selection::All, &terms, &stage.errand()).await;
+    let refused =
+        adoption::plan(&stage.engine_unhurt(), &Selection::All, &terms, &stage.errand(), &mut |_, _| {}).await;
     let said = chain(&refused.expect_err("it fits nothing"));
     assert!(said.contains("prdo") && said.contains("unproven"), "{said}");
 }
@@ -543,11 +546,75 @@ async fn whatever_is_adopted_together_rotates_at_moments_of_its_own() {
 
     let together = "cron(0 8 1 * ? *)";
     let line = ["adopt", "--prefix", "customer-", "--secret-prefix", "partner/", "--schedule", together, "--yes"];
-    assert_eq!(stage.command(&line).await.outcome, Outcome::Done);
+    let said = stage.command(&line).await;
+    assert_eq!(said.outcome, Outcome::Done);
+    // It takes longer than ten seconds, and without a terminal that is said on lines.
+    let told: Vec<&str> = said.stderr.lines().collect();
+    let is_progress = |line: &&str| line.contains(" of 101 keys adopted, ") && line.ends_with(" left");
+    assert!(!told.is_empty() && told.iter().all(is_progress), "{told:?}");
     let said = stage.command(&["doctor"]).await.stdout;
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("101 API keys rotate at one moment, cron(0 8 1 * ? *)"), "{said}");
     let described = stage.secrets_manager().describe_secret().secret_id("partner/customer-7").send().await;
     let rules = described.expect("described").rotation_rules.expect("rules");
     assert_eq!(rules.schedule_expression(), Some(together));
+}
+
+/// A stage with so many keys.
+async fn with_keys(many: usize) -> Stage {
+    let stage = Stage::new().await;
+    for number in 0..many {
+        stage.key(&format!("customer-{number}")).await;
+    }
+    stage
+}
+
+/// Ctrl-C at any call of the third key's adoption, then the same command again.
+#[tokio::test(start_paused = true)]
+async fn an_adoption_that_was_interrupted_goes_on_where_it_was() {
+    const KEYS: usize = 5;
+    const LINE: [&str; 5] = ["adopt", "--all", "--secret-prefix", "partner/", "--yes"];
+    let count = |calls: &[String], what: &str| calls.iter().filter(|call| call.as_str() == what).count();
+    let calls = async |stage: &Stage| {
+        stage.faults.disarm();
+        let said = stage.command_over(stage.faults.process().connector, &LINE).await;
+        assert_eq!(said.outcome, Outcome::Done, "{said:?}");
+        // Turns at API Gateway record nothing.
+        stage.faults.calls().into_iter().filter(|call| call != "DynamoDB:UpdateItem").collect::<Vec<_>>()
+    };
+    let stage = with_keys(KEYS).await;
+    stage.faults.disarm();
+    stage.command_over(stage.faults.process().connector, &LINE).await;
+    let whole = stage.faults.calls();
+    let mut creations = (0..whole.len()).filter(|at| whole[*at] == "secretsmanager:CreateSecret");
+    let (third, fourth) = (creations.nth(2).expect("the third"), creations.next().expect("the fourth"));
+    let once_more = calls(&stage).await;
+    assert!(once_more.len() <= 3 * KEYS + 3, "one look at each is enough: {once_more:?}");
+
+    for at in third..fourth {
+        let stage = with_keys(KEYS).await;
+        stage.faults.arm(When::Once(at), Fault::KilledAfter);
+        let said = stage.command_until_killed(&stage.faults.process(), &LINE).await;
+        assert_eq!(said.outcome.code(), 130, "{at}: {said:?}");
+        let told = said.stderr.split_once(" of 5 keys adopted").and_then(|(before, _)| before.chars().last());
+        let done = told.and_then(|digit| digit.to_digit(10)).expect("it says how far it came") as usize;
+        assert!([2, 3].contains(&done), "{at}: {said:?}");
+        let again = "what is done stays done; to go on: rotator adopt --all --secret-prefix partner/ --yes";
+        assert!(said.stderr.contains(again), "{said:?}");
+
+        let rest = calls(&stage).await;
+        for what in ["secretsmanager:CreateSecret", "secretsmanager:RotateSecret", "apigateway:GET /apikeys/{key}"] {
+            assert!((KEYS - 3..=KEYS - done).contains(&count(&rest, what)), "{at}: {what} in {rest:#?}");
+        }
+        stage.aws.settle().await;
+        let keys = stage.aws.inspect_api_keys().len();
+        assert_eq!((keys, stage.world().await.secrets.len()), (KEYS, KEYS), "none twice");
+        for number in 0..KEYS {
+            let name = format!("partner/customer-{number}");
+            stage.assert_sound(&name, "adopted").await;
+            let history = stage.engine_unhurt().records.history(&CredentialName::parse(&name).expect("a name")).await;
+            let adopted = history.expect("readable").into_iter().filter(|told| told.event.change.word() == "adopted");
+            assert_eq!(adopted.count(), 1, "{name}");
+        }
+    }
 }

@@ -411,7 +411,7 @@ async fn terms_of_an_adoption_that_can_not_be_met() {
         (never, &["every day", "cron("]),
     ] {
         let errand = stage.errand();
-        let planned = adoption::plan(&stage.engine_unhurt(), &Selection::All, &terms, &errand).await;
+        let planned = adoption::plan(&stage.engine_unhurt(), &Selection::All, &terms, &errand, &mut |_, _| {}).await;
         let stopped = planned.expect_err("refused");
         assert!(matches!(stopped, Stopped::Refused(_) | Stopped::Input(_)), "{stopped:?}");
         assert_says(&chain(&stopped), said);

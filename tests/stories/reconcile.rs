@@ -25,7 +25,7 @@ use crate::harness::{ACME, Stage, Terms, Which, document};
 /// Everything that a look at everything finds, which is what a plan shows: nothing at all changes.
 async fn found(stage: &Stage) -> Vec<Finding> {
     let before = stage.world().await;
-    let all = overview(&stage.engine_unhurt(), &stage.errand()).await.expect("looked at");
+    let all = overview(&stage.engine_unhurt(), &stage.errand(), &mut |_, _| {}).await.expect("looked at");
     assert_eq!(stage.world().await, before, "a plan changes nothing");
     assert!(all.failed.is_empty(), "{:?}", all.failed);
     let ours = all.examined.into_iter().flat_map(|one| one.findings);
@@ -36,7 +36,7 @@ async fn found(stage: &Stage) -> Vec<Finding> {
 async fn reconciled(stage: &Stage, mut most: usize) -> (Vec<Finding>, usize) {
     let (engine, errand) = (stage.engine_unhurt(), stage.errand());
     let mut cured = Vec::new();
-    for one in overview(&engine, &errand).await.expect("looked at").examined {
+    for one in overview(&engine, &errand, &mut |_, _| {}).await.expect("looked at").examined {
         let done = mend(&engine, one, Scope::All, &mut most, &errand, &mut |_| {}).await.expect("reconciled");
         assert!(done.stopped.is_none(), "{:?}", done.stopped);
         cured.extend(done.cured);
@@ -50,7 +50,7 @@ async fn story(stage: &Stage, expected: &[&str]) {
     assert_eq!(words(&found(stage).await), expected);
     // Looked at by itself, without a survey, the credential shows the same.
     let name = CredentialName::parse(ACME).expect("a name");
-    let (alone, _) = look_at_all(&stage.engine_unhurt(), &[name], None, &stage.errand()).await;
+    let (alone, _) = look_at_all(&stage.engine_unhurt(), &[name], None, &stage.errand(), &mut |_, _| {}).await;
     assert_eq!(words(&alone[0].findings), expected);
     let (cured, _) = reconciled(stage, 10).await;
     assert_eq!(words(&cured), expected);

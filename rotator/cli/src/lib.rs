@@ -5,6 +5,7 @@ pub mod clock;
 pub mod commands;
 pub mod context;
 pub mod embedded;
+pub mod interrupt;
 pub mod output;
 pub mod sample;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rotator::functions::telemetry::filter;
 use rotator_cli::commands::{Cli, misread, run};
+use rotator_cli::interrupt::{ctrl_c, until_interrupted};
 use rotator_cli::output::{Log, Out};
 use rotator_cli::trouble::{ErrorView, Outcome, Trouble};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -23,7 +24,13 @@ async fn main() -> ExitCode {
 
     let (mut stdin, mut stdout, mut stderr) = (io::BufReader::new(io::stdin()), io::stdout(), io::stderr());
     let mut out = Out::standard(cli.output, &mut stdin, &mut stdout, &mut stderr);
-    let outcome = match run(cli.command, &mut out).await {
+    let line: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let done = if cli.command.serves() {
+        run(cli.command, &mut out).await
+    } else {
+        until_interrupted(&mut out, &line, async |out| run(cli.command, out).await, ctrl_c()).await
+    };
+    let outcome = match done {
         Ok(outcome) => outcome,
         // Whoever read our output has read enough.
         Err(Trouble::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => Outcome::Failed,

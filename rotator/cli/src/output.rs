@@ -14,11 +14,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rotator::visible::is_visible;
 use serde::Serialize;
 use state::Time;
+use tokio::time::Instant;
+
+use crate::interrupt::Asking;
 
 /// The narrowest terminal that a table is fitted into.
 const NARROWEST: u16 = 40;
 /// How wide a page is that nothing else makes wider.
 const COLUMNS: usize = 80;
+/// How long work goes on before it says how fast it is: the first of many things tells little of the others.
+const ENOUGH: Duration = Duration::from_secs(2);
+/// How often work says without a terminal how far it is, at the most.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -44,6 +51,65 @@ impl Look {
     pub const PLAIN: Self = Self { colour: false, width: None };
 }
 
+/// What a command is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// One thing, for instance `reading the records`.
+    At(&'a str),
+    /// Many things, of which so many are done; `what` they are and what is done to them, for instance `keys adopted`.
+    Done {
+        /// What they are, and what is done to them.
+        what: &'a str,
+        /// How many are done.
+        done: usize,
+        /// How many there are.
+        of: usize,
+    },
+}
+
+/// Work on many things.
+struct Work {
+    what: String,
+    of: usize,
+    done: usize,
+    /// How many were done when it began to be told of.
+    before: usize,
+    begun: Instant,
+    /// When a line without a terminal told of it last, or when it began.
+    told: Instant,
+}
+
+impl Work {
+    fn new(what: &str, done: usize, of: usize) -> Self {
+        let now = Instant::now();
+        Self { what: what.to_owned(), of, done, before: done, begun: now, told: now }
+    }
+
+    fn is_about(&self, what: &str, done: usize, of: usize) -> bool {
+        self.what == what && self.of == of && self.done <= done
+    }
+
+    /// How many are done, how fast that goes, and how long the rest will take: `120 of 1000 keys adopted, 2.4 a second,
+    /// 6m left`.
+    fn line(&self) -> String {
+        let Self { what, of, done, before, begun, .. } = self;
+        let line = format!("{done} of {of} {what}");
+        let took = begun.elapsed();
+        let (Some(left), true) = (of.checked_sub(*done), took >= ENOUGH) else { return line };
+        let (many, milliseconds) = ((done - before) as u128, took.as_millis());
+        if many == 0 || left == 0 {
+            return line;
+        }
+        let (tenths, each) = match many * 1_000 / milliseconds {
+            0 => (many * 600_000 / milliseconds, "minute"),
+            _ => (many * 10_000 / milliseconds, "second"),
+        };
+        let rest = i64::try_from(left as u128 * milliseconds / many).unwrap_or(i64::MAX);
+        let rest = span(TimeDelta::milliseconds(rest));
+        format!("{line}, {}.{} a {each}, {rest} left", tenths / 10, tenths % 10)
+    }
+}
+
 /// The result of a command: one JSON document, or a page for people.
 pub trait View: Serialize {
     /// The page, with a line break at its end.
@@ -63,6 +129,9 @@ pub struct Out<'a> {
     /// Where a person answers; `None`: nobody is there, or a program.
     answers: Option<&'a mut (dyn BufRead + Send)>,
     spinner: Option<ProgressBar>,
+    /// What the command is at, for whoever interrupts it.
+    at: Option<String>,
+    work: Option<Work>,
 }
 
 impl<'a> Out<'a> {
@@ -82,12 +151,32 @@ impl<'a> Out<'a> {
         let live = format == Format::Table && stderr.is_terminal();
         let is_person = format == Format::Table && terminal && stdin.get_ref().is_terminal();
         let answers = is_person.then_some(stdin as &mut (dyn BufRead + Send));
-        Self { format, look: Look { colour, width }, live, stdout, stderr, answers, spinner: None }
+        Self {
+            format,
+            look: Look { colour, width },
+            live,
+            stdout,
+            stderr,
+            answers,
+            spinner: None,
+            at: None,
+            work: None,
+        }
     }
 
     /// Into buffers, without colour or progress.
     pub fn plain(format: Format, stdout: &'a mut (dyn Write + Send), stderr: &'a mut (dyn Write + Send)) -> Self {
-        Self { format, look: Look::PLAIN, live: false, stdout, stderr, answers: None, spinner: None }
+        Self {
+            format,
+            look: Look::PLAIN,
+            live: false,
+            stdout,
+            stderr,
+            answers: None,
+            spinner: None,
+            at: None,
+            work: None,
+        }
     }
 
     /// The same with a person who answers there.
@@ -135,22 +224,54 @@ impl<'a> Out<'a> {
         write!(self.stdout, "{question} [y/N] ")?;
         self.stdout.flush()?;
         let mut answer = String::new();
+        let asking = Asking::begin();
         answers.read_line(&mut answer)?;
+        drop(asking);
         Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
     }
 
     /// Shows on a terminal what is being waited for; elsewhere nothing.
     pub fn wait_for(&mut self, what: &str) {
-        if !self.live {
-            return;
+        self.progress(Progress::At(what));
+    }
+
+    /// Shows on a terminal what the command is at. Elsewhere people are told how far work on many things is, every ten
+    /// seconds at the most; programs are told everything at the end.
+    pub fn progress(&mut self, progress: Progress<'_>) {
+        let line = match progress {
+            Progress::At(what) => what.to_owned(),
+            Progress::Done { what, done, of } => {
+                let known = self.work.take().filter(|work| work.is_about(what, done, of));
+                let work = self.work.insert(known.unwrap_or_else(|| Work::new(what, done, of)));
+                work.done = done;
+                let line = work.line();
+                if !self.live && self.format == Format::Table && work.told.elapsed() >= TOLD_EVERY {
+                    work.told = Instant::now();
+                    // Work does not stop because nobody hears of it.
+                    let _ = writeln!(self.stderr, "{}", harmless(&line));
+                }
+                line
+            }
+        };
+        if self.live {
+            self.spin(&line);
         }
+        self.at = Some(line);
+    }
+
+    /// What the command was at last.
+    pub fn at(&self) -> Option<&str> {
+        self.at.as_deref()
+    }
+
+    fn spin(&mut self, line: &str) {
         let spinner = self.spinner.get_or_insert_with(|| {
             let spinner = ProgressBar::new_spinner();
             spinner.set_style(ProgressStyle::default_spinner());
             spinner.enable_steady_tick(Duration::from_millis(120));
             spinner
         });
-        spinner.set_message(harmless(what));
+        spinner.set_message(harmless(line));
     }
 
     /// Nothing is being waited for any more.
@@ -383,6 +504,19 @@ fn colour_of(text: &str) -> Option<Color> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_tells_how_many_are_done_how_fast_and_how_long_the_rest_takes() {
+        let line = |seconds, done, of| {
+            let begun = Instant::now() - Duration::from_secs(seconds);
+            Work { begun, done, ..Work::new("keys adopted", 0, of) }.line()
+        };
+        assert_eq!(line(1, 3, 1_000), "3 of 1000 keys adopted", "too early to tell");
+        assert_eq!(line(50, 120, 1_000), "120 of 1000 keys adopted, 2.4 a second, 6m left");
+        assert_eq!(line(60, 2, 4), "2 of 4 keys adopted, 2.0 a minute, 1m left");
+        assert_eq!(line(60, 0, 4), "0 of 4 keys adopted");
+        assert_eq!(line(60, 4, 4), "4 of 4 keys adopted");
+    }
 
     #[test]
     fn nothing_that_moves_a_cursor_or_turns_text_gets_through() {

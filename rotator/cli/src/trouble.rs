@@ -22,6 +22,8 @@ pub enum Outcome {
     BadUsage,
     /// 3: held, or something needs a person's attention.
     Attention,
+    /// 130: a person pressed Ctrl-C.
+    Interrupted,
 }
 
 impl Outcome {
@@ -32,6 +34,7 @@ impl Outcome {
             Self::Failed => 1,
             Self::BadUsage => 2,
             Self::Attention => 3,
+            Self::Interrupted => 130,
         }
     }
 
@@ -92,6 +95,14 @@ pub enum Trouble {
         /// Where.
         source: Broken,
     },
+    /// A person pressed Ctrl-C.
+    #[error("interrupted{}", at.as_ref().map(|at| format!(": {at}")).unwrap_or_default())]
+    Interrupted {
+        /// What the command was at, if it had begun.
+        at: Option<String>,
+        /// The command that goes on.
+        again: String,
+    },
     /// Printing did not work.
     #[error("could not print")]
     Print(#[from] io::Error),
@@ -120,8 +131,8 @@ impl Trouble {
         move |failure| Self::Stopped { about, source: Stopped::from(failure.into()) }
     }
 
-    /// One word for programs: `Held.<Reason>`, `Refused`, `OutOfTime`, `Failed`, `Usage`, `Configuration`, `NotFound`
-    /// or `BrokenHistory`.
+    /// One word for programs: `Held.<Reason>`, `Refused`, `OutOfTime`, `Failed`, `Usage`, `Configuration`, `NotFound`,
+    /// `BrokenHistory` or `Interrupted`.
     pub fn kind(&self) -> String {
         match self {
             Self::Stopped { source, .. } => source.kind(),
@@ -129,6 +140,7 @@ impl Trouble {
             Self::Name(_) | Self::Usage { .. } => "Usage".into(),
             Self::NoCredential(_) => "NotFound".into(),
             Self::Broken { .. } => "BrokenHistory".into(),
+            Self::Interrupted { .. } => "Interrupted".into(),
             Self::Nobody(_) | Self::Print(_) | Self::Other { .. } => "Failed".into(),
         }
     }
@@ -138,6 +150,7 @@ impl Trouble {
         match self {
             Self::Stopped { source: Stopped::Held(_), .. } | Self::Broken { .. } => Outcome::Attention,
             Self::Config(_) | Self::Name(_) | Self::Usage { .. } => Outcome::BadUsage,
+            Self::Interrupted { .. } => Outcome::Interrupted,
             Self::Stopped {
                 source:
                     Stopped::Refused(_)
@@ -177,6 +190,7 @@ impl Trouble {
                 "keep the table as it is, restore a copy from a backup of the time before, and compare: see the runbook"
                     .into(),
             ),
+            Self::Interrupted { again, .. } => Some(format!("what is done stays done; to go on: {again}")),
             Self::Print(_) => None,
         }
     }

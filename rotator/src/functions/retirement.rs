@@ -22,6 +22,8 @@ use crate::patience::patiently;
 
 /// How many credentials of one bucket a tick looks at: the next tick takes the rest.
 const PAGE: i32 = 100;
+/// After how many credentials the log is told how far a look at all of them has come.
+const TOLD_EVERY: usize = 250;
 /// How many credentials are retired at the same time. The share of API Gateway's rate is kept by the turns; most of the time
 /// is spent waiting for them, or until a key is refused.
 const ABREAST: usize = 50;
@@ -136,7 +138,12 @@ impl Retirement {
         if let Err(stopped) = patiently(ports, errand.deadline, || records.index_heads()).await {
             warn!(reason = chain(&stopped), "what an earlier version recorded is not in the index of heads yet");
         }
-        let found = overview(&self.engine, errand).await;
+        let mut progress = |done: usize, of| {
+            if done.is_multiple_of(TOLD_EVERY) {
+                info!(looked_at = done, of, "looking");
+            }
+        };
+        let found = overview(&self.engine, errand, &mut progress).await;
         let found = found.map_err(|stopped| FunctionFailed::new("the look at everything", &stopped))?;
         let mut findings = 0_usize;
         for one in &found.examined {

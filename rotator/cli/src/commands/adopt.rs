@@ -17,7 +17,7 @@ use state::policy::{Outlook, PREFIX, Timetable};
 use super::consent::{Consent, Plan, Unasked};
 use super::rotate::reason;
 use crate::context::Context;
-use crate::output::{Look, Out, View, counted, harmless, listed, moment, paragraph, table};
+use crate::output::{Look, Out, Progress, View, counted, harmless, listed, moment, paragraph, table};
 use crate::trouble::{ErrorBody, Outcome, Trouble};
 
 /// Take API keys, signing keys and webhook secrets under management
@@ -110,7 +110,8 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     };
     let terms = Terms { secret_prefix, tags, schedule, encrypted_by, function_arn };
     out.wait_for("reading API keys and usage plans");
-    let items = plan(&context.engine, &selection, &terms, &context.errand()).await;
+    let mut looking = |done, of| out.progress(Progress::Done { what: "keys looked at", done, of });
+    let items = plan(&context.engine, &selection, &terms, &context.errand(), &mut looking).await;
     let items = items.map_err(unplanned)?;
     if let (Selection::Id(id), true) = (&selection, items.is_empty()) {
         return Err(Trouble::Other {
@@ -124,14 +125,12 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
         return Ok(outcome);
     }
     let note = context.note(&reason).await?;
-    let all = items.iter().filter(|item| item.verdict == Verdict::Adopt).count();
-    let mut begun = 0;
-    for (place, item) in items.iter().enumerate().filter(|(_, item)| item.verdict == Verdict::Adopt) {
-        begun += 1;
-        out.wait_for(&format!("adopting {begun} of {all}: {}", item.key.name));
+    let todo: Vec<_> = items.iter().enumerate().filter(|(_, item)| item.verdict == Verdict::Adopt).collect();
+    for (done, (place, item)) in todo.iter().enumerate() {
+        out.progress(Progress::Done { what: "keys adopted", done, of: todo.len() });
         let done = adopt(&context.engine, item, &terms, &context.errand(), Some(&note)).await;
         let over = matches!(done, Err(Stopped::OutOfTime(_)));
-        view.finish(place, done.map_err(Trouble::stopped(format!("could not adopt {}", item.key.id))));
+        view.finish(*place, done.map_err(Trouble::stopped(format!("could not adopt {}", item.key.id))));
         if over {
             break;
         }

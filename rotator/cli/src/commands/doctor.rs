@@ -25,7 +25,7 @@ use crate::aws::iam::Simulator;
 use crate::aws::kms::Keys;
 use crate::aws::lambda::Functions;
 use crate::context::Context;
-use crate::output::{Look, Out, View, counted, harmless};
+use crate::output::{Look, Out, Progress, View, counted, harmless};
 use crate::trouble::{Outcome, Trouble};
 use functions::Fleet;
 
@@ -74,7 +74,7 @@ impl Default for Names {
 /// Runs the command.
 pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Outcome, Trouble> {
     let name = args.name.as_deref().map(CredentialName::parse).transpose()?;
-    let view = examine(context, name.as_ref(), &args.names, &mut |what| out.wait_for(what)).await?;
+    let view = examine(context, name.as_ref(), &args.names, &mut |progress| out.progress(progress)).await?;
     out.show(&view)?;
     Ok(Outcome::attention_if(view.verdict == Verdict::Broken))
 }
@@ -89,20 +89,20 @@ pub async fn examine(
     context: &Context,
     name: Option<&CredentialName>,
     names: &Names,
-    progress: &mut (dyn FnMut(&str) + Send),
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<DoctorView, Trouble> {
     let doctor = Doctor::new(context, names).await?;
     let mut report = Report::default();
     report.add(doctor.identity());
-    progress("looking at the table");
+    progress(Progress::At("looking at the table"));
     let table = doctor.table().await;
     report.extend(table.checks);
-    progress("looking at the functions");
+    progress(Progress::At("looking at the functions"));
     let fleet = doctor.fleet(name, &mut report).await;
-    progress("asking IAM what the functions may do");
+    progress(Progress::At("asking IAM what the functions may do"));
     let mut answers = Answers::default();
     report.extend(doctor.allowed_always(&fleet, &mut answers).await);
-    progress("counting API keys and usage plans");
+    progress(Progress::At("counting API keys and usage plans"));
     let mut provider = doctor.provider().await;
     report.extend(provider.checks.drain(..));
     report.extend(doctor.fingerprints().await);
@@ -110,11 +110,11 @@ pub async fn examine(
         // Whatever else there is to say begins with a record: one line says it all.
         return Ok(DoctorView::new(name, &report, context.now()));
     }
-    progress("looking for what is overdue");
+    progress(Progress::At("looking for what is overdue"));
     report.add(retirement(&context.engine).await);
     match name {
         Some(name) => {
-            progress(&format!("looking at {name}"));
+            progress(Progress::At(&format!("looking at {name}")));
             let looked = doctor.look(name, &fleet).await.ok_or_else(|| Trouble::NoCredential(name.clone()))?;
             let looked = doctor.complete(vec![looked], &fleet, &mut answers).await;
             report.extend(looked.into_iter().flat_map(|looked| looked.checks));
@@ -242,7 +242,7 @@ impl<'a> Doctor<'a> {
         provider: Provider,
         answers: &mut Answers,
         report: &mut Report,
-        progress: &mut (dyn FnMut(&str) + Send),
+        progress: &mut (dyn FnMut(Progress<'_>) + Send),
     ) {
         let engine = &self.context.engine;
         let roster = match asked(engine, async || Ok(engine.secrets.roster("").await?)).await {
@@ -251,7 +251,7 @@ impl<'a> Doctor<'a> {
         };
         report.add(herd(&roster));
         if roster.api_keys > FEW {
-            progress("reading which keys are in which usage plans");
+            progress(Progress::At("reading which keys are in which usage plans"));
             self.remember(provider).await;
         }
         let names: Vec<_> = roster.names.iter().filter_map(|name| CredentialName::parse(name).ok()).collect();
@@ -260,7 +260,7 @@ impl<'a> Doctor<'a> {
         }
         let looks = stream::iter(&names).map(|name| self.look(name, fleet)).buffered(AT_ONCE).enumerate();
         let mut looks = looks.inspect(|(number, _)| {
-            progress(&format!("looking at the credentials: {} of {}", number + 1, names.len()));
+            progress(Progress::Done { what: "credentials looked at", done: number + 1, of: names.len() });
         });
         let mut batches = looks.by_ref().map(|(_, looked)| looked).chunks(BATCH);
         while let Some(batch) = batches.next().await {

@@ -120,7 +120,7 @@ impl CredentialView {
     pub fn outcome(&self) -> Outcome {
         match self.outcome {
             Outcome::Done => Outcome::attention_if(self.left() > 0),
-            other @ (Outcome::Attention | Outcome::BadUsage | Outcome::Failed) => other,
+            other @ (Outcome::Attention | Outcome::BadUsage | Outcome::Failed | Outcome::Interrupted) => other,
         }
     }
 

@@ -10,7 +10,7 @@ use state::name::CredentialName;
 use state::summary::{Summary, Waiting};
 
 use crate::context::Context;
-use crate::output::{Look, Out, View, dash, listed, moment, span, table};
+use crate::output::{Look, Out, Progress, View, dash, listed, moment, span, table};
 use crate::trouble::{Outcome, Trouble};
 
 /// How many credentials are read at once.
@@ -41,8 +41,13 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     let tagged = tagged.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
     let is_known = |name: &_| matches!(found.get(name), Some(Found::Recorded(summary)) if !summary.kind.is_empty());
     let others = tagged.into_iter().filter(|name| !is_known(name)).collect::<Vec<_>>();
-    let others = stream::iter(others).map(|name| read(context, name)).buffered(AT_ONCE).try_collect::<Vec<_>>();
-    found.extend(others.await?);
+    let (mut done, of) = (0, others.len());
+    let mut others = stream::iter(others).map(|name| read(context, name)).buffered(AT_ONCE);
+    while let Some((name, one)) = others.try_next().await? {
+        found.insert(name, one);
+        done += 1;
+        out.progress(Progress::Done { what: "credentials read", done, of });
+    }
     let view = ListView::new(found, context.now());
     out.show(&view)?;
     Ok(Outcome::attention_if(view.credentials.iter().any(|row| !row.held.is_empty() || row.emergency)))

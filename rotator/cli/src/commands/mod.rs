@@ -30,7 +30,7 @@ use crate::trouble::{ErrorView, Outcome, Trouble};
 /// To try it, run `rotator demo`; it needs no AWS account. The other commands work on the account, Region and endpoint
 /// of your ordinary AWS configuration. README.md lists the ROTATOR_* variables.
 ///
-/// Exit codes: 0 done, 1 failed, 2 bad usage, 3 held or in need of attention.
+/// Exit codes: 0 done, 1 failed, 2 bad usage, 3 held or in need of attention, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "rotator", version, propagate_version = true)]
 pub struct Cli {
@@ -59,6 +59,27 @@ pub enum Command {
     History(history::Args),
     Jwks(jwks::Args),
     Doctor(doctor::Args),
+}
+
+impl Command {
+    /// Whether it serves until somebody tells it to stop, for which it listens itself.
+    pub fn serves(&self) -> bool {
+        match self {
+            Self::Local(_) => true,
+            Self::Demo(_)
+            | Self::Adopt(_)
+            | Self::List(_)
+            | Self::Show(_)
+            | Self::Rotate(_)
+            | Self::Rollback(_)
+            | Self::Retire(_)
+            | Self::Repair(_)
+            | Self::Reconcile(_)
+            | Self::History(_)
+            | Self::Jwks(_)
+            | Self::Doctor(_) => false,
+        }
+    }
 }
 
 /// What is printed on standard error about arguments that clap does not understand. It repeats them as they are, so it

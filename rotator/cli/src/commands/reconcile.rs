@@ -11,7 +11,7 @@ use super::consent::{Consent, Plan, Unasked};
 use super::findings::{CredentialView, FindingView, NO_REASON};
 use super::rotate::reason;
 use crate::context::Context;
-use crate::output::{Look, Out, View, counted};
+use crate::output::{Look, Out, Progress, View, counted};
 use crate::trouble::{Outcome, Trouble};
 
 /// Compare the records with everything else: labels, API keys and their plans, KMS keys, key sets
@@ -41,10 +41,13 @@ pub async fn run(context: &Context, args: Args, out: &mut Out<'_>) -> Result<Out
     let names = args.names.iter().map(|name| CredentialName::parse(name)).collect::<Result<Vec<_>, _>>()?;
     let (engine, errand) = (&context.engine, context.errand());
     out.wait_for("comparing the records with everything else");
+    let mut looking = |done, of| out.progress(Progress::Done { what: "credentials compared", done, of });
     let found = if names.is_empty() {
-        overview(&context.paced(), &errand).await.map_err(Trouble::stopped("could not look at everything"))?
+        overview(&context.paced(), &errand, &mut looking)
+            .await
+            .map_err(Trouble::stopped("could not look at everything"))?
     } else {
-        let (examined, failed) = look_at_all(engine, &names, None, &errand).await;
+        let (examined, failed) = look_at_all(engine, &names, None, &errand, &mut looking).await;
         Overview { examined, unowned: Vec::new(), failed }
     };
     let unexamined = |name: &CredentialName| Trouble::stopped(format!("could not examine {name}"));
@@ -125,7 +128,7 @@ impl Plan for ReconcileView {
         let worst = self.credentials.iter().map(CredentialView::outcome).max_by_key(|outcome| match outcome {
             Outcome::Done => 0,
             Outcome::Attention => 1,
-            Outcome::BadUsage | Outcome::Failed => 2,
+            Outcome::BadUsage | Outcome::Failed | Outcome::Interrupted => 2,
         });
         worst.filter(|worst| *worst != Outcome::Done).unwrap_or(Outcome::attention_if(!self.keys.is_empty()))
     }

@@ -12,7 +12,7 @@ use state::policy::PREFIX;
 use super::super::consent::{Consent, Plan, Unasked};
 use super::OutlookView;
 use crate::context::Context;
-use crate::output::{Look, Out, View, dash, harmless, listed, short_id, table};
+use crate::output::{Look, Out, Progress, View, dash, harmless, listed, short_id, table};
 use crate::trouble::{ErrorBody, Outcome, Trouble};
 
 /// The kinds that are adopted by their secrets' names.
@@ -37,11 +37,12 @@ pub(super) async fn run(
         return Ok(outcome);
     }
     let note = context.note(reason).await?;
-    for (place, item) in items.iter().enumerate().filter(|(_, item)| item.verdict == Verdict::Adopt) {
-        out.wait_for(&format!("adopting {}", item.secret));
+    let todo: Vec<_> = items.iter().enumerate().filter(|(_, item)| item.verdict == Verdict::Adopt).collect();
+    for (done, (place, item)) in todo.iter().enumerate() {
+        out.progress(Progress::Done { what: "secrets adopted", done, of: todo.len() });
         let done = adopt(&context.engine, item, terms, &context.errand(), Some(&note)).await;
         let over = matches!(done, Err(Stopped::OutOfTime(_)));
-        view.finish(place, done.map_err(Trouble::stopped(format!("could not adopt {}", item.secret))));
+        view.finish(*place, done.map_err(Trouble::stopped(format!("could not adopt {}", item.secret))));
         if over {
             break;
         }

@@ -249,7 +249,7 @@ async fn adopt_all(embedded: &Embedded) -> Result<Vec<(Item, Terms)>, Trouble> {
         function_arn: engine.config.function_arn.clone().unwrap_or_default(),
     };
     let (weekly, monthly) = (terms(WEEKLY), terms(MONTHLY));
-    let items = plan(engine, &Selection::All, &monthly, &errand(engine)).await;
+    let items = plan(engine, &Selection::All, &monthly, &errand(engine), &mut |_, _| {}).await;
     let mut items = items.map_err(Trouble::stopped("could not plan the adoption"))?;
     items.sort_by(|a, b| a.secret.cmp(&b.secret));
     let mut left = SCHEDULED;

@@ -118,7 +118,7 @@ pub async fn play(scene: &mut Scene<'_, '_>) -> Result<(), Trouble> {
 }
 
 async fn all(scene: &mut Scene<'_, '_>, engine: &Engine) -> Result<Overview, Trouble> {
-    let seen = scene.stage.beside(overview(engine, &errand(engine))).await?;
+    let seen = scene.stage.beside(overview(engine, &errand(engine), &mut |_, _| {})).await?;
     let seen = seen.map_err(Trouble::stopped("could not look at everything"))?;
     match seen.failed.into_iter().next() {
         None => Ok(Overview { failed: Vec::new(), ..seen }),

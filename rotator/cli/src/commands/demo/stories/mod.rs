@@ -89,7 +89,7 @@ impl Scene<'_, '_> {
         };
         self.stage.quiet(true);
         let work = async {
-            let items = plan(engine, &Selection::All, &terms, &errand(engine)).await;
+            let items = plan(engine, &Selection::All, &terms, &errand(engine), &mut |_, _| {}).await;
             let items = items.map_err(Trouble::stopped("could not plan the adoption"))?;
             for item in &items {
                 let done = adopt(engine, item, &terms, &errand(engine), None).await;
