@@ -10,10 +10,11 @@ use rotator::mend::look;
 use rotator::rotate::{Milestone, on_demand};
 use rotator_cli::trouble::Outcome;
 use serde_json::Value;
+use state::concern::Concerns;
 use state::drift::{Finding, Scope};
 use state::lifecycle::State;
 use state::name::{CredentialName, Token};
-use state::policy::Timetable;
+use state::policy::{Schedule, Timetable};
 
 use crate::harness::faults::{Fault, When};
 use crate::harness::{ACME, API, Stage, Terms};
@@ -482,6 +483,24 @@ async fn an_adopted_key_that_is_still_used_is_not_refused_by_a_ceiling_that_nobo
         }
         assert_eq!(stage.state_of(1).await == State::Deactivated, held, "{chosen:?}: {}", stage.story(ACME).await);
     }
+}
+
+/// A key is as old as its provider says, whoever has looked after it since.
+#[tokio::test(start_paused = true)]
+async fn the_age_of_an_adopted_key_counts_from_when_it_was_made() {
+    let stage = Stage::new().await;
+    stage.key("acme").await;
+    stage.wait(TimeDelta::days(340)).await;
+    take(&stage, &Selection::All).await;
+    let concerns = Concerns::of(&stage.load(ACME).await, &Schedule::default(), stage.clock.now());
+    assert!(concerns.near_max_age, "its rotator:max-age is nearly over");
+    stage.rotate(ACME).await;
+    stage.assert_rotated();
+    for _ in 0..2 {
+        stage.pass(TimeDelta::hours(25)).await;
+    }
+    let concerns = Concerns::of(&stage.load(ACME).await, &Schedule::default(), stage.clock.now());
+    assert!(!concerns.near_max_age, "its successor is new");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,15 @@
 //! Bad input: a clear error that names the field and the remedy, and nothing changed.
 
 use aws_sdk_secretsmanager::primitives::Blob;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::body::SdkBody;
 use local_aws::{KeyFile, Method, Role};
 use rotator::adoption::{self, Selection};
-use rotator::failure::{Stopped, chain};
+use rotator::failure::{Failure, Stopped, chain};
 use rotator::rotate::on_demand;
 use serde_json::{Value, json};
+use state::hold::HoldReason;
 use state::name::CredentialName;
 use state::policy::Timetable;
 
@@ -315,6 +319,47 @@ async fn no_permission() {
         assert_says(&failure.error_message, &[&said, resource, "is not allowed", "let an administrator allow"]);
         let after = stage.world().await;
         assert_eq!((after.secrets, after.keys), (before.secrets, before.keys), "{operation}");
+    }
+}
+
+/// Whatever AWS is asked, it answers with that code and that message.
+#[derive(Debug)]
+struct Answers(&'static str, &'static str);
+
+impl HttpConnector for Answers {
+    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+        let Self(code, message) = self;
+        let body = SdkBody::from(json!({ "message": message }).to_string());
+        let mut response = HttpResponse::new(403.try_into().expect("a status"), body);
+        response.headers_mut().insert("x-amzn-errortype", *code);
+        HttpConnectorFuture::ready(Ok(response))
+    }
+}
+
+/// API Gateway has one status for what nobody may do, and for whom it does not know.
+#[tokio::test(start_paused = true)]
+async fn what_aws_says_of_a_refusal_is_told() {
+    let by_scp = "User: arn:aws:iam::123456789012:user/ada is not authorized to perform: apigateway:GET on resource: \
+                  arn:aws:apigateway:eu-west-1::/apikeys/none with an explicit deny in a service control policy";
+    let expired = "The security token included in the request is expired";
+    let unsigned = "The request signature we calculated does not match the signature you provided.";
+    for (code, message, is_permission) in [
+        ("AccessDeniedException", by_scp, true),
+        ("ExpiredTokenException", expired, false),
+        ("InvalidSignatureException", unsigned, false),
+    ] {
+        let stage = Stage::new().await;
+        let keys = stage.engine_over(SharedHttpConnector::new(Answers(code, message))).api_keys.clone();
+        // Also where the answer would hold a value, a denial says why.
+        let refused = [keys.get("none").await.map(drop), keys.value("none").await.map(drop)];
+        for (asked, refused) in ["get", "value"].into_iter().zip(refused) {
+            let failure = Failure::from(refused.expect_err("refused"));
+            let hold = failure.as_hold().map(|hold| hold.reason);
+            assert_eq!(hold, is_permission.then_some(HoldReason::Denied), "{asked}: {code} is no missing permission");
+            let said = chain(&failure);
+            assert!(said.contains(code), "{said}");
+            assert!(said.contains(message) || asked == "value" && !is_permission, "the reason is told: {said}");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use local_aws::{LabelEvent, Settings};
 use rotator::failure::Stopped;
 use rotator::rotate::{Compromised, Milestone, Rotated, emergency, on_demand};
+use rotator_cli::trouble::Outcome;
 use serde_json::json;
 use state::concern::Concerns;
 use state::credential::Fingerprint;
@@ -577,6 +578,32 @@ async fn a_disabled_key_for_fingerprints_holds_up_neither_a_rotation_nor_an_emer
     let told = stage.command(&["history", ACME]).await;
     assert!(told.stdout.contains("no fingerprint: kms:GenerateMac"), "{}", told.stdout);
     assert_nothing_is_lost(&stage, &arn).await;
+}
+
+/// Who it was is good to know. Nobody waits for that whose key has leaked, and nobody else is turned away at once.
+#[tokio::test(start_paused = true)]
+async fn neither_a_rotation_nor_an_emergency_fails_for_want_of_a_name() {
+    let (stage, ..) = prepared(settings(), &Terms::default(), 1).await;
+    stage.aws.on_label_event("retirement");
+    ticking(&stage);
+    let command = async |line: &[&str]| {
+        let process = stage.faults.process();
+        tokio::select! {
+            biased;
+            said = stage.command_over(process.connector.clone(), line) => said,
+            () = stage.aws.run() => unreachable!("it never ends"),
+        }
+    };
+    stage.faults.arm(When::Once(0), Fault::Throttled);
+    let said = command(&["rotate", ACME]).await;
+    assert_eq!((said.outcome, stage.faults.met()), (Outcome::Done, 1), "one throttled call: {said:?}");
+    assert_eq!(stage.faults.calls()[0], "sts:GetCallerIdentity");
+
+    stage.faults.disarm();
+    stage.faults.deny("sts:GetCallerIdentity");
+    let said = command(&["rotate", ACME, "--emergency", "--reason", "it leaked"]).await;
+    assert_eq!(said.outcome, Outcome::Done, "no answer at all: {said:?}");
+    assert!(stage.command(&["history", ACME]).await.stdout.contains("the holder of access key"));
 }
 
 /// Who made each call, in order.

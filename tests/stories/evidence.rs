@@ -133,6 +133,17 @@ async fn a_key_that_nobody_uses_goes_at_the_end_of_its_overlap() {
     assert!(!stage.changes().await.iter().any(|change| matches!(change, Change::Held { .. })));
 }
 
+/// It is looked at again and again, and its history does not grow with that.
+#[tokio::test(start_paused = true)]
+async fn looks_that_show_the_same_are_counted_and_not_told_again() {
+    let stage = Stage::new().await;
+    rotated(&stage, &watched().with("overlap", "P3D")).await;
+    stage.goes_on(TimeDelta::days(2), HOUR, "nobody uses it").await;
+    let told = stage.changes().await.into_iter().filter(|change| matches!(change, Change::Witnessed { .. })).count();
+    let looks = stage.load(ACME).await.versions[&1].looks;
+    assert!(told <= 3 && looks > 20, "{told} of {looks} looks stand in the history");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_ceiling_ends_the_waiting_unless_a_person_is_to() {
     for (policy, ends) in [("suspend", true), ("hold", false)] {

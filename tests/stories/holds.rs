@@ -8,7 +8,7 @@ use state::decide::{AWSCURRENT, AWSPENDING};
 use state::hold::{Held, HoldReason};
 use state::lifecycle::State;
 
-use crate::harness::{ACME, Stage, Terms, document};
+use crate::harness::{ACME, API, Stage, Terms, document};
 
 /// The error names the hold, what it is about, and the way on.
 fn assert_names(error: &FunctionError, reason: HoldReason, about: &str) {
@@ -478,6 +478,26 @@ async fn probe_blocked() {
     stage.deploy(&["prod", "beta"], vec![Method::protected("/ping")]);
     goes_on(&stage, &arn).await;
     stage.assert_sound(ACME, "let through").await;
+}
+
+/// What answers in no way that is known proves nothing, and that is not waited for without an end.
+#[tokio::test(start_paused = true)]
+async fn unproven() {
+    let stage = Stage::new().await;
+    let (arn, value) = rotated(&stage, &Terms::default()).await;
+    assert!(stage.aws.put_invalid_key_status(API, 503));
+    stage.rotate(&arn).await;
+    for _ in 0..4 {
+        stage.wait(TimeDelta::minutes(10)).await;
+        stage.aws.settle().await;
+    }
+    assert_names(&stage.failure(), HoldReason::Unproven, "a1b2c3/prod/ping with a made-up key: the answer was 503");
+    assert_eq!(recorded(&stage, Some(3)).await.hold.reason, HoldReason::Unproven);
+    assert_published(&stage, &arn, &value).await;
+
+    assert!(stage.aws.put_invalid_key_status(API, 403));
+    goes_on(&stage, &arn).await;
+    stage.assert_sound(ACME, "proved").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use rotator::engine::Engine;
 use serde_json::json;
 use state::lifecycle::State;
 
+use crate::harness::faults::{Fault, When};
 use crate::harness::{ACME, Stage, Terms, Which, sdk_config};
 
 #[tokio::test(start_paused = true)]
@@ -22,6 +23,21 @@ async fn an_idle_tick_is_one_query_for_each_bucket() {
     stage.faults.disarm();
     stage.tick().await;
     assert_eq!(stage.faults.calls(), ["DynamoDB:Query"; 8]);
+}
+
+/// One busy moment of the table costs no tick.
+#[tokio::test(start_paused = true)]
+async fn a_look_at_the_index_that_is_throttled_is_repeated() {
+    let stage = Stage::new().await;
+    let (arn, ..) = stage.credential(ACME, &Terms::default()).await;
+    stage.rotate(&arn).await;
+    stage.wait(TimeDelta::hours(25)).await;
+    for bucket in 0..8 {
+        stage.faults.arm(When::Once(bucket), Fault::Throttled);
+        let ticked = stage.call(Which::Retirement, json!({"detail-type": "Scheduled Event"})).await;
+        assert!(ticked.is_ok() && stage.faults.met() == 1, "bucket {bucket}: {ticked:?}");
+    }
+    assert_eq!(stage.state_of(1).await, State::Suspended);
 }
 
 #[tokio::test(start_paused = true)]

@@ -349,6 +349,16 @@ async fn the_history_says_what_began_each_rotation() {
     stage.assert_sound(ACME, "at the end").await;
 }
 
+/// Of a secret that holds a key already, nobody is told that it has none.
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_was_never_rotated_is_shown_as_what_it_is() {
+    let stage = Stage::new().await;
+    stage.credential(ACME, &Terms::default()).await;
+    let shown = stage.command(&["show", ACME]).await.stdout;
+    assert!(shown.contains("its first rotation takes over the key in its value"), "{shown}");
+    assert!(!shown.contains("no key"), "{shown}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn testing_the_configuration_leaves_no_trace() {
     for preflight_value in [PreflightValue::Current, PreflightValue::Empty] {

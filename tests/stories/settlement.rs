@@ -202,6 +202,27 @@ async fn what_is_not_told_lowers_nothing() {
     assert!(!stage.load(ACME).await.versions[&1].usage.as_ref().expect("looked").told);
 }
 
+/// When a quota with an offset begins anew, nobody can say for certain: what was used is not counted into a period.
+#[tokio::test(start_paused = true)]
+async fn a_quota_that_begins_on_a_day_of_its_own_is_not_settled() {
+    let stage = allowing(300, QuotaPeriodType::Month, 0).await;
+    let offset = PatchOperation::builder().op(Op::Replace).path("/quota/offset").value("5").build();
+    let plan = stage.api_gateway().update_usage_plan().usage_plan_id(&stage.plan).patch_operations(offset);
+    plan.send().await.expect("changed");
+    let pair = stage.pair(&terms(), 10).await;
+    stage.faults.disarm();
+    for _ in 0..6 {
+        assert_eq!((stage.spend(&pair.values[0], 3).await, stage.spend(&pair.values[1], 3).await), (3, 3));
+        stage.pass(HOUR).await;
+    }
+    let calls = stage.faults.calls();
+    assert!(calls.iter().any(|call| call == "apigateway:GET /usageplans/{plan}/usage"), "it looked: {calls:?}");
+    let lowered = calls.iter().filter(|call| call.starts_with("apigateway:PATCH")).count();
+    assert_eq!(lowered, 0, "nobody's allowance is lowered on a guess");
+    assert_eq!(stage.settlements().await, []);
+    assert!(stage.load(ACME).await.versions[&1].usage.as_ref().expect("looked").told);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_key_used_that_is_gone_stays_used() {
     let stage = allowing(100, QuotaPeriodType::Month, 0).await;

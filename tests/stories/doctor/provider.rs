@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use local_aws::Method;
 use rotator::doctor::{Area, Verdict};
 use serde_json::{Value, json};
+use state::ledger::Change;
 
 use super::{assert_line, doctor, is_healthy, rotated, says};
 use crate::harness::{ACME, Stage, Terms, document};
@@ -55,6 +56,19 @@ async fn holds_plans_and_keys() {
     engine.api_keys.delete(&id).await.expect("deleted");
     let said = format!("KeyVanished: the API key {id} that consumers read is not there");
     says(&stage, Area::Provider, Broken, &said, "under KeyVanished").await;
+}
+
+/// Whoever disabled a leaked key did right: nobody is told to enable it.
+#[tokio::test(start_paused = true)]
+async fn a_leaked_key_that_is_disabled_stays_so() {
+    let (stage, _) = rotated().await;
+    let credential = stage.load(ACME).await;
+    let current = credential.current().expect("current");
+    let (compromised, token) = (vec![current.generation], credential.next_token("emergency"));
+    stage.commit(ACME, Change::Ordered { token, compromised }).await;
+    stage.engine_unhurt().api_keys.set_enabled(&current.provider["id"], false).await.expect("disabled");
+    let said = "that consumers read is disabled";
+    says(&stage, Area::Provider, Verdict::Broken, said, "its key is compromised: leave it disabled").await;
 }
 
 #[tokio::test(start_paused = true)]

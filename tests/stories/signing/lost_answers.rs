@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use local_aws::Settings;
+use serde_json::{Value, json};
 use state::ledger::Change;
 use state::name::CredentialName;
 
+use super::strangers::same_tags;
 use super::{key_of, signing_keys, states};
 use crate::harness::faults::{Fault, When};
 use crate::harness::signing::Traffic;
@@ -87,6 +89,27 @@ async fn a_key_that_no_look_up_shows_in_time_is_made_anew_and_swept() {
     Traffic::usual().goes_on(&stage, TimeDelta::hours(1), "after").await;
 }
 
+/// Whoever reads the records knows the tag that the sweep looks for.
+#[tokio::test(start_paused = true)]
+async fn a_strangers_key_with_the_same_tag_is_not_swept() {
+    let (stage, call) = before_the_standby(&settings(60)).await;
+    stage.faults.arm(When::Once(call), Fault::NoAnswerApplied);
+    for _ in 0..5 {
+        stage.pass(TimeDelta::minutes(3)).await;
+    }
+    let standby = stage.load(ACME).await.versions[&2].clone();
+    assert!(standby.provider.contains_key("id") && standby.sweep_at.is_some(), "{}", stage.story(ACME).await);
+    let policy = stage.kms_key(&key_of(&stage, 1).await).policy.expect("a policy");
+    let mut widened: Value = serde_json::from_str(&policy).expect("JSON");
+    widened["Statement"].as_array_mut().expect("statements").push(json!({"Effect": "Allow",
+        "Principal": {"AWS": "arn:aws:iam::123456789012:user/mallory"}, "Action": "kms:Sign", "Resource": "*"}));
+    let theirs = same_tags(&stage, &standby.id.to_string(), Some(widened.to_string())).await;
+
+    stage.pass(TimeDelta::hours(25)).await;
+    assert_eq!(stage.kms_state(&theirs).as_deref(), Some("Enabled"), "the key of a stranger");
+    assert!(changes(&stage).await.contains(&Change::Swept { generation: 2, found: Vec::new() }), "looked once more");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_first_key_too_waits_for_the_look_up_and_is_made_once() {
     let calls = {
@@ -108,6 +131,24 @@ async fn the_first_key_too_waits_for_the_look_up_and_is_made_once() {
     assert_eq!((signing_keys(&stage).len(), states(&stage).await.len()), (1, 1));
     assert!(changes(&stage).await.iter().any(|change| matches!(change, Change::Minted { found: true, .. })));
     stage.assert_sound(ACME, "minted").await;
+}
+
+/// AWS said no, so that nothing was made and nothing has to be looked for.
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_was_throttled_left_nothing_to_look_for() {
+    let rotate = async |throttled: usize| {
+        let stage = Stage::with(settings(0)).await;
+        let arn = stage.secret(ACME, "{}", &Terms::kms()).await;
+        stage.faults.arm(When::Once(throttled), Fault::Throttled);
+        let begun = stage.clock.now();
+        stage.rotate(&arn).await;
+        assert_eq!(stage.last().error, None, "{}", stage.story(ACME).await);
+        assert!(stage.clock.now() - begun < TimeDelta::minutes(1), "nobody waits");
+        assert_eq!(signing_keys(&stage).len(), 1);
+        stage.faults.calls()
+    };
+    let call = rotate(usize::MAX).await.iter().position(|call| call == CREATE).expect("it makes one");
+    assert_eq!(rotate(call).await.iter().filter(|call| *call == CREATE).count(), 2);
 }
 
 /// KMS makes a key known operation by operation, and its tags count in authorization minutes later: its policy lets the
