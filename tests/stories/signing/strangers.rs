@@ -45,7 +45,7 @@ async fn nobody_can_derive_the_name_of_a_standbys_secret() {
     let theirs = take_its_place(&stage, &derived.to_string()).await;
     stage.tick().await;
     let kids = stage.key_set(ACME).await.kids();
-    assert!(kids.len() == 2 && !kids.contains(&theirs), "{kids:?}");
+    assert!(kids.len() == 2 && !kids.contains(&theirs), "nobody is in the way of the standby: {kids:?}");
     assert_ne!(standby(&stage).await.id, derived);
 }
 
@@ -171,9 +171,9 @@ async fn a_kms_key_with_our_tag_and_another_policy_is_not_taken_for_the_one_that
         stage.pass(TimeDelta::minutes(20)).await;
     }
     let version = standby(&stage).await;
+    assert_eq!(version.provider.get("id"), None, "it is not ours");
     let held = version.held.expect("held").hold;
     assert!(held.reason == HoldReason::KeyNotOurs && held.detail.contains(&theirs), "{held:?}");
-    assert_eq!(version.provider.get("id"), None);
     // Somebody schedules its deletion, once it is known whose it is.
     stage.kms().untag_resource().key_id(&theirs).tag_keys(VERSION_TAG).send().await.expect("untagged");
     for _ in 0..4 {
