@@ -4,7 +4,8 @@
 
 A test that passes whatever the code does shows nothing. Each patch beside this file removes one safeguard. The test
 that the table names for it must fail then, and say what it is to say: that something else broke does not count. Without
-a patch the same tests must pass, which is seen first.
+a patch the same tests must pass, which is seen first. Ten are taken out for one build, because building is most of the
+time, and each test runs by itself; one that is not caught among others is tried once more alone.
 
 Works on a copy of the tracked files, as they lie in the work tree, and leaves these alone. Copy and build stay under
 target/mutations: the first run builds every dependency, later ones only what changed. Needs the toolchain and Git.
@@ -550,6 +551,8 @@ ROOT = HERE.parents[1]
 FOLDER = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "mutations"
 TREE = FOLDER / "tree"
 CARGO = ["cargo", "test", "--locked"]
+# So many are built together at the most.
+TOGETHER = 10
 # A sign of life at least so often, and no command for longer, in seconds.
 BEAT = 8
 LONGEST = 3600
@@ -578,7 +581,7 @@ def main():
     except Failed as failed:
         print(json.dumps({"control": str(failed), "mutations": []}, indent=2) if is_json else f"ERROR  {failed}")
         return 1
-    results = [attempt(mutation) for mutation in wanted]
+    results = attempts(wanted)
 
     caught = sum(1 for result in results if result["outcome"] == "caught")
     if is_json:
@@ -638,13 +641,50 @@ def control(wanted):
             raise Failed(f"{in_shell(mutation)} does not pass without a mutation; see {log('control-test')}")
 
 
+def attempts(wanted):
+    """Tries all of them, many to a build: what a mutation's test must say tells whose failure it is.
+
+    Patches that meet come into different builds. What is not caught beside others is tried once more alone.
+    """
+    results, left = {}, list(wanted)
+    while left:
+        batch = []
+        try:
+            with contextlib.ExitStack() as all_of_them:
+                # From all over the table: neighbours are about one thing, and would hide one another.
+                for mutation in left[:: -(-len(left) // TOGETHER)]:
+                    with contextlib.suppress(Failed):
+                        all_of_them.enter_context(applied(mutation))
+                        batch.append(mutation)
+                for suite in sorted({mutation.suite for mutation in batch}):
+                    build(f"batch of {len(batch)}", suite)
+                results |= {mutation.name: tried(mutation) for mutation in batch}
+        except Failed as failed:
+            say(f"tried one by one: {failed}")
+        batch = batch or left[:1]
+        for mutation in batch:
+            if results.get(mutation.name, {}).get("outcome") != "caught":
+                results[mutation.name] = attempt(mutation)
+        left = [mutation for mutation in left if mutation not in batch]
+    return [results[mutation.name] for mutation in wanted]
+
+
 def attempt(mutation):
-    """Tries one mutation, and puts back what it changed."""
-    result = {**described(mutation), "outcome": "error", "seconds": None}
+    """Tries one mutation alone, and puts back what it changed."""
     try:
         with applied(mutation):
             build(mutation.name, mutation.suite)
-            code, output, seconds = test(mutation.name, mutation)
+            return tried(mutation)
+    except Failed as failed:
+        say(f"{mutation.name}: {failed}")
+        return {**described(mutation), "outcome": "error", "seconds": None, "said": str(failed)}
+
+
+def tried(mutation):
+    """Runs its test in the copy as it is."""
+    result = {**described(mutation), "outcome": "error", "seconds": None}
+    try:
+        code, output, seconds = test(mutation.name, mutation)
         result["seconds"] = round(seconds, 1)
         if code == 0:
             result["outcome"] = "not caught"

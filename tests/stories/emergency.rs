@@ -606,6 +606,31 @@ async fn neither_a_rotation_nor_an_emergency_fails_for_want_of_a_name() {
     assert!(stage.command(&["history", ACME]).await.stdout.contains("the holder of access key"));
 }
 
+/// Whichever of its calls AWS has no time for.
+#[tokio::test(start_paused = true)]
+async fn one_call_that_is_throttled_ends_no_emergency() {
+    let mut call = 0;
+    loop {
+        let (stage, ..) = prepared(settings(), &Terms::default(), 1).await;
+        stage.aws.on_label_event("retirement");
+        ticking(&stage);
+        stage.faults.arm(When::Once(call), Fault::Throttled);
+        let process = stage.faults.process();
+        let line = ["rotate", ACME, "--emergency", "--reason", "it leaked"];
+        let said = tokio::select! {
+            biased;
+            said = stage.command_over(process.connector.clone(), &line) => said,
+            () = stage.aws.run() => unreachable!("it never ends"),
+        };
+        assert_eq!(said.outcome, Outcome::Done, "call {call}: {said:?}");
+        if stage.faults.met() == 0 || call == 16 {
+            break;
+        }
+        call += 1;
+    }
+    assert!(call > 8, "it makes more calls than {call}");
+}
+
 /// Who made each call, in order.
 #[derive(Debug, Default)]
 struct Callers(Mutex<Vec<&'static str>>);

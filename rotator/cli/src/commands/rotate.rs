@@ -95,9 +95,7 @@ async fn plan(
 ) -> Result<PlanView, Trouble> {
     let engine = &context.engine;
     out.wait_for("reading the records");
-    let records = engine.records.load(name).await;
-    let records = records.map_err(Trouble::failure(format!("could not read the records of {name}")))?;
-    let credential = records.unwrap_or_else(|| Credential::empty(name.clone(), ""));
+    let credential = context.records(name).await?.unwrap_or_else(|| Credential::empty(name.clone(), ""));
     let plan = PlanView::rotation(&credential, compromised, context.now());
     let mut plan = plan.map_err(|bad| Trouble::stopped(format!("could not rotate {name}"))(Stopped::Input(bad)))?;
     plan.add_callers(engine).await;
