@@ -70,10 +70,11 @@ impl Meter {
         let body = answer.body().bytes().expect("in memory");
         cost.bytes += body.len();
         let answer: Value = serde_json::from_slice(body).expect("JSON");
-        let consumed = match &answer["ConsumedCapacity"] {
-            Value::Array(tables) => tables.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum(),
-            one => one["CapacityUnits"].as_f64().expect("DynamoDB says what it consumed"),
-        };
+        // A transaction has one for each table.
+        let consumed = &answer["ConsumedCapacity"];
+        let tables = consumed.as_array().map_or(std::slice::from_ref(consumed), Vec::as_slice);
+        let units = |table: &Value| table["CapacityUnits"].as_f64().expect("DynamoDB says what it consumed");
+        let consumed: f64 = tables.iter().map(units).sum();
         let is_read = ["Query", "Scan", "GetItem"].iter().any(|read| operation.ends_with(read));
         *(if is_read { &mut cost.reads } else { &mut cost.writes }) += consumed;
     }

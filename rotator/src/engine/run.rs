@@ -262,7 +262,7 @@ impl Run<'_> {
         // Whoever waits for a step learns of its hold from the records; retirement comes by every minute.
         let is_news = !retiring || recorded.is_none_or(|held| held.hold != hold || held.look_again <= now);
         let stuck = generation.filter(|_| retiring && !is_news);
-        tell_hold(&self.name, generation, &hold);
+        tell_hold(self.name, generation, &hold);
         // Of a rotation's first try this may be all that is recorded.
         let begins = matches!(self.goal, Goal::Step(step, _) if *step != Step::Test);
         if is_news && (credential.head.revision > 0 || begins) {
