@@ -588,14 +588,24 @@ pub enum Broken {
 }
 
 /// Follows a chain from its first event to the head.
-pub fn verify(name: &CredentialName, events: &[Event], head: &Link) -> Result<(), Broken> {
+pub fn verify<'a>(
+    name: &CredentialName,
+    events: impl IntoIterator<Item = &'a Event>,
+    head: &Link,
+) -> Result<(), Broken> {
     verify_from(name, 1, events, head)
 }
 
 /// Follows a chain from the event of that number to the head.
-pub fn verify_from(name: &CredentialName, first: u64, events: &[Event], head: &Link) -> Result<(), Broken> {
+pub fn verify_from<'a>(
+    name: &CredentialName,
+    first: u64,
+    events: impl IntoIterator<Item = &'a Event>,
+    head: &Link,
+) -> Result<(), Broken> {
     let credential = || name.clone();
-    let before = events.first().filter(|event| first > 1 && event.seq == first);
+    let mut events = events.into_iter().peekable();
+    let before = events.peek().filter(|event| first > 1 && event.seq == first);
     let mut link = match before {
         Some(event) => Link { seq: first - 1, hash: event.previous.clone(), at: None },
         None => Link::genesis(name),

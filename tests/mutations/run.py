@@ -181,6 +181,13 @@ MUTATIONS = [
         says="KeyVanished",
     ),
     Mutation(
+        name="young-key-by-its-tags",
+        takes_away="The policy of a new key does not name the functions: they may use it by its tags alone.",
+        harm="Tags count minutes later, and so long nobody can make a key.",
+        test="stories::signing::lost_answers::a_key_that_kms_does_not_know_everywhere_yet_is_waited_for_without_a_hold",
+        says="lost_answers.rs",
+    ),
+    Mutation(
         name="offset-dropped",
         takes_away="A quota with an offset is settled as if its period began on the first.",
         harm="What was used in the period before is taken off again: customers are turned away too early.",
@@ -210,6 +217,13 @@ MUTATIONS = [
         says='"disabling"',
     ),
     # What a person is told.
+    Mutation(
+        name="hold-waited-for",
+        takes_away="A hold under which nothing moves does not end the command.",
+        harm="Whoever waits for a rotation hears nothing for half an hour.",
+        test="stories::waiting::a_rotation_that_is_held_ends_the_command_within_a_minute",
+        says="[Holding",
+    ),
     Mutation(
         name="hold-met-too-late",
         takes_away="Nobody looks for what would hold a rotation before it begins.",
@@ -372,6 +386,13 @@ MUTATIONS = [
         harm="A second key is made beside the one in use, which never rotates.",
         test="stories::waiting::a_value_whose_key_is_not_understood_gets_no_second_one",
         says="PlanMissing: no usage plan is declared",
+    ),
+    Mutation(
+        name="other-members-dropped",
+        takes_away="A new value has the key, and none of what its owner had put beside it.",
+        harm="Consumers don't find the other members any more.",
+        test="stories::members::a_key_is_replaced_where_it_stands_and_the_other_members_are_kept",
+        says="members.rs",
     ),
     Mutation(
         name="first-key-in-no-plan",

@@ -1,19 +1,23 @@
 //! What a person is told who waits for a rotation, and when.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures::stream::{self, StreamExt};
+use local_aws::Settings;
 use rotator::aws::plain;
 use rotator::aws::turns::Turns;
 use rotator::failure::Stopped;
 use rotator::rotate::{Milestone, Rotated, on_demand};
+use serde_json::Value;
+use state::Time;
 use state::credential::Credential;
 use state::hold::HoldReason;
 use state::name::CredentialName;
 
 use crate::harness::faults::{Fault, When};
-use crate::harness::{ACME, Stage, Terms, document, sdk_config};
+use crate::harness::{ACME, OPERATOR, Stage, Terms, document, sdk_config};
 
 /// `rotator rotate`, while AWS does what AWS does. With how long it took.
 async fn rotates(stage: &Stage) -> (Result<Rotated, Stopped>, Vec<Milestone>, TimeDelta) {
@@ -116,6 +120,20 @@ async fn a_rotation_that_is_held_ends_the_command_within_a_minute() {
     // Secrets Manager may take longer than that to try again: then nothing moves.
     assert_eq!(held(&stage).await.0, HoldReason::Denied);
     stage.faults.allow("apigateway:POST /apikeys");
+}
+
+/// The stage takes a minute to hear of the new key. Whoever waits for that was told before that the key is being proved.
+#[tokio::test(start_paused = true)]
+async fn a_long_wait_is_told_by_what_it_is_for() {
+    let stage = Stage::with(Settings { propagation: Duration::from_secs(60), ..Settings::default() }).await;
+    stage.credential(ACME, &Terms::default()).await;
+    let said = stage.command_as(OPERATOR, &["rotate", ACME, "--output", "json"]).await.json();
+    let milestones = said["milestones"].as_array().expect("a list");
+    let at =
+        |milestone: &Value| -> Time { milestone["toldAt"].as_str().and_then(|at| at.parse().ok()).expect("a time") };
+    let long = milestones.windows(2).filter(|two| at(&two[1]) - at(&two[0]) > TimeDelta::seconds(10));
+    let before: Vec<_> = long.map(|two| two[0]["place"].as_str().unwrap_or_default()).collect();
+    assert!(matches!(before.as_slice(), [place] if place.ends_with("proving")), "{milestones:#?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,15 +122,17 @@ impl Records {
     /// Everything recorded of a credential but its history, read consistently.
     pub async fn load(&self, name: &CredentialName) -> Result<Option<Credential>, Failure> {
         let (mut head, mut versions) = (None, BTreeMap::new());
-        for item in self.query(name, "HEAD", "VER~").await? {
-            let doc = text(&item, "doc");
-            if text(&item, "sk") == "HEAD" {
+        self.each(name, "HEAD", "VER~", |item| {
+            let doc = text(item, "doc");
+            if text(item, "sk") == "HEAD" {
                 head = Some(read::<Head>(doc, "head", name)?);
             } else {
                 let version: Version = read(doc, "version", name)?;
                 versions.insert(version.generation, version);
             }
-        }
+            Ok(())
+        })
+        .await?;
         Ok(head.map(|head| Credential { head, versions }))
     }
 
@@ -141,17 +143,17 @@ impl Records {
 
     /// The same from the event of that number on.
     pub async fn history_from(&self, name: &CredentialName, seq: u64) -> Result<Vec<Told>, Failure> {
-        let items = self.query(name, &event_key(seq), "EVT~").await?;
-        items
-            .iter()
-            .map(|item| {
-                let note = item.get("note").and_then(|note| note.as_s().ok());
-                Ok(Told {
-                    event: read(text(item, "doc"), "event", name)?,
-                    note: note.map(|note| read(note, "note", name)).transpose()?,
-                })
-            })
-            .collect()
+        let mut history = Vec::new();
+        self.each(name, &event_key(seq), "EVT~", |item| {
+            let note = item.get("note").and_then(|note| note.as_s().ok());
+            history.push(Told {
+                event: read(text(item, "doc"), "event", name)?,
+                note: note.map(|note| read(note, "note", name)).transpose()?,
+            });
+            Ok(())
+        })
+        .await?;
+        Ok(history)
     }
 
     /// The records as the history states them, from the oldest version on that may still have a key. It costs what the
@@ -162,9 +164,13 @@ impl Records {
     /// [`HoldReason::RecordDiffers`] if the history does not hold together.
     pub async fn stated(&self, name: &CredentialName) -> Result<Option<Credential>, Failure> {
         for _ in 0..TRIES {
-            let items = self.query(name, "HEAD", "HEAD").await?;
-            let Some(item) = items.first() else { return Ok(None) };
-            let head: Head = read(text(item, "doc"), "head", name)?;
+            let mut head = None;
+            self.each(name, "HEAD", "HEAD", |item| {
+                head = Some(read::<Head>(text(item, "doc"), "head", name)?);
+                Ok(())
+            })
+            .await?;
+            let Some(head) = head else { return Ok(None) };
             let events = self.events(name, &head).await?;
             // Somebody committed in between: then the head is another.
             if events.last().map_or(0, |event| event.seq) <= head.ledger.seq {
@@ -486,8 +492,14 @@ impl Records {
         }
     }
 
-    async fn query(&self, name: &CredentialName, from: &str, to: &str) -> Result<Vec<Item>, Failure> {
-        let mut items = Vec::new();
+    /// Looks at each item of a credential's in turn. No more than a page of them is held at once.
+    async fn each(
+        &self,
+        name: &CredentialName,
+        from: &str,
+        to: &str,
+        mut look: impl FnMut(&Item) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let mut start = None;
         loop {
             let page = self
@@ -503,10 +515,10 @@ impl Records {
                 .send()
                 .await
                 .map_err(|error| self.failed("dynamodb:Query", error))?;
-            items.extend(page.items.unwrap_or_default());
+            page.items().iter().try_for_each(&mut look)?;
             start = page.last_evaluated_key;
             if start.is_none() {
-                return Ok(items);
+                return Ok(());
             }
         }
     }

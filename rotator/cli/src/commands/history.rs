@@ -7,7 +7,7 @@ use serde::Serialize;
 use state::Time;
 use state::credential::{Credential, Fingerprint, Settlements, Version};
 use state::evidence::{Settlement, Usage};
-use state::ledger::{Abandonment, Actor, Broken, Change, Event, Link, Note, verify};
+use state::ledger::{Abandonment, Actor, Broken, Change, Link, Note, verify};
 use state::name::{CredentialName, Token};
 use state::trigger::Trigger;
 
@@ -164,13 +164,11 @@ impl HistoryView {
     /// Of events as they are stored, against the end of the chain as the head names it; and what is left of a version that
     /// is destroyed, by its generation.
     pub fn new(name: &CredentialName, told: Vec<Told>, head: &Link, remains: &BTreeMap<u32, String>) -> Self {
-        let events: Vec<Event> = told.iter().map(|told| told.event.clone()).collect();
+        let broken = verify(name, told.iter().map(|told| &told.event), head).err();
         let asked: BTreeMap<Token, Note> = told.iter().filter_map(asks).collect();
         let views: Vec<EventView> = told.into_iter().map(|told| EventView::new(told, &asked, remains)).collect();
         let changed = views.iter().find(|event| event.note == NoteState::Changed);
-        let broken = verify(name, &events, head)
-            .err()
-            .or_else(|| changed.map(|event| Broken::Hash { credential: name.clone(), seq: event.seq }));
+        let broken = broken.or_else(|| changed.map(|event| Broken::Hash { credential: name.clone(), seq: event.seq }));
         let problem = broken.as_ref().map(Broken::to_string);
         Self { name: name.clone(), verified: broken.is_none(), problem, events: views, broken }
     }
