@@ -207,7 +207,7 @@ MUTATIONS = [
         takes_away="An id that may be the key itself is told like any other.",
         harm="The key stands in plans, errors, and a history that nobody can erase.",
         test="stories::adoption::a_key_whose_id_may_be_its_value_is_refused_and_never_shown",
-        says="verdict: Adopt",
+        says="none of the keys is in a usage plan",
     ),
     Mutation(
         name="disabled-by-nobody",
@@ -257,7 +257,7 @@ MUTATIONS = [
         takes_away="Whatever is answered, what was asked about is done.",
         harm="A key is refused for good by a slip.",
         test="stories::plans::at_a_terminal_nothing_is_changed_without_a_yes",
-        says="right: Failed",
+        says="partner/acme: an emergency rotation",
     ),
     Mutation(
         name="reason-dropped",
@@ -550,13 +550,6 @@ MUTATIONS = [
         suite="-p rotator --lib",
         test="functions::tests::what_can_not_be_read_and_what_panics_is_answered_in_our_own_words",
         says="never fails",
-    ),
-    Mutation(
-        name="looked-for-what-was-refused",
-        takes_away="A creation that was throttled may have made a key, which is looked for.",
-        harm="The first key comes ten minutes late.",
-        test="stories::signing::lost_answers::a_creation_that_was_throttled_left_nothing_to_look_for",
-        says="may still be finished",
     ),
     Mutation(
         name="key-in-the-value-not-told",
