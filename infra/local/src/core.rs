@@ -77,7 +77,7 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Takes a call from the rates that it counts against, if they are imposed, on whoever asks.
+    /// Counts this call against its service's rates. Does nothing where rates are off, or for a test that sets a scene.
     ///
     /// # Errors
     ///

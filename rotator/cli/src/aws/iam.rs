@@ -35,7 +35,7 @@ pub enum Answered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Simulated {
     decision: PolicyEvaluationDecisionType,
-    /// The context keys that the policies ask for and nobody gave.
+    /// The context keys that IAM needed to evaluate the policies and did not get from the request.
     missing: BTreeSet<String>,
 }
 
